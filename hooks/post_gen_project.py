@@ -1,0 +1,21 @@
+"""Say what comes next. Changes nothing."""
+
+import json
+import sys
+
+STEPS = json.loads(r"""{{ next_steps(cookiecutter) }}""")
+
+
+def main() -> None:
+    """Print the numbered steps, each with its command below."""
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    print(f"\n{STEPS['title']}\n")
+    for number, (text, command) in enumerate(STEPS["steps"], 1):
+        print(f"  {number}. {text}")
+        if command:
+            print(f"       {command}")
+    print(f"\n{STEPS['more']}")
+
+
+if __name__ == "__main__":
+    main()

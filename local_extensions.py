@@ -1,0 +1,537 @@
+"""The only Python that the templates call: the language catalogue, quoting for each format, and checks of the answers.
+
+Runs wherever cookiecutter runs, so it imports nothing but the standard library and what cookiecutter itself brings.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import yaml
+from cookiecutter.config import get_user_config
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.replay import dump
+from jinja2 import Environment
+from jinja2.ext import Extension
+from slugify import slugify
+
+HERE = Path(__file__).resolve().parent
+LANGUAGES = HERE / "languages"
+PROJECT = HERE / "{{cookiecutter.project_slug}}"
+QUESTIONS = (
+    "language",
+    "domain",
+    "project_name",
+    "project_slug",
+    "hub_owner",
+    "models",
+    "system_prompt",
+    "prompts",
+    "inference",
+    "license",
+)
+RTL_SCRIPTS = frozenset(
+    ("Adlm", "Arab", "Aran", "Gara", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi")
+)
+
+_TAG = re.compile(
+    r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
+    r"(?P<rest>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(?:-[a-wyz](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?)",
+    re.IGNORECASE,
+)
+_HUB_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?![._-]))*(?<![._-])"
+_HUB_MODEL = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(?::[a-z0-9][a-z0-9-]*)?")
+_WINDOWS_NAMES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+
+
+# --- formats: each filter returns the value as a literal of that format ---
+
+
+def toml(value: object) -> str:
+    """Return a string, bool or list of strings as a TOML literal. A basic string of TOML is a JSON string plus DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def json_literal(value: object) -> str:
+    """Return `value` as JSON with letters as they are: `tojson` would write an emoji as two surrogates."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that people can edit them."""
+
+
+def _represent_str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _represent_str)
+
+
+def to_yaml(value: object) -> str:
+    """Return `value` as YAML in block style."""
+    return yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=10_000)
+
+
+# --- languages ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known about a language without its catalogue; the fields are those of `[language]` in `project.toml`."""
+
+    tag: str
+    autonym: str
+    english_name: str
+    iso: str
+    script: str
+    direction: str
+    texts: list[str]
+    reviewed: bool
+
+
+@functools.cache
+def subtags() -> dict[str, list[str]]:
+    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script]; absent columns are ""."""
+    rows = {}
+    for line in (LANGUAGES / "subtags.tsv").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            subtag, *columns = line.split("\t")
+            rows[subtag] = [*columns, "", "", ""][:3]
+    return rows
+
+
+@functools.cache
+def catalogue(tag: str) -> dict | None:
+    """Return the catalogue file of exactly this tag, or None."""
+    path = LANGUAGES / f"{tag}.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9-]+", tag) or not path.is_file():
+        return None
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the quick one, where it is there
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
+
+
+def standard_tag(answer: str) -> str:
+    """Return a BCP-47 tag in its usual spelling (`ger` → `de`, `PT_br` → `pt-BR`); raise `ValueError` with a hint."""
+    match = _TAG.fullmatch(answer.strip().replace("_", "-"))
+    language = match["language"].lower() if match else ""
+    row = subtags().get(language)
+    if match is None or row is None:
+        raise ValueError(_suggest_tag(answer))
+    if row[0].startswith("="):
+        language = row[0][1:]
+    parts = [language]
+    if match["script"]:
+        parts.append(match["script"].title())
+    if match["region"]:
+        parts.append(match["region"].upper())
+    return "-".join(parts) + match["rest"].lower()
+
+
+def _suggest_tag(answer: str) -> str:
+    """Say which tag may be meant: people type the name of their language."""
+    wanted = answer.strip().casefold()
+    names: dict[str, str] = {}
+    for subtag, (english, autonym, _) in subtags().items():
+        if english and not english.startswith("="):
+            names.setdefault(english.casefold(), subtag)
+            names.setdefault(autonym.casefold(), subtag)
+    for path in LANGUAGES.glob("*.yaml"):
+        header = (catalogue(path.stem) or {})["language"]
+        names[header["autonym"].casefold()] = names[header["english_name"].casefold()] = header["tag"]
+    close = [wanted] if wanted in names else difflib.get_close_matches(wanted, [name for name in names if name], n=3)
+    return " or ".join(dict.fromkeys(names[name] for name in close))
+
+
+@functools.cache
+def facts_of(answer: str) -> Facts:
+    """Return the facts about the language that an answer to the first question names; English for a wrong tag."""
+    try:
+        tag = standard_tag(answer)
+    except ValueError:
+        tag = "en"
+    match = _TAG.fullmatch(tag)
+    assert match is not None
+    language, region = match["language"], match["region"]
+    table = subtags()
+    script = match["script"] or (region and table.get(f"{language}-{region}", [""] * 3)[2]) or table[language][2]
+    chain = []
+    for candidate in (tag, f"{language}-{script}-{region}", f"{language}-{script}", f"{language}-{region}", language):
+        texts = catalogue(candidate)
+        # A text in another script is no text for these readers: uz-Cyrl does not take uz.
+        if texts and candidate not in chain and texts["language"]["script"] == (script or texts["language"]["script"]):
+            chain.append(candidate)
+    if "en" not in chain:
+        chain.append("en")
+    header = (catalogue(chain[0]) or {})["language"] if chain[0] != "en" or language == "en" else {}
+    english, autonym, _ = table[language]
+    return Facts(
+        tag=tag,
+        autonym=header.get("autonym") or autonym or english,
+        english_name=header.get("english_name") or english,
+        iso=language,
+        script=script or "Zzzz",
+        direction="rtl" if script in RTL_SCRIPTS else "ltr",
+        texts=chain,
+        reviewed=bool(header.get("reviewed", False)),
+    )
+
+
+def facts(answers: Mapping[str, str]) -> Facts:
+    """Return the facts about the language of these answers."""
+    return facts_of(answers.get("language") or "en")
+
+
+def _merge(base: dict, over: dict) -> dict:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return merged
+
+
+@functools.cache
+def _texts_of(chain: tuple[str, ...]) -> dict:
+    merged: dict = {}
+    for tag in reversed(chain):
+        merged = _merge(merged, catalogue(tag) or {})
+    return merged
+
+
+def texts(answers: Mapping[str, str]) -> dict:
+    """Return the texts for the language: its own catalogue, and what that lacks from the next one in the chain."""
+    return _texts_of(tuple(facts(answers).texts))
+
+
+def project_texts(answers: Mapping[str, str]) -> dict:
+    """Return what goes into the project's `texts.yaml`: everything but the answers' own defaults and the prompts."""
+    left_out = ("language", "defaults", "system_prompt", "starter_prompts")
+    return {key: value for key, value in texts(answers).items() if key not in left_out}
+
+
+# --- what the template files ask for ---
+
+
+@functools.cache
+def _pages_module() -> ModuleType:
+    """Import the rendered project's `kto/pages.py`: the same code fills the pages here and there."""
+    sys.path.insert(0, str(PROJECT))
+    try:
+        path = PROJECT / "kto" / "pages.py"
+        spec = importlib.util.spec_from_file_location("kto_pages", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(PROJECT))
+    return module
+
+
+def values(answers: Mapping[str, str]) -> dict[str, object]:
+    """Return what the placeholders of pages and texts stand for; the rendered project makes the same from its files."""
+    language = facts(answers)
+    return _pages_module().page_values(
+        project={name: answers[f"project_{name}"] for name in ("name", "slug")}
+        | {name: answers[name] for name in ("domain", "hub_owner", "license")},
+        language=dataclasses.asdict(language),
+        generation={"models": models(answers), "inference": answers["inference"]},
+    )
+
+
+def page(answers: Mapping[str, str], name: str) -> str:
+    """Return one page of the project (`README.md`, `space/README.md`, …), its texts and values filled in."""
+    return _pages_module().fill_page(PROJECT / "kto" / "pages" / name, texts(answers), values(answers)).rstrip("\n")
+
+
+def nb(answers: Mapping[str, str], key: str, prefix: str = "") -> str:
+    """Return the text at `key` as a JSON string, for a cell of the notebook."""
+    module = _pages_module()
+    text = module.fill_text(texts(answers), key, values(answers))
+    return json_literal(prefix + module.in_direction(text, facts(answers).direction))
+
+
+def system_prompt(answers: Mapping[str, str]) -> str:
+    """Return the system prompt: the answer as it is, or the catalogue's."""
+    if answers["system_prompt"].strip():
+        return answers["system_prompt"]
+    return _pages_module().fill_text(texts(answers), "system_prompt", values(answers))
+
+
+def starter_prompts(answers: Mapping[str, str]) -> str:
+    """Return the starter prompts as JSONL, without the last line end."""
+    return "\n".join(json_literal({"prompt": prompt}) for prompt in texts(answers)["starter_prompts"])
+
+
+def models(answers: Mapping[str, str]) -> list[str]:
+    """Return the models of the comma-separated answer."""
+    return [model.strip() for model in answers["models"].split(",") if model.strip()]
+
+
+def own_prompts(answers: Mapping[str, str]) -> Path | None:
+    """Return the file that the answer `prompts` names, or None if it is `starter` or a dataset on the Hub."""
+    answer = answers["prompts"].strip()
+    path = Path(answer).expanduser()
+    is_path = answer.lower().endswith((".jsonl", ".json", ".ndjson")) or path.is_absolute() or path.is_file()
+    return path if answer != "starter" and is_path else None
+
+
+def prompts_setting(answers: Mapping[str, str]) -> str:
+    """Return `prompts` for `project.toml`: a file is copied into the project, for it has to travel with it."""
+    return "prompts/own.jsonl" if own_prompts(answers) else answers["prompts"].strip()
+
+
+def own_prompts_content(answers: Mapping[str, str]) -> str:
+    """Return the content of the file with the community's own prompts, without the last line end."""
+    path = own_prompts(answers)
+    assert path is not None
+    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+
+
+def untranslated(answers: Mapping[str, str]) -> bool:
+    """Tell whether the project's texts are in English for want of a catalogue."""
+    return facts(answers).texts[0] == "en" and facts(answers).iso != "en"
+
+
+def translating(answers: Mapping[str, str]) -> str:
+    """Return the page that lists what to translate, in the order in which people meet it (in English)."""
+    language = facts(answers)
+    order = ("task", "community", "notebook", "readme", "space", "dataset_card")
+    source = project_texts(answers)
+    lines = [
+        f"# To translate into {language.english_name} ({language.tag})",
+        "",
+        "There is no catalogue for this language yet, so the texts are in English. Write yours into `texts.yaml`,",
+        "under the same names; keep words in {braces} as they are. People meet the texts in this order.",
+        "The system prompt is in `prompts/system_prompt.txt`, the prompts are in `prompts/starter.jsonl`.",
+    ]
+    for section in [*order, *(section for section in source if section not in order)]:
+        lines += ["", f"## {section}", ""]
+        entries = source[section].items() if isinstance(source[section], dict) else [(section, source[section])]
+        lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]
+    return "\n".join(lines)
+
+
+# --- suggestions ---
+
+
+def default_domain(answers: Mapping[str, str]) -> str:
+    """Suggest a domain in the community's language."""
+    return texts(answers)["defaults"]["domain"]
+
+
+def default_project_name(answers: Mapping[str, str]) -> str:
+    """Suggest a title in the community's language."""
+    fill = _pages_module().fill
+    language = facts(answers)
+    spoken = language.english_name if untranslated(answers) else language.autonym
+    names = {"language": spoken, "domain": answers.get("domain", "").strip()}
+    return " ".join(fill(texts(answers)["defaults"]["project_name"], names.__getitem__).split())
+
+
+def default_slug(answers: Mapping[str, str]) -> str:
+    """Suggest `kto-<tag>-<domain>`; the tag is in it because a transliterated domain alone says little."""
+    domain = slugify(answers.get("domain", ""), max_length=40, word_boundary=True)
+    return f"kto-{facts(answers).tag.lower()}-{domain}".rstrip("-")
+
+
+# --- checks ---
+
+
+def _check_language(answers: Mapping[str, str]) -> str | None:
+    try:
+        standard_tag(answers["language"])
+    except ValueError as hint:
+        meant = f"Did you mean {hint}? " if str(hint) else ""
+        return f"“{answers['language']}” is no language tag. {meant}Use a tag such as nl, pt-BR or sw."
+    return None
+
+
+def _check_slug(answers: Mapping[str, str]) -> str | None:
+    slug = answers["project_slug"]
+    usable = re.fullmatch(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", slug) and len(slug) <= 96
+    if usable and not _WINDOWS_NAMES.fullmatch(slug) and not slug.endswith((".git", ".ipynb")):
+        return None
+    return (
+        f"“{slug}” cannot be the name of a folder and of a dataset. Use small letters a to z and digits, "
+        f"with single hyphens between them, for example “{default_slug(answers)}”."
+    )
+
+
+def _check_owner(answers: Mapping[str, str]) -> str | None:
+    owner = answers["hub_owner"]
+    if not owner or (re.fullmatch(_HUB_NAME, owner) and len(owner) <= 96):
+        return None
+    return f"“{owner}” is no name on the Hub. Use the name of your user or organisation there, or leave it empty."
+
+
+def _check_models(answers: Mapping[str, str]) -> str | None:
+    names = models(answers)
+    if not names:
+        return "No model is named. Name at least one, for example Qwen/Qwen3-30B-A3B-Instruct-2507."
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return f"{', '.join(twice)} is named more than once. Name each model once."
+    if answers["inference"] == "openai-compatible":
+        return None
+    wrong = [name for name in names if not _HUB_MODEL.fullmatch(name)]
+    if answers["inference"] == "local":
+        wrong = [name for name in wrong if not Path(name).expanduser().is_dir()]
+    if wrong:
+        listed = ", ".join(f"“{name}”" for name in wrong)
+        also = " or a folder" if answers["inference"] == "local" else ""
+        return f"{listed} is no model id. Write owner/name, owner/name:provider{also}, with commas between models."
+    return None
+
+
+def _check_prompts(answers: Mapping[str, str]) -> str | None:
+    answer = answers["prompts"].strip()
+    path = own_prompts(answers)
+    if path is None:
+        if answer == "starter" or re.fullmatch(rf"{_HUB_NAME}(?:/{_HUB_NAME})?", answer):
+            return None
+        return f"“{answer}” is no source of prompts. Write starter, the id of a dataset, or a path to a JSONL file."
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
+    except UnicodeDecodeError:
+        return f"{path} is not written in UTF-8. Save it as UTF-8."
+    wrong = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line) if line.strip() else {"prompt": "-"}
+            if not (isinstance(row, dict) and isinstance(row.get("prompt"), str) and row["prompt"].strip()):
+                wrong.append(f"line {number} has no text under “prompt”")
+        except ValueError as error:
+            wrong.append(f"line {number} is no JSON ({getattr(error, 'msg', error)})")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        return f'{path}: {"; ".join(wrong[:5])}{more}. Write one {{"prompt": "…"}} per line.'
+    if not any(line.strip() for line in lines):
+        return f'{path} is empty. Write one {{"prompt": "…"}} per line.'
+    return None
+
+
+def _check_filled(answers: Mapping[str, str], name: str) -> str | None:
+    if answers[name].strip():
+        return None
+    return f"{name} is empty. Write a few words."
+
+
+def problems(answers: Mapping[str, str]) -> dict[str, str]:
+    """Return everything that is wrong with the answers themselves: question → what is wrong and what to do."""
+    found = {
+        "language": _check_language(answers),
+        "domain": _check_filled(answers, "domain"),
+        "project_name": _check_filled(answers, "project_name"),
+        "project_slug": _check_slug(answers),
+        "hub_owner": _check_owner(answers),
+        "models": _check_models(answers),
+        "prompts": _check_prompts(answers),
+    }
+    return {question: problem for question, problem in found.items() if problem}
+
+
+def replay_file() -> Path:
+    """Return the file where cookiecutter keeps the answers for `--replay`."""
+    return Path(get_user_config()["replay_dir"]) / f"{HERE.name}.json"
+
+
+def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> None:
+    """Save the answers for `cookiecutter … --replay`, which then asks only the questions in `ask_again`.
+
+    Cookiecutter asks for whatever a replay file lacks. Without `_extensions` in it, it takes them from the template
+    again, which the questions need.
+    """
+    kept = {key: value for key, value in answers.items() if key in QUESTIONS and key not in ask_again}
+    path = replay_file()
+    dump(str(path.parent), path.stem, {"cookiecutter": kept | {"__checked": ""}})
+
+
+def check_answers(answers: Mapping[str, str]) -> str:
+    """Stop before anything is written if an answer cannot be used; all problems at once.
+
+    Raises
+    ------
+    FailedHookException
+        Cookiecutter prints it as one message and leaves with status 1.
+    """
+    found = problems(answers)
+    if found:
+        listed = "\n".join(f"  - {question}: {problem}" for question, problem in found.items())
+        keep_answers(answers, list(found))
+        raise FailedHookException(
+            f"Some answers cannot be used:\n{listed}\nYour other answers are kept. "
+            f"Run cookiecutter again with --replay: it asks only for {', '.join(found)}."
+        )
+    return ""
+
+
+def hook_answers(answers: Mapping[str, str]) -> str:
+    """Return what the hook has to know, as JSON in ASCII that fits between the quotes of `r\"\"\"…\"\"\"`."""
+    return json.dumps(
+        {
+            "problems": problems(answers),
+            "models": models(answers),
+            "inference": answers["inference"],
+            "replay": str(replay_file()),
+            "template": answers.get("_template", "."),
+        }
+    )
+
+
+def next_steps(answers: Mapping[str, str]) -> str:
+    """Return what the hook at the end prints, as JSON in ASCII: a title, (text, command) steps, a last line."""
+
+    def text(key: str) -> str:
+        return _pages_module().fill_text(texts(answers), key, values(answers)).replace("`", "")
+
+    key = {"huggingface": "step_key", "local": "step_local", "openai-compatible": "step_server_address"}
+    steps = [
+        (text("next.enter"), f"cd {answers['project_slug']}"),
+        (text("next.keep"), 'git init && git add . && git commit -m "KTO"'),
+        (text("readme.before"), "python -m pip install uv"),
+        (text(f"readme.{key[answers['inference']]}"), ""),
+        (text("readme.step_check"), "uv run check.py"),
+        (text("readme.step_generate"), "uv run generate.py --limit 8"),
+    ]
+    return json.dumps({"title": text("next.title"), "steps": steps, "more": text("next.more")})
+
+
+class KtoExtension(Extension):
+    """Gives the functions above to cookiecutter's templates."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.filters |= {"toml": toml, "json": json_literal, "yaml": to_yaml}
+        environment.globals |= {
+            function.__name__: function
+            for function in (
+                check_answers,
+                default_domain,
+                default_project_name,
+                default_slug,
+                facts,
+                hook_answers,
+                models,
+                nb,
+                next_steps,
+                own_prompts,
+                own_prompts_content,
+                page,
+                problems,
+                project_texts,
+                prompts_setting,
+                starter_prompts,
+                system_prompt,
+                translating,
+                untranslated,
+            )
+        }

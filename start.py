@@ -1,0 +1,69 @@
+"""Render a project or run the tests with nothing but Python and pip: `python3 start.py`, `python3 start.py test`.
+
+Everything is installed into `.tools/` beside this file, so an externally managed Python (PEP 668) is no obstacle and
+nothing else on the machine changes. With cookiecutter already installed, `cookiecutter PATH-TO-THIS-FOLDER` does the
+same as the first command.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE / ".tools"
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+REQUIREMENTS: dict[str, list[str | Path]] = {
+    "render": ["-r", HERE / "requirements.txt"],
+    "test": ["-r", HERE / "tests" / "requirements.txt", "-c", HERE / "tests" / "constraints.txt"],
+}
+
+
+def environment(name: str) -> Path:
+    """Return the folder with the commands of an environment, installed now if its requirements have changed."""
+    folder = TOOLS / name
+    files = [item for item in REQUIREMENTS[name] if isinstance(item, Path)]
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()
+    stamp = folder / "installed"
+    if not stamp.is_file() or stamp.read_text(encoding="ascii") != wanted:
+        print(f"Installing into {folder} …", flush=True)
+        # Debian ships venv without the pip to put into it, so the pip that is there installs into the new environment.
+        venv.create(folder, clear=True, with_pip=False, symlinks=os.name != "nt")
+        python = folder / SCRIPTS / Path("python.exe" if os.name == "nt" else "python")
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "--quiet",
+            *REQUIREMENTS[name],
+        ]
+        if subprocess.run(command).returncode:
+            sys.exit("The installation failed; pip says why above. Put that right and run this command again.")
+        stamp.write_text(wanted, encoding="ascii")
+    return folder / SCRIPTS
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command and return its exit status."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
+        sys.exit(f"This is Python {sys.version.split()[0]}. Use Python 3.11 or newer.")
+    testing = arguments[:1] == ["test"]
+    scripts = environment("test" if testing else "render")
+    # The commands find each other and the interpreter of their environment first.
+    environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUTF8": "1"}
+    python = str(scripts / "python")
+    if testing:
+        return subprocess.run([python, "-m", "pytest", *arguments[1:]], cwd=HERE, env=environ).returncode
+    return subprocess.run([python, "-m", "cookiecutter", str(HERE), *arguments], env=environ).returncode
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

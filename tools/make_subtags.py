@@ -1,0 +1,65 @@
+"""Write `languages/subtags.tsv`, the language-neutral facts about every language that has an ISO 639 code.
+
+Needs `langcodes`, `language_data` and `datasets` (`pip install langcodes language_data datasets`). The facts come from
+the IANA language subtag registry and from CLDR (names, likely scripts), as these packages carry them; the list of
+codes that dataset cards accept comes from `datasets`.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import langcodes
+import language_data
+from langcodes.data_dicts import LANGUAGE_REPLACEMENTS, LIKELY_SUBTAGS
+
+HEAD = """\
+# Language-neutral facts from the IANA subtag registry and CLDR, written by tools/make_subtags.py.
+# subtag, English name, autonym (if known), usual script (if known); lang-REGION rows: only where the script differs;
+# rows whose second column begins with = are other codes for that language.
+"""
+
+
+def registry() -> dict[str, dict[str, str]]:
+    """Return the registry's records of type `language` by subtag."""
+    text = files(language_data).joinpath("data/language-subtag-registry.txt").read_text(encoding="utf-8")
+    records = {}
+    for block in text.split("%%"):
+        record = dict(line.split(": ", 1) for line in reversed(block.strip().splitlines()) if ": " in line)
+        if record.get("Type") == "language" and ".." not in record["Subtag"]:
+            records[record["Subtag"]] = record
+    return records
+
+
+def main() -> None:
+    """Write the table."""
+    cards = json.loads(files("datasets").joinpath("utils/resources/languages.json").read_text(encoding="utf-8"))
+    rows: dict[str, tuple[str, ...]] = {}
+    for subtag, record in registry().items():
+        if subtag not in cards or record.get("Scope") in ("collection", "special", "private-use"):
+            continue
+        language = langcodes.Language.get(subtag)
+        english = language.display_name("en")
+        if english.startswith("Unknown language") or english == subtag:
+            english = record["Description"]
+        autonym = language.autonym()
+        likely = LIKELY_SUBTAGS.get(subtag, "")
+        script = likely.split("-")[1] if likely else record.get("Suppress-Script", "")
+        rows[subtag] = (english, "" if autonym in (english, subtag) else autonym, script)
+    for key, likely in LIKELY_SUBTAGS.items():
+        parts = key.split("-")
+        if len(parts) == 2 and parts[0] in rows and len(parts[1]) in (2, 3):
+            script = likely.split("-")[1]
+            if script != rows[parts[0]][2]:
+                rows[key] = ("", "", script)
+    for old, new in LANGUAGE_REPLACEMENTS.items():
+        if old.isalpha() and new in rows:
+            rows[old] = (f"={new}", "", "")
+    lines = ["\t".join((subtag, *row)).rstrip("\t") for subtag, row in sorted(rows.items())]
+    target = Path(__file__).parent.parent / "languages" / "subtags.tsv"
+    target.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    print(f"{target}: {len(lines)} rows")
+
+
+if __name__ == "__main__":
+    main()

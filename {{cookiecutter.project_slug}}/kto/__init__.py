@@ -1,0 +1,1 @@
+"""The machinery behind the four steps, one module per idea."""

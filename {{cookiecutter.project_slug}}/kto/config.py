@@ -1,0 +1,243 @@
+"""`project.toml`, read once and checked whole: every mistake is reported, not only the first."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kto.errors import UserError
+from kto.texts import ROOT, t
+
+INFERENCE = ("huggingface", "local", "openai-compatible")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[a-z0-9][a-z0-9-]*)?")
+_PROVIDER = re.compile(r":[a-z0-9][a-z0-9-]*\Z")
+
+_KINDS: Mapping[object, str] = {bool: "a_bool", str: "a_string", int: "an_int", float: "a_float"}
+
+T = TypeVar("T")
+Check = Callable[[Any], bool]
+
+
+def _one_of(*allowed: str) -> Check:
+    return lambda value: value in allowed
+
+
+def _between(low: float, high: float) -> Check:
+    return lambda value: low <= value <= high
+
+
+def _matches(pattern: str) -> Check:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+def _is_model(value: str) -> bool:
+    """Accept a Hub id with an optional `:provider`, or the name that a server or a folder has."""
+    return bool(value.strip()) and not any(character in value for character in "\r\n")
+
+
+def _setting(check: Check | None = None, allowed: str = "") -> Any:
+    """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts)."""
+    return dataclasses.field(metadata={"check": check, "allowed": allowed})
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """`[project]`: what the dataset is and whose it is."""
+
+    name: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    slug: str = _setting(_matches(r"[a-z0-9](?:[a-z0-9._-]{0,94}[a-z0-9])?"), "slug")
+    domain: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    hub_owner: str = _setting(_matches(r"(?:[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?)?"), "hub_owner")
+    license: str = _setting(lambda value: bool(value.strip()), "not_empty")
+
+    @property
+    def repo_id(self) -> str:
+        """The dataset's address on the Hub, `owner/slug`; raise `UserError` while there is no owner."""
+        if not self.hub_owner:
+            raise UserError("no_owner")
+        return f"{self.hub_owner}/{self.slug}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Language:
+    """`[language]`: language-neutral facts about the community's language."""
+
+    tag: str = _setting(_matches(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"), "tag")
+    autonym: str = _setting()
+    english_name: str = _setting()
+    iso: str = _setting(_matches(r"[a-z]{2,3}"), "iso")
+    script: str = _setting(_matches(r"[A-Z][a-z]{3}"), "script")
+    direction: str = _setting(_one_of("ltr", "rtl"), "direction")
+    texts: tuple[str, ...] = _setting()
+    reviewed: bool = _setting()
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """`[generation]`: which models answer which prompts, and how."""
+
+    inference: str = _setting(_one_of(*INFERENCE), "inference")
+    models: tuple[str, ...] = _setting(
+        lambda value: bool(value) and len(set(value)) == len(value) and all(map(_is_model, value)), "models"
+    )
+    prompts: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    base_url: str = _setting(_matches(r"(?:https?://\S+)?"), "url")
+    router_url: str = _setting(_matches(r"https?://\S+"), "url")
+    concurrency: int = _setting(_between(1, 1024), "concurrency")
+    temperature: float = _setting(_between(0, 2), "temperature")
+    max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens")
+    timeout: float = _setting(_between(1, 86_400), "timeout")
+    attempts: int = _setting(_between(1, 100), "attempts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Local:
+    """`[local]`: the model server that `inference = "local"` starts."""
+
+    command: tuple[str, ...] = _setting()
+    device: str = _setting(lambda value: bool(value.strip()), "not_empty")
+    concurrency: int = _setting(_between(1, 1024), "concurrency")
+    start_timeout: float = _setting(_between(1, 86_400), "timeout")
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """`[annotation]`: the task that people see in Argilla."""
+
+    dataset: str = _setting(_matches(r"[\w-][\w .-]{0,199}"), "dataset")
+    workspace: str = _setting(_matches(r"[a-z0-9][a-z0-9_-]{0,199}"), "workspace")
+    min_submitted: int = _setting(_between(1, 1000), "min_submitted")
+    annotators: tuple[str, ...] = _setting(
+        lambda value: all(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,98}", name) for name in value), "annotators"
+    )
+    space: str = _setting(_matches(r"(?:[\w.-]+/[\w.-]+)?"), "space")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """`[export]`: from votes to rows."""
+
+    test_fraction: float = _setting(_between(0, 0.9), "test_fraction")
+    seed: int = _setting(_between(0, 2**32 - 1), "seed")
+    private: bool = _setting()
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """`[training]`: from rows to a model."""
+
+    model: str = _setting(_is_model, "not_empty")
+    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate")
+    beta: float = _setting(_between(1e-6, 100), "beta")
+    epochs: float = _setting(_between(0, 1000), "epochs")
+    batch_size: int = _setting(_between(2, 4096), "batch_size")
+    max_length: int = _setting(_between(16, 1_000_000), "max_length")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All of `project.toml`. `root` is the folder that holds it."""
+
+    root: Path
+    project: Project
+    language: Language
+    generation: Generation
+    local: Local
+    annotation: Annotation
+    export: Export
+    training: Training
+
+    @property
+    def system_prompt(self) -> str:
+        """The text of `prompts/system_prompt.txt`, without the line end that editors add."""
+        path = self.root / "prompts" / "system_prompt.txt"
+        try:
+            return path.read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError):
+            raise UserError("no_system_prompt", path=path) from None
+
+
+def split_provider(model: str) -> tuple[str, str]:
+    """Split `owner/name:provider` into (`owner/name`, `provider`); the provider is "" if none is named."""
+    match = _PROVIDER.search(model) if _HUB_ID.fullmatch(model) else None
+    return (model[: match.start()], match[0][1:]) if match else (model, "")
+
+
+def _convert(value: object, kind: object) -> object:
+    """Return `value` as the field's type, or raise `TypeError`: TOML's types are taken literally, but 1 is a float."""
+    if kind is bool or kind is str or kind is int:
+        if type(value) is kind:
+            return value
+    elif kind is float:
+        if type(value) in (int, float):
+            return float(value)  # type: ignore[arg-type]
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise TypeError
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return t("config.did_you_mean", name=close[0]) if close else ""
+
+
+def _read_section(section: str, kind: type[T], table: object, problems: list[str]) -> T | None:
+    if not isinstance(table, Mapping):
+        problems.append(t("config.missing_section", section=section))
+        return None
+    values: dict[str, object] = {}
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = [field.name for field in fields]
+    for name in table:
+        if name not in known:
+            hint = _nearest(name, known)
+            problems.append(f"{t('config.unknown_key', section=section, key=name)} {hint}".rstrip())
+    for field in fields:
+        if field.name not in table:
+            problems.append(t("config.missing_key", section=section, key=field.name))
+            continue
+        try:
+            value = _convert(table[field.name], field.type)
+        except TypeError:
+            expected = _KINDS.get(field.type, "a_list")
+            problems.append(t("config.wrong_type", section=section, key=field.name, expected=t(f"config.{expected}")))
+            continue
+        check = field.metadata["check"]
+        if check is not None and not check(value):
+            allowed = t(f"config.allowed_{field.metadata['allowed']}")
+            problems.append(t("config.wrong_value", section=section, key=field.name, value=value, allowed=allowed))
+        values[field.name] = value
+    return kind(**values) if len(values) == len(fields) else None
+
+
+def load(root: Path = ROOT) -> Config:
+    """Read and check `root/project.toml`.
+
+    Raises
+    ------
+    UserError
+        The file is missing, is no TOML (the message gives the line), or settings in it cannot be used (the message
+        lists all of them by name).
+    """
+    path = root / "project.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no_project_toml", path=path) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError("bad_toml", path=path, reason=error) from None
+    problems: list[str] = []
+    sections = [field for field in dataclasses.fields(Config) if field.name != "root"]
+    for name in data:
+        if name not in [field.name for field in sections]:
+            hint = _nearest(name, [field.name for field in sections])
+            problems.append(f"{t('config.unknown_section', section=name)} {hint}".rstrip())
+    parsed = {field.name: _read_section(field.name, field.type, data.get(field.name), problems) for field in sections}  # type: ignore[arg-type]
+    if problems:
+        raise UserError("bad_settings", path=path, problems="\n".join(f"  - {problem}" for problem in problems))
+    return Config(root=root, **parsed)  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""Errors that a person reads: one sentence that says what is wrong, one that says what to do."""
+
+import sys
+from collections.abc import Callable
+
+from kto.texts import t
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can put right.
+
+    Parameters
+    ----------
+    key
+        Name of a text under `errors:` in `texts.yaml`.
+    values
+        What the placeholders of that text stand for.
+    """
+
+    def __init__(self, key: str, /, **values: object) -> None:
+        self.key = key
+        super().__init__(t(f"errors.{key}", **values))
+
+
+def use_utf8() -> None:
+    """Let `print` write any letter, also on a console with an old code page (Windows, cp1252)."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
+def run(main: Callable[[], int]) -> None:
+    """Run a command and leave the process with its exit status.
+
+    A `UserError` becomes its text on stderr and status 1, Ctrl-C status 130; anything else is a bug and keeps its
+    traceback.
+    """
+    use_utf8()
+    try:
+        status = main()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)

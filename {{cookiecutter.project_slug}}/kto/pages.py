@@ -1,0 +1,147 @@
+"""Fill the pages of the project (README, cards, community pages) from texts and facts.
+
+A page is Markdown with four additions: `{section.key}` is a text of `texts.yaml`, `{name}` a value (with `_quoted`
+behind it, as a quoted string for YAML); the lines between
+`<!-- if name -->` (or `if not name`) and `<!-- end if -->` stay only if that value is true; what is between
+`<!-- native -->` and `<!-- end native -->` is in the community's language and follows its direction.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kto.config import Config
+from kto.texts import TextsError, fill, look_up
+
+_IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
+_NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
+_NUMBERS = re.compile(r"(<!-- numbers -->\n).*?(<!-- end numbers -->)", re.DOTALL)
+_FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+
+
+def quoted(value: object) -> str:
+    """Return a string as a double-quoted scalar that JSON and YAML both read as that string."""
+    text = json.dumps(str(value), ensure_ascii=False)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def page_values(
+    project: Mapping[str, object], language: Mapping[str, object], generation: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the values that pages and texts name, from the sections of `project.toml` with the same names."""
+    texts = language["texts"]
+    assert isinstance(texts, Sequence)
+    models = generation["models"]
+    assert isinstance(models, Sequence)
+    owner, slug = project["hub_owner"], project["slug"]
+    translated = language["iso"] == "en" or texts[0] != "en"
+    # A title is one line; everything else stays as it was typed.
+    name = " ".join(str(project["name"]).split())
+    return {
+        "project_name": name,
+        "slug": slug,
+        "domain": project["domain"],
+        "owned": bool(owner),
+        "repo_id": f"{owner}/{slug}" if owner else slug,
+        "license": project["license"],
+        "language": language["autonym"] if translated else language["english_name"],
+        "english_name": language["english_name"],
+        "tag": language["tag"],
+        "iso": language["iso"],
+        "rtl": language["direction"] == "rtl",
+        "unreviewed": translated and not language["reviewed"],
+        "untranslated": not translated,
+        "foreign": language["iso"] != "en" and translated,
+        "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
+        "models": "\n".join(f"- `{model}`" for model in models),
+        "huggingface": generation["inference"] == "huggingface",
+        "local": generation["inference"] == "local",
+        "server": generation["inference"] == "openai-compatible",
+    }
+
+
+def values_of(settings: Config) -> dict[str, object]:
+    """Return the values that pages and texts name, from `project.toml`."""
+    return page_values(
+        project=dataclasses.asdict(settings.project),
+        language=dataclasses.asdict(settings.language),
+        generation=dataclasses.asdict(settings.generation),
+    )
+
+
+def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object]) -> str:
+    """Return the text at `key`, its placeholders filled from `values`; raise `TextsError` for an unknown one."""
+
+    def value(name: str) -> object:
+        if name not in values:
+            raise TextsError(f"“{key}” uses {{{name}}}, which means nothing there. Remove it from texts.yaml.")
+        return values[name]
+
+    return fill(look_up(texts, key), value).rstrip("\n")
+
+
+def in_direction(markdown: str, direction: str) -> str:
+    """Return Markdown that reads in `direction` ("ltr" or "rtl") where pages are shown left to right.
+
+    In a right-to-left page commands and names in code stay left to right, each isolated from the text around it.
+    """
+    if direction != "rtl":
+        return markdown
+    parts, end = [], 0
+    for fence in _FENCE.finditer(markdown):
+        indent = fence[1]
+        parts.append(_isolate_code(markdown[end : fence.start()]))
+        parts.append(f'{indent}<div dir="ltr">\n\n{fence[0]}\n\n{indent}</div>')
+        end = fence.end()
+    parts.append(_isolate_code(markdown[end:]))
+    return f'<div dir="rtl">\n\n{"".join(parts).strip()}\n\n</div>\n'
+
+
+def _isolate_code(markdown: str) -> str:
+    return _CODE.sub(lambda match: f'<span dir="ltr">{match[0]}</span>', markdown)
+
+
+def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, object]) -> str:
+    """Return the page of the file `page`, filled.
+
+    Raises
+    ------
+    TextsError
+        A text or a value that the page names does not exist.
+    """
+
+    def keep(match: re.Match[str]) -> str:
+        return match[3] if bool(values[match[2]]) != bool(match[1]) else ""
+
+    def value(name: str) -> object:
+        if name.endswith("_quoted"):  # in front matter, where `no` would be false and a colon a key
+            return quoted(value(name.removesuffix("_quoted")))
+        if "." in name:
+            return fill_text(texts, name, values)
+        if name not in values:
+            raise TextsError(f"{page.name} uses {{{name}}}, which means nothing there. Remove it.")
+        return values[name]
+
+    direction = "rtl" if values["rtl"] and not values["untranslated"] else "ltr"
+    markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
+    # Native parts are cut out before anything is filled in: an answer may contain whatever it likes.
+    parts = _NATIVE.split(markdown)
+    filled = [fill(part, value) for part in parts]
+    filled[1::2] = [in_direction(part, direction) for part in filled[1::2]]
+    return "".join(filled)
+
+
+def fill_numbers(card: str, table: str) -> str:
+    """Return a dataset card with `table` (Markdown) between its marks `<!-- numbers -->` and `<!-- end numbers -->`.
+
+    Everything else in the card stays as people wrote it. Raises `TextsError` if the marks are gone.
+    """
+    filled, count = _NUMBERS.subn(lambda match: f"{match[1]}{table.rstrip()}\n{match[2]}", card, count=1)
+    if not count:
+        raise TextsError(
+            "dataset/README.md has lost its lines <!-- numbers --> and <!-- end numbers -->. Put them back."
+        )
+    return filled
