@@ -222,6 +222,8 @@ def project_texts(answers: Mapping[str, str]) -> dict:
 def _pages_module() -> ModuleType:
     """Import the rendered project's `kto/pages.py`: the same code fills the pages here and there."""
     sys.path.insert(0, str(PROJECT))
+    # Compiled files in the template folder would be rendered into every project.
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         path = PROJECT / "kto" / "pages.py"
         spec = importlib.util.spec_from_file_location("kto_pages", path)
@@ -230,6 +232,7 @@ def _pages_module() -> ModuleType:
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
     finally:
+        sys.dont_write_bytecode = written
         sys.path.remove(str(PROJECT))
     return module
 
@@ -252,9 +255,8 @@ def page(answers: Mapping[str, str], name: str) -> str:
 
 def nb(answers: Mapping[str, str], key: str, prefix: str = "") -> str:
     """Return the text at `key` as a JSON string, for a cell of the notebook."""
-    module = _pages_module()
-    text = module.fill_text(texts(answers), key, values(answers))
-    return json_literal(prefix + module.in_direction(text, facts(answers).direction))
+    direction = "ltr" if untranslated(answers) else facts(answers).direction
+    return json_literal(prefix + _pages_module().fill_text(texts(answers), key, values(answers), direction))
 
 
 def system_prompt(answers: Mapping[str, str]) -> str:

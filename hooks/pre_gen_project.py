@@ -20,6 +20,9 @@ ROUTES = ("", "fastest", "cheapest", "preferred")  # what may stand for a provid
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}  # per parameter; all others: 1
 
 
+refused: list[str] = []  # tokens that the Hub did not accept
+
+
 class Unreachable(Exception):
     """The Hub gave no answer that says anything about the model."""
 
@@ -41,8 +44,13 @@ def get(path: str, params: list[tuple[str, str]]) -> requests.Response:
     """Ask the Hub; raise `Unreachable` for network trouble, 429 and 5xx."""
     token = os.environ.get("HF_TOKEN", "").strip()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = f"{endpoint()}{path}"
     try:
-        response = requests.get(f"{endpoint()}{path}", params=params, headers=headers, timeout=TIMEOUT)
+        response = requests.get(url, params=params, headers=headers, timeout=TIMEOUT)
+        if token and response.status_code == 401 and "X-Error-Code" not in response.headers:
+            # The Hub refuses a token that has expired even where none is needed.
+            refused.append(token)
+            response = requests.get(url, params=params, timeout=TIMEOUT)
     except (requests.RequestException, ValueError) as error:
         raise Unreachable(type(error).__name__) from None
     if response.status_code == 429 or response.status_code >= 500:
@@ -160,6 +168,8 @@ def check(models: list[str], inference: str) -> Verdict:
         else:
             whole.problems += result.problems
             whole.notes += result.notes
+    if refused:
+        whole.notes.append(f"The Hub refuses HF_TOKEN. Make a new token at {endpoint()}/settings/tokens.")
     if unchecked:
         names, reasons = ", ".join(name for name, _ in unchecked), ", ".join(sorted({why for _, why in unchecked}))
         whole.notes.append(f"Not checked: {names} (no answer from {endpoint()}: {reasons}). Later: `uv run check.py`.")

@@ -18,6 +18,7 @@ from kto.texts import TextsError, fill, look_up
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
 _NUMBERS = re.compile(r"(<!-- numbers -->\n).*?(<!-- end numbers -->)", re.DOTALL)
+_TEXT = re.compile(r"\{([a-z_]+\.[a-z_.]+)(?<!_quoted)\}")
 _FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 
@@ -38,6 +39,7 @@ def page_values(
     assert isinstance(models, Sequence)
     owner, slug = project["hub_owner"], project["slug"]
     translated = language["iso"] == "en" or texts[0] != "en"
+    code = _isolate_code if translated and language["direction"] == "rtl" else str
     # A title is one line; everything else stays as it was typed.
     name = " ".join(str(project["name"]).split())
     return {
@@ -56,7 +58,7 @@ def page_values(
         "untranslated": not translated,
         "foreign": language["iso"] != "en" and translated,
         "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
-        "models": "\n".join(f"- `{model}`" for model in models),
+        "models": "\n".join("- " + code(f"`{model}`") for model in models),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
@@ -72,15 +74,18 @@ def values_of(settings: Config) -> dict[str, object]:
     )
 
 
-def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object]) -> str:
-    """Return the text at `key`, its placeholders filled from `values`; raise `TextsError` for an unknown one."""
+def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object], direction: str = "ltr") -> str:
+    """Return the text at `key` as Markdown that reads in `direction`, its placeholders filled from `values`.
+
+    Raises `TextsError` for a placeholder that `values` lacks.
+    """
 
     def value(name: str) -> object:
         if name not in values:
             raise TextsError(f"“{key}” uses {{{name}}}, which means nothing there. Remove it from texts.yaml.")
         return values[name]
 
-    return fill(look_up(texts, key), value).rstrip("\n")
+    return fill(in_direction(look_up(texts, key).rstrip("\n"), direction), value)
 
 
 def in_direction(markdown: str, direction: str) -> str:
@@ -127,11 +132,10 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
 
     direction = "rtl" if values["rtl"] and not values["untranslated"] else "ltr"
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
-    # Native parts are cut out before anything is filled in: an answer may contain whatever it likes.
-    parts = _NATIVE.split(markdown)
-    filled = [fill(part, value) for part in parts]
-    filled[1::2] = [in_direction(part, direction) for part in filled[1::2]]
-    return "".join(filled)
+    # Texts come first and values last: an answer may look like a mark or a name without becoming one.
+    markdown = _TEXT.sub(lambda match: look_up(texts, match[1]).rstrip("\n"), markdown)
+    markdown = _NATIVE.sub(lambda match: in_direction(match[1], direction), markdown)
+    return fill(markdown, value)
 
 
 def fill_numbers(card: str, table: str) -> str:

@@ -1,0 +1,94 @@
+"""Make projects from the template, through cookiecutter's own command."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEMPLATE = REPOSITORY / "{{cookiecutter.project_slug}}"
+LANGUAGES = sorted(path.stem for path in (REPOSITORY / "languages").glob("*.yaml"))
+QUESTIONS = [name for name in json.loads((REPOSITORY / "cookiecutter.json").read_text("utf-8")) if name[0] != "_"]
+ANSWERS = {
+    "language": "en",
+    "domain": "everyday life",
+    "project_name": "Thumbs up",
+    "project_slug": "kto-test",
+    "hub_owner": "",
+    "models": "acme/one, acme/two:together",
+    "system_prompt": "",
+    "prompts": "starter",
+    "inference": "huggingface",
+    "license": "cc-by-4.0",
+}
+
+
+@dataclass
+class Bake:
+    """What one run of cookiecutter did."""
+
+    status: int
+    output: str
+    folder: Path  # where projects go
+    home: Path
+
+    @property
+    def project(self) -> Path:
+        """The project that was made."""
+        (project,) = self.folder.iterdir()
+        return project
+
+    @property
+    def nothing_written(self) -> bool:
+        return not list(self.folder.iterdir())
+
+
+def bake(
+    folder: Path,
+    *arguments: str,
+    typed: str | None = None,
+    env: dict[str, str] | None = None,
+    python: str = sys.executable,
+) -> Bake:
+    """Run cookiecutter with a home of its own below `folder`, offline unless `env` says otherwise."""
+    home, out = folder / "home", folder / "out"
+    home.mkdir(parents=True, exist_ok=True)
+    out.mkdir(exist_ok=True)
+    config = home / "config.yaml"
+    config.write_text(
+        json.dumps({"replay_dir": str(home / "replay"), "cookiecutters_dir": str(home)}), encoding="utf-8"
+    )
+    environ = {**os.environ, "COOKIECUTTER_CONFIG": str(config), "HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
+    command = [python, "-m", "cookiecutter", str(REPOSITORY), "-o", str(out), *arguments]
+    done = subprocess.run(
+        command,
+        input=typed,
+        stdin=subprocess.DEVNULL if typed is None else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env=environ | (env or {}),
+        timeout=120,
+    )
+    return Bake(done.returncode, done.stdout, out, home)
+
+
+def replay(folder: Path, env: dict[str, str] | None = None, **answers: str) -> Bake:
+    """Make a project from answers as they were typed: replayed answers are not rendered a second time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {"_extensions", "_copy_without_render"}
+    template = json.loads((REPOSITORY / "cookiecutter.json").read_text(encoding="utf-8"))
+    context = {key: template[key] for key in own} | {"__checked": ""} | ANSWERS | answers
+    file = folder / "answers.json"
+    file.write_text(json.dumps({"cookiecutter": context}), encoding="utf-8")
+    return bake(folder, "--replay-file", str(file), env=env)
+
+
+def render(folder: Path, **answers: str) -> Path:
+    """Make a project that must succeed and return its folder."""
+    done = replay(folder, **answers)
+    assert done.status == 0, done.output
+    return done.project

@@ -1,0 +1,211 @@
+"""A rendered project: the files, their formats, and answers that come out as they went in."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from huggingface_hub import DatasetCard, SpaceCard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rendering import ANSWERS, LANGUAGES, REPOSITORY, TEMPLATE, bake, render, replay
+
+HOSTILE = [
+    "quotes \"double\" and 'single'",
+    "three \"\"\" and '''",
+    "back\\slash \\n \\u0041 \\",
+    "two\nlines\r\nand a\ttab",
+    "emoji 👩🏽‍🌾🇳🇱",
+    "مرحبا بالعالم",
+    "{{ 6*7 }} {% raw %} {# gone? #}",
+    "100 % $HOME ${PATH} %PATH% `id` $(id)",
+    "#! <script>alert(1)</script> & | ; <!-- if owned -->",
+    "{readme.what} {domain} {0}",
+    "- yes: [no, ~] \x7f \u2028",
+]
+
+
+def own_files(project: Path) -> set[str]:
+    return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+def template_files() -> set[str]:
+    return {name for name in own_files(TEMPLATE) if "{%" not in name and "__pycache__" not in name}
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH"])
+def test_files(language: str, tmp_path: Path) -> None:
+    project = render(tmp_path, language=language)
+    extra = set() if language in LANGUAGES else {"TRANSLATING.md"}
+    assert own_files(project) == template_files() | extra
+    for name in own_files(project):
+        data = (project / name).read_bytes()
+        text = data.decode("utf-8")
+        assert b"\r" not in data, name
+        if not name.endswith((".py", ".yml")):
+            assert "{{" not in text and "{%" not in text, name
+        if name.endswith((".toml",)):
+            tomllib.loads(text)
+        elif name.endswith((".yaml", ".yml")):
+            yaml.safe_load(text)
+        elif name.endswith(".jsonl"):
+            assert len([json.loads(line) for line in text.splitlines()]) == 24
+        elif name.endswith(".py"):
+            assert data == (TEMPLATE / name).read_bytes(), "Python files carry no answers"
+    notebook = nbformat.read(project / "setup_argilla.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH", "pt-BR", "no"])
+def test_cards_have_allowed_values(language: str, tmp_path: Path) -> None:
+    import datasets
+
+    resources = Path(datasets.__file__).parent / "utils" / "resources"
+    allowed = {
+        name: json.loads((resources / f"{name}.json").read_text("utf-8"))
+        for name in ("languages", "creators", "multilingualities", "size_categories")
+    }
+    project = render(tmp_path, language=language, project_name='no: "yes" # 👍')
+    space = SpaceCard.load(project / "space" / "README.md").data.to_dict()
+    assert space["title"] == 'no: "yes" # 👍'
+    assert space["sdk"] == "docker" and space["app_port"] == 6900
+    assert len(space["short_description"]) <= 60
+    colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {space["colorFrom"], space["colorTo"]} <= colors
+    card = DatasetCard.load(project / "dataset" / "README.md").data.to_dict()
+    assert card["pretty_name"] == 'no: "yes" # 👍'
+    assert all(isinstance(tag, str) and tag in allowed["languages"] for tag in card["language"])
+    for field in ("annotations_creators", "language_creators"):
+        assert set(card[field]) <= set(allowed["creators"]["annotations" if "annot" in field else "language"]), field
+    assert set(card["multilinguality"]) <= set(allowed["multilingualities"])
+    assert card["license"] == "cc-by-4.0" and card["task_categories"] == ["text-generation"]
+
+
+def check_exact(project: Path, answers: dict[str, str]) -> None:
+    """Every free text of the answers is in the files exactly as it went in."""
+    toml = tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))
+    assert toml["project"]["domain"] == answers["domain"]
+    assert toml["project"]["name"] == answers["project_name"]
+    prompt = (project / "prompts" / "system_prompt.txt").read_bytes().decode("utf-8")
+    assert prompt == answers["system_prompt"] + "\n"
+    for name in ("README.md", "community/announcement.md", "dataset/README.md"):
+        assert answers["domain"] in (project / name).read_bytes().decode("utf-8"), name
+    title = " ".join(answers["project_name"].split())
+    assert SpaceCard.load(project / "space" / "README.md").data.to_dict()["title"] == title
+    assert DatasetCard.load(project / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
+    nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("language", ["en", "ar"])
+def test_hostile_answers(language: str, text: str, tmp_path: Path) -> None:
+    answers = {"language": language, "domain": text, "project_name": text, "system_prompt": text}
+    done = replay(tmp_path, **answers)
+    assert done.status == 0, done.output
+    check_exact(done.project, answers)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=80)
+words = words.filter(lambda text: text.strip() != "")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(domain=words, name=words, prompt=words)
+def test_any_answers(domain: str, name: str, prompt: str, tmp_path: Path) -> None:
+    answers = {"domain": domain, "project_name": name, "system_prompt": prompt}
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    done = replay(tmp_path, **answers)
+    assert done.status == 0, done.output
+    check_exact(done.project, answers)
+
+
+def test_typed_answers_come_out_as_they_went_in(tmp_path: Path) -> None:
+    hostile = "a \"b\" 'c' \\d {{ 6*7 }} {% x %} #} %PATH% $HOME 👍 مرحبا"
+    typed = ["nl", hostile, hostile, "kto-typed", "", "acme/one", hostile, "starter", "1", "1"]
+    done = bake(tmp_path, typed="\n".join(typed) + "\n")
+    assert done.status == 0, done.output
+    check_exact(done.project, {"domain": hostile, "project_name": hostile, "system_prompt": hostile})
+
+
+def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", "language=nl")
+    assert done.status == 0, done.output
+    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    nl = yaml.safe_load((REPOSITORY / "languages" / "nl.yaml").read_text(encoding="utf-8"))
+    assert toml["project"]["domain"] == nl["defaults"]["domain"]
+    assert done.project.name.startswith("kto-nl-") and done.project.name.isascii()
+    assert toml["project"]["hub_owner"] == ""
+    assert not done.output.startswith("Traceback")
+
+
+@pytest.mark.parametrize(
+    ("answer", "tag", "direction", "iso"),
+    [
+        ("ger", "de", "ltr", "de"),
+        ("PT_br", "pt-BR", "ltr", "pt"),
+        ("quy", "quy", "ltr", "quy"),
+        ("he", "he", "rtl", "he"),
+        ("pa-PK", "pa-PK", "rtl", "pa"),
+        ("uz-arab", "uz-Arab", "rtl", "uz"),
+        ("zh-TW", "zh-TW", "ltr", "zh"),
+        ("ks", "ks", "rtl", "ks"),
+    ],
+)
+def test_language_facts(answer: str, tag: str, direction: str, iso: str, tmp_path: Path) -> None:
+    toml = tomllib.loads((render(tmp_path, language=answer) / "project.toml").read_text(encoding="utf-8"))
+    language = toml["language"]
+    assert (language["tag"], language["direction"], language["iso"]) == (tag, direction, iso)
+
+
+def test_own_prompts_travel_with_the_project(tmp_path: Path) -> None:
+    source = tmp_path / "ours.jsonl"
+    source.write_bytes("\ufeff".encode() + '{"prompt": "Hoe gaat het? 👋"}\r\n{"prompt": "\\"Wat\\"?"}\r\n'.encode())
+    project = render(tmp_path / "baked", prompts=str(source))
+    assert tomllib.loads((project / "project.toml").read_text("utf-8"))["generation"]["prompts"] == "prompts/own.jsonl"
+    rows = [json.loads(line) for line in (project / "prompts" / "own.jsonl").read_text("utf-8").splitlines()]
+    assert [row["prompt"] for row in rows] == ["Hoe gaat het? 👋", '"Wat"?']
+
+
+def test_no_owner_means_nothing_pretends_to_be_published(tmp_path: Path) -> None:
+    without = render(tmp_path / "a", hub_owner="")
+    owned = render(tmp_path / "b", hub_owner="ann")
+    assert "load_dataset" not in (without / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert 'load_dataset("ann/kto-test"' in (owned / "dataset" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_project_passes_its_own_tests(language: str, tmp_path: Path) -> None:
+    project = render(tmp_path, language=language)
+    for command in (["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check", "--no-cache", "."]):
+        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_renders_on_a_console_with_an_old_code_page(tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", "language=ar", env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert done.status == 0, done.output
+    assert (done.project / "README.md").read_text(encoding="utf-8")
+
+
+def test_two_projects_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cookiecutter.main import cookiecutter
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"replay_dir": str(tmp_path / "replay")}), encoding="utf-8")
+    for language in ("nl", "ar"):
+        cookiecutter(
+            str(REPOSITORY),
+            no_input=True,
+            extra_context={**ANSWERS, "language": language, "project_slug": f"kto-{language}"},
+            output_dir=str(tmp_path),
+            config_file=str(config),
+        )
+        toml = tomllib.loads((tmp_path / f"kto-{language}" / "project.toml").read_text(encoding="utf-8"))
+        assert toml["language"]["tag"] == language
