@@ -1,0 +1,81 @@
+"""The code as it stands: lint, types, pins, and what must be in no commit."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from rendering import REPOSITORY, TEMPLATE
+
+SCRIPT = re.compile(r"^# /// script\n(?P<content>(?:^#(?: .*)?\n)+?)^# ///$", re.MULTILINE)
+
+
+def run(*command: str, cwd: Path = REPOSITORY) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.decode().split("\0") if name and (path := REPOSITORY / name).is_file()]
+
+
+def test_lint() -> None:
+    run("ruff", "check", "--no-cache", ".")
+
+
+def test_layout() -> None:
+    run("ruff", "format", "--check", "--no-cache", ".")
+
+
+def test_types_of_the_template(tmp_path: Path) -> None:
+    run("mypy", "--cache-dir", str(tmp_path), "start.py", "local_extensions.py", "tools", "hooks/pre_gen_project.py")
+    run("mypy", "--cache-dir", str(tmp_path), "hooks/post_gen_project.py")
+
+
+def test_types_of_the_project(tmp_path: Path) -> None:
+    config = str(REPOSITORY / "pyproject.toml")
+    scripts = sorted(path.name for path in TEMPLATE.glob("*.py"))
+    run("mypy", "--config-file", config, "--cache-dir", str(tmp_path), "kto", *scripts, cwd=TEMPLATE)
+    for folder in ("argilla_local", "local_models"):
+        run("mypy", "--config-file", config, "--cache-dir", str(tmp_path / folder), folder, cwd=TEMPLATE)
+
+
+def test_no_python_file_of_the_project_is_a_template() -> None:
+    for path in TEMPLATE.rglob("*.py"):
+        assert not re.search(r"\{\{ *cookiecutter|\{% ", path.read_text(encoding="utf-8")), path
+
+
+def test_every_environment_is_pinned_whole() -> None:
+    """Each direct requirement is exact or pinned, and no pin names where packages come from."""
+    blocks = {path: SCRIPT.search(path.read_text(encoding="utf-8")) for path in TEMPLATE.rglob("*.py")}
+    texts = {path: re.sub(r"^# ?", "", block["content"], flags=re.MULTILINE) for path, block in blocks.items() if block}
+    assert len(texts) == 3
+    environments = [tomllib.loads(text) for text in texts.values()]
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
+    environments.append({"dependencies": project["project"]["dependencies"], "tool": project["tool"]})
+    for environment in environments:
+        pins = environment["tool"]["uv"]["constraint-dependencies"]
+        names = {re.split(r"==", pin)[0] for pin in pins}
+        assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.+!]+(?: ; .+)?", pin) for pin in pins)
+        assert len(pins) > 20
+        for requirement in environment["dependencies"]:
+            name = re.split(r"[\[=<>!~; ]", requirement)[0].lower().replace("_", "-")
+            assert name in names, requirement
+
+
+@pytest.mark.parametrize("path", tracked(), ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_no_host_of_a_registry_no_path_of_a_machine_no_secret(path: Path) -> None:
+    dot = r"\."
+    hosts = "|".join(["pypi" + dot + "org", "python" + "hosted", "registry" + dot + "npm", "deb" + dot + "debian"])
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    assert not re.search(hosts, text)
+    assert not re.search(r"(^|[^\w.-])/(home|root|work)/\w", text)
+    assert not re.search(r"\bhf_[A-Za-z0-9]{20,}\b", text)
