@@ -1,0 +1,114 @@
+"""The real Argilla server of a rendered project, for tests that need one."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+
+
+def copy_project(folder: Path) -> Path:
+    """Make the part of a project that the server needs, in English, without rendering."""
+    for part in ("kto", "argilla_local"):
+        shutil.copytree(TEMPLATE / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "languages" / "en.yaml", folder / "texts.yaml")
+    return folder
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class ArgillaServer:
+    """Start and stop `argilla_local/server.py` of a project, as a context manager or by hand.
+
+    Parameters
+    ----------
+    project_dir
+        A rendered project.
+    home
+        Where it keeps its data; the project's `.argilla` if not given.
+    python
+        Interpreter of an environment with argilla-server; the variable `KTO_ARGILLA_PYTHON`, or else `uv run`.
+    """
+
+    def __init__(self, project_dir: Path, home: Path | None = None, python: str | None = None) -> None:
+        self.project_dir = Path(project_dir)
+        self.home = Path(home) if home else self.project_dir / ".argilla"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = self.project_dir / f"argilla-{self.port}.log"
+        python = python or os.environ.get("KTO_ARGILLA_PYTHON")
+        self.command = [python] if python else ["uv", "run"]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the script with any arguments, in a process group of its own, and write what it says to `log`."""
+        with open(self.log, "wb") as log:
+            return subprocess.Popen(
+                [*self.command, "argilla_local/server.py", *arguments],
+                cwd=self.project_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self, *arguments: str, timeout: float = 300) -> "ArgillaServer":
+        """Start it and return when it takes requests; `timeout` in seconds covers a first download by uv."""
+        self.process = self.run("--home", str(self.home), "--port", str(self.port), *arguments)
+        deadline = time.monotonic() + timeout
+        while self.url not in self.output:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop(kill=True)
+                raise RuntimeError(f"Argilla did not start:\n{self.output}")
+            time.sleep(0.05)
+        return self
+
+    def stop(self, kill: bool = False) -> int | None:
+        """End it as Ctrl-C does (or as `kill -9` does) and return its exit status."""
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
+        try:
+            return process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise RuntimeError(f"Argilla did not stop:\n{self.output}") from None
+
+    def __enter__(self) -> "ArgillaServer":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def output(self) -> str:
+        """What the server has said."""
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        return json.loads((self.home / "credentials.json").read_text(encoding="utf-8"))
+
+    @property
+    def api_key(self) -> str:
+        return self.credentials["api_key"]
+
+    @property
+    def username(self) -> str:
+        return self.credentials["username"]
+
+    @property
+    def password(self) -> str:
+        return self.credentials["password"]

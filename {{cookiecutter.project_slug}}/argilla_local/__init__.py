@@ -1,0 +1,1 @@
+"""Argilla on this machine: one process, one SQLite file."""

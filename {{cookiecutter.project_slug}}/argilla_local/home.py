@@ -1,0 +1,95 @@
+"""The folder where Argilla keeps votes and log-ins: who may use it, its secrets, its database."""
+
+import contextlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from kto import dotenv
+from kto.errors import UserError
+
+VERSION = "2.8.0"
+OWNER = "owner"
+WORKSPACE = "argilla"
+
+
+@contextlib.contextmanager
+def only_server_of(home: Path) -> Iterator[None]:
+    """Hold `home` for this process alone, until it ends in whatever way: the lock is the operating system's."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = sqlite3.connect(home / "lock", timeout=0)
+        lock.execute("BEGIN EXCLUSIVE")
+    except (OSError, sqlite3.Error) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise UserError("argilla_running", home=home) from None
+        raise UserError("argilla_home", home=home, reason=error) from None
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
+    """Return the content of `home/credentials.json`, and whether it was made just now, from random bytes."""
+    path = home / "credentials.json"
+    if path.exists():
+        try:
+            credentials = json.loads(path.read_text(encoding="utf-8"))
+            return {key: credentials[key] for key in ("username", "password", "api_key", "auth_secret")}, False
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError("bad_credentials", path=path) from None
+    credentials = {
+        "username": OWNER,
+        "password": secrets.token_urlsafe(12),
+        "api_key": secrets.token_urlsafe(48),
+        "auth_secret": secrets.token_urlsafe(48),
+    }
+    dotenv.write_private(path, json.dumps(credentials, indent=2) + "\n")
+    return credentials, True
+
+
+def prepare_database(home: Path) -> None:
+    """Create the tables, or bring those of an older Argilla up to date; refuse those of a newer one."""
+    import alembic.command
+    import argilla_server
+    import sqlalchemy.exc
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    migrations = Path(argilla_server.__file__).parent / "alembic"
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    try:
+        with contextlib.closing(sqlite3.connect("argilla.db", timeout=30)) as database:
+            database.execute("PRAGMA schema_version").fetchall()  # fails if this is no database
+            alembic.command.upgrade(config, "head")
+            database.execute("PRAGMA journal_mode=WAL")  # votes are read while others are written
+    except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
+        raise UserError("argilla_home", home=home, reason=error) from None
+    except (sqlite3.DatabaseError, CommandError):
+        raise UserError("argilla_home_version", home=home, version=VERSION) from None
+
+
+async def ensure_owner(credentials: dict[str, str]) -> None:
+    """See to it that the workspace and the owner exist; new credentials replace lost ones."""
+    from argilla_server.contexts import accounts
+    from argilla_server.database import AsyncSessionLocal
+    from argilla_server.enums import UserRole
+    from argilla_server.models import User, Workspace
+
+    name, api_key = credentials["username"], credentials["api_key"]
+    async with AsyncSessionLocal() as db:
+        workspace = await Workspace.get_by(db, name=WORKSPACE)
+        workspace = workspace or await accounts.create_workspace(db, {"name": WORKSPACE})
+        owner = await accounts.get_user_by_username(db, name)
+        if owner is not None and owner.api_key == api_key:
+            return
+        secret = {"api_key": api_key, "password_hash": accounts.hash_password(credentials["password"])}
+        if owner is not None:
+            await owner.update(db, **secret)
+        else:
+            role = UserRole.owner
+            await User.create(db, username=name, first_name=name, role=role, workspaces=[workspace], **secret)
