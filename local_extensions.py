@@ -255,8 +255,7 @@ def page(answers: Mapping[str, str], name: str) -> str:
 
 def nb(answers: Mapping[str, str], key: str, prefix: str = "") -> str:
     """Return the text at `key` as a JSON string, for a cell of the notebook."""
-    direction = "ltr" if untranslated(answers) else facts(answers).direction
-    return json_literal(prefix + _pages_module().fill_text(texts(answers), key, values(answers), direction))
+    return json_literal(_pages_module().fill_text(texts(answers), key, values(answers), markdown=prefix))
 
 
 def system_prompt(answers: Mapping[str, str]) -> str:

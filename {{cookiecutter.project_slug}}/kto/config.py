@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -166,6 +166,23 @@ def split_provider(model: str) -> tuple[str, str]:
     """Split `owner/name:provider` into (`owner/name`, `provider`); the provider is "" if none is named."""
     match = _PROVIDER.search(model) if _HUB_ID.fullmatch(model) else None
     return (model[: match.start()], match[0][1:]) if match else (model, "")
+
+
+def public_names(models: Sequence[str]) -> list[str]:
+    """Return the names under which models are published: of a folder on this machine only the end of its path.
+
+    As much of the end as tells the folders apart; ids on the Hub and a server's own names stay as they are.
+    """
+    parts = [re.split(r"[\\/]+", model.rstrip("\\/")) for model in models]
+    private = [re.match(r"[\\/.~]|[A-Za-z]:[\\/]", model) is not None for model in models]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = [
+            "/".join(part[-length:]) if hide else model
+            for model, part, hide in zip(models, parts, private, strict=True)
+        ]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _convert(value: object, kind: object) -> object:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kto.config import Config
+from kto.config import Config, public_names
 from kto.texts import TextsError, fill, look_up
 
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
@@ -39,7 +39,9 @@ def page_values(
     assert isinstance(models, Sequence)
     owner, slug = project["hub_owner"], project["slug"]
     translated = language["iso"] == "en" or texts[0] != "en"
-    code = _isolate_code if translated and language["direction"] == "rtl" else str
+    # What has no translation is in English, which reads from left to right.
+    direction = language["direction"] if translated else "ltr"
+    code = _isolate_code if direction == "rtl" else str
     # A title is one line; everything else stays as it was typed.
     name = " ".join(str(project["name"]).split())
     return {
@@ -53,12 +55,12 @@ def page_values(
         "english_name": language["english_name"],
         "tag": language["tag"],
         "iso": language["iso"],
-        "rtl": language["direction"] == "rtl",
+        "direction": direction,
         "unreviewed": translated and not language["reviewed"],
         "untranslated": not translated,
         "foreign": language["iso"] != "en" and translated,
         "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
-        "models": "\n".join("- " + code(f"`{model}`") for model in models),
+        "models": "\n".join("- " + code(f"`{model}`") for model in public_names(models)),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
@@ -74,10 +76,11 @@ def values_of(settings: Config) -> dict[str, object]:
     )
 
 
-def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object], direction: str = "ltr") -> str:
-    """Return the text at `key` as Markdown that reads in `direction`, its placeholders filled from `values`.
+def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object], markdown: str | None = None) -> str:
+    """Return the text at `key`, its placeholders filled from `values`.
 
-    Raises `TextsError` for a placeholder that `values` lacks.
+    With `markdown`, a prefix such as "## " or "", it becomes Markdown in the direction of the language. Raises
+    `TextsError` for a placeholder that `values` lacks.
     """
 
     def value(name: str) -> object:
@@ -85,7 +88,10 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object
             raise TextsError(f"“{key}” uses {{{name}}}, which means nothing there. Remove it from texts.yaml.")
         return values[name]
 
-    return fill(in_direction(look_up(texts, key).rstrip("\n"), direction), value)
+    text = look_up(texts, key).rstrip("\n")
+    if markdown is not None:
+        text = in_direction(markdown + text, str(values["direction"])).rstrip("\n")
+    return fill(text, value)
 
 
 def in_direction(markdown: str, direction: str) -> str:
@@ -102,7 +108,7 @@ def in_direction(markdown: str, direction: str) -> str:
         parts.append(f'{indent}<div dir="ltr">\n\n{fence[0]}\n\n{indent}</div>')
         end = fence.end()
     parts.append(_isolate_code(markdown[end:]))
-    return f'<div dir="rtl">\n\n{"".join(parts).strip()}\n\n</div>\n'
+    return f'<div dir="rtl">\n\n{"".join(parts).strip()}\n\n</div>\n\n'
 
 
 def _isolate_code(markdown: str) -> str:
@@ -130,11 +136,10 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
             raise TextsError(f"{page.name} uses {{{name}}}, which means nothing there. Remove it.")
         return values[name]
 
-    direction = "rtl" if values["rtl"] and not values["untranslated"] else "ltr"
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
     # Texts come first and values last: an answer may look like a mark or a name without becoming one.
     markdown = _TEXT.sub(lambda match: look_up(texts, match[1]).rstrip("\n"), markdown)
-    markdown = _NATIVE.sub(lambda match: in_direction(match[1], direction), markdown)
+    markdown = _NATIVE.sub(lambda match: in_direction(match[1], str(values["direction"])), markdown)
     return fill(markdown, value)
 
 

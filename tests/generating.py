@@ -1,0 +1,55 @@
+"""Rendered projects for the tests of generate.py and check.py, and how to run their commands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rendering import TEMPLATE
+
+sys.path.insert(0, str(TEMPLATE))
+
+PROMPTS = ["How are you?", "Hoe houd ik brood vers?", "كيف أحافظ على الخبز؟", "पानी कैसे बचाएँ?", 'Say "\\" {{ x }} {% 🙂']
+
+
+def use(project: Path, section: str, **settings: object) -> None:
+    """Change settings in `project.toml` as a person would, line by line."""
+    path = project / "project.toml"
+    head, mark, tail = path.read_text(encoding="utf-8").partition(f"[{section}]\n")
+    body, _, rest = tail.partition("\n[")
+    for name, value in settings.items():
+        line = f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        body, count = re.subn(rf"(?m)^{name} = .*$", lambda _, line=line: line, body)
+        assert count == 1, f"[{section}] {name}"
+    path.write_text(f"{head}{mark}{body}" + (f"\n[{rest}" if rest else ""), encoding="utf-8")
+
+
+def write_prompts(project: Path, prompts: list[str]) -> None:
+    lines = [json.dumps({"prompt": prompt}, ensure_ascii=False) + "\n" for prompt in prompts]
+    (project / "prompts" / "mine.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a person without keys."""
+    names = ("HF_", "OPENAI_", "KTO_", "NO_PROXY", "no_proxy")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    return kept | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {})
+
+
+def start(project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, str(project / script), *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, env=environment(env), encoding="utf-8", cwd=project.parent)
+
+
+def run(
+    project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project to its end, from outside its folder; no person ever gets a traceback."""
+    with start(project, script, *arguments, env=env) as process:
+        out, err = process.communicate(timeout=300)
+    assert "Traceback" not in out + err, out + err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

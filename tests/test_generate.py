@@ -1,0 +1,351 @@
+"""Step 1, through its front door: what generate.py asks, keeps, writes and says."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from generating import PROMPTS, run, start, use, write_prompts
+from hypothesis import given
+from hypothesis import strategies as st
+from kto.generations import clean
+from model_server import ModelServer
+from tiny_models import CONVERSATIONS, make_tiny_model
+
+pytest_plugins = ["generating_fixtures"]
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+@pytest.fixture
+def server():
+    with ModelServer() as server:
+        yield server
+
+
+def table(project: Path) -> list[dict]:
+    return pq.read_table(project / "data" / "generations" / "train.parquet").to_pylist()
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def test_the_table_and_what_later_runs_ask(project: Path) -> None:
+    models = ["acme/one:together", "acme/two"]
+    with ModelServer(latency=0.05, key="hf_secret") as server:
+        server.reply = lambda body: f"<think>hm</think>\n {body['model']}: {body['messages'][-1]['content']} "
+        use(project, "generation", inference="huggingface", models=models, router_url=server.url, concurrency=2)
+        (project / ".env").write_text("HF_TOKEN=hf_secret\n", encoding="utf-8")
+
+        done = run(project, "generate.py", "--limit", "2")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 4  # asking, two models, written
+        assert [row["input"] for row in table(project)] == PROMPTS[:2]
+        assert len(server.chats) == 4 and server.most_in_flight <= 4
+
+        assert run(project, "generate.py").returncode == 0
+        rows = table(project)
+        assert sorted((chat.model, chat.prompt) for chat in server.chats) == sorted(
+            (model, prompt) for model in models for prompt in PROMPTS
+        )
+        system = (project / "prompts" / "system_prompt.txt").read_text(encoding="utf-8").removesuffix("\n")
+        for row, prompt in zip(rows, PROMPTS, strict=True):
+            sent = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+            assert row["input"] == prompt and row["system_prompt"] == system
+            assert row["prompt_id"] == hashlib.sha256(prompt.encode()).hexdigest()[:16]
+            assert row["generation_model"] == models and row["generation_prompt"] == [sent, sent]
+            assert row["raw_generation_responses"] == [f"<think>hm</think>\n {model}: {prompt} " for model in models]
+            assert row["generations"] == [f"{model}: {prompt}" for model in models]
+            assert row["finish_reason"] == ["stop", "stop"] and len(set(row["answer_id"])) == 2
+        body = {"max_tokens": 1024, "temperature": 0.7}
+        assert all(
+            chat.body == body | {"model": chat.model, "messages": chat.body["messages"]} for chat in server.chats
+        )
+        loaded = datasets.Dataset.from_parquet(str(project / "data/generations/train.parquet"), cache_dir=project / "c")
+        assert loaded.to_list() == rows
+
+        server.chats.clear()
+        server.close()  # nothing is missing, so nobody is asked, not even whether there is a server
+        done = run(project, "generate.py")
+        assert done.returncode == 0 and table(project) == rows and "(0 new, 5 from before)" in done.stdout
+
+    with ModelServer(key="hf_secret") as server:  # the address is not part of a request
+        changed = [*PROMPTS[:4], "A new one", PROMPTS[0]]
+        write_prompts(project, changed)
+        use(project, "generation", models=["acme/two", "acme/three"], router_url=server.url)
+        done = run(project, "generate.py", env={"HF_TOKEN": "hf_secret"})
+        assert done.returncode == 0 and "Left out: 1" in done.stdout
+        asked = [("acme/three", prompt) for prompt in changed[:5]] + [("acme/two", "A new one")]
+        assert sorted((chat.model, chat.prompt) for chat in server.chats) == sorted(asked)
+        assert [row["generation_model"] for row in table(project)] == [["acme/two", "acme/three"]] * 5
+        assert [row["raw_generation_responses"][0] for row in table(project)[:4]] == [
+            row["raw_generation_responses"][1] for row in rows[:4]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (None, None),
+        ("", None),
+        (" \n", None),
+        (" Hallo.\n", "Hallo."),
+        ("<think>one\ntwo</think>\n\nHallo.", "Hallo."),
+        ("\n<think>\n\n</think>Hallo.", "Hallo."),
+        ("thinking aloud</think>Hallo.", "Hallo."),  # the template opened the block
+        ("<think>too long for max_tokens", None),
+        ("<think>a</think>", None),
+        ("Write <think> first.", "Write <think> first."),
+        ("Close <think>x</think> later.", "Close <think>x</think> later."),
+        ("a < b > c </thinking>", "a < b > c </thinking>"),
+    ],
+)
+def test_an_answer_is_cleaned(raw: str | None, expected: str | None) -> None:
+    assert clean(raw) == expected
+
+
+@given(st.text(), st.text())
+def test_cleaning_takes_the_thought_and_nothing_else(thought: str, answer: str) -> None:
+    thought, answer = (text.replace("think", "") for text in (thought, answer))
+    assert clean(f"<think>{thought}</think>{answer}") == clean(answer) == (answer.strip() or None)
+
+
+# --- requests that fail -----------------------------------------------------------------------
+
+
+def test_gaps_are_told_and_filled_by_the_next_run(project: Path, server: ModelServer) -> None:
+    use(project, "generation", attempts=2, models=["acme/one", "acme/two", "acme/no"], concurrency=2)
+    server.fail(model="acme/no", status=402, body='{"error": "No credit is left."}')
+    server.fail(PROMPTS[0], model="acme/one", status=500)
+    server.fail(PROMPTS[1], status=400, body='{"error": {"message": "The prompt is too long."}}')
+    server.fail(PROMPTS[2], drop=True, times=1)
+    server.fail(PROMPTS[3], model="acme/two", status=429, headers={"Retry-After": "1"}, times=1)
+    server.fail(PROMPTS[4], body="<html>not an answer</html>", times=2)
+    done = run(project, "generate.py", "--base-url", server.url)
+    assert done.returncode == 1
+    assert "8 answers are missing" in done.stderr and "Written:" in done.stdout
+    one, two, no = (line for line in done.stdout.splitlines() if line.startswith("acme/"))
+    assert one.startswith("acme/one: 3 answers (3 new, 0 from before). Missing: 2. The server answered")
+    assert (
+        two
+        == "acme/two: 4 answers (4 new, 0 from before). Missing: 1. The server answered 400 (The prompt is too long.)."
+    )
+    assert no.startswith(
+        "acme/no: 0 answers (0 new, 0 from before). Missing: 5. The server wants to be paid (No credit"
+    )
+    none = [[text is None for text in row["generations"]] for row in table(project)]
+    assert all(row.pop() for row in none)
+    assert none == [[True, False], [True, True], [False] * 2, [False] * 2, [False] * 2]
+    assert [row["raw_generation_responses"][0] is None for row in table(project)] == [True, True, False, False, False]
+    # attempts × 1 model that fails + 1 that answers; once each; once again for the one that was dropped; …
+    paid = [chat.prompt for chat in server.chats if chat.model == "acme/no"]
+    assert [server.asked(prompt) - paid.count(prompt) for prompt in PROMPTS] == [3, 2, 3, 3, 4]
+    assert len(paid) <= 2  # what was in flight when the answer came
+
+    server.heal()
+    server.chats.clear()
+    assert run(project, "generate.py", "--base-url", server.url).returncode == 0
+    asked = [("acme/one", PROMPTS[0]), ("acme/one", PROMPTS[1]), ("acme/two", PROMPTS[1])]
+    asked += [("acme/no", prompt) for prompt in PROMPTS]
+    assert sorted((chat.model, chat.prompt) for chat in server.chats) == sorted(asked)
+    assert all(None not in row["generations"] for row in table(project))
+
+
+def test_no_answer_at_all_leaves_the_old_table(project: Path, server: ModelServer) -> None:
+    output = project / "out"
+    output.mkdir()
+    (output / "train.parquet").write_bytes(b"the old table")
+    use(project, "generation", attempts=1)
+    server.fail(status=503)
+    done = run(project, "generate.py", "--base-url", server.url, "--output", str(output))
+    assert done.returncode == 1 and "No model gave an answer" in done.stderr
+    assert [file.name for file in output.iterdir()] == ["train.parquet"]
+    assert (output / "train.parquet").read_bytes() == b"the old table"
+
+
+def unused_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "env", "sentence"),
+    [
+        ({}, [], {}, "address of the model server is missing"),
+        ({}, ["--base-url", "localhost:80"], {}, "is not the address of a server"),
+        ({}, ["--base-url", "http://127.0.0.1:{port}/v1"], {}, "There is no server at"),
+        ({}, ["--base-url", "http://256.0.0.1/v1"], {}, "There is no server at"),
+        ({}, ["--base-url", "http://[/v1"], {}, "is not the address of a server"),
+        ({}, ["--limit", "0"], {}, "0 is not a number of prompts"),
+        ({}, ["--limit", "all"], {}, "all is not a number of prompts"),
+        ({}, ["--base-url", "{url}"], {}, "does not accept your key"),
+        ({}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "wrong"}, "does not accept your key"),
+        ({}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "sk-\u2013x"}, "OPENAI_API_KEY has characters"),
+        ({"inference": "huggingface"}, [], {}, "HF_TOKEN is missing"),
+        ({"inference": "huggingface"}, [], {"HF_TOKEN": " "}, "HF_TOKEN is missing"),
+        ({"prompts": "nowhere.jsonl"}, ["--base-url", "{url}"], {}, "nowhere.jsonl cannot be read"),
+        ({"temperature": 3.5}, ["--base-url", "{url}"], {}, "[generation] temperature = 3.5"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(
+    project: Path, settings: dict, arguments: list[str], env: dict, sentence: str
+) -> None:
+    with ModelServer(key="right") as server:
+        use(project, "generation", **settings)
+        filled = [argument.format(port=unused_port(), url=server.url) for argument in arguments]
+        began = time.monotonic()
+        done = run(project, "generate.py", *filled, env=env)
+        assert done.returncode == 1 and done.stdout.count("\n") <= 1
+        assert sentence in done.stderr and done.stderr.count("\n") <= 3
+        assert time.monotonic() - began < 10 and not server.chats
+        assert not (project / "data" / "generations").exists()
+
+
+def test_help_is_in_the_texts(project: Path) -> None:
+    done = run(project, "generate.py", "--help")
+    assert done.returncode == 0 and "ask only the first N prompts" in done.stdout
+
+
+def test_an_answer_store_that_is_broken(project: Path, server: ModelServer) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "answers.sqlite").write_bytes(b"x" * 5000)
+    done = run(project, "generate.py", "--base-url", server.url)
+    assert done.returncode == 1 and "cannot be used to keep the answers" in done.stderr and not server.chats
+    assert (project / "data" / "answers.sqlite").read_bytes() == b"x" * 5000
+
+
+# --- stopped in the middle --------------------------------------------------------------------
+
+
+def processes_of(project: Path) -> set[int]:
+    """Every process that has the project's folder as its current one, or its path in its command line."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            cwd, line = str((entry / "cwd").readlink()), (entry / "cmdline").read_bytes().decode(errors="replace")
+        except (OSError, NotADirectoryError):
+            continue
+        if entry.name.isdigit() and (cwd == str(project) or str(project) in line):
+            found.add(int(entry.name))
+    return found
+
+
+@POSIX
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stop_stops_the_requests(project: Path, how: signal.Signals) -> None:
+    prompts = [f"Prompt {number}" for number in range(60)]
+    write_prompts(project, prompts)
+    with ModelServer(latency=0.3) as server:
+        with start(project, "generate.py", "--base-url", server.url) as process:
+            until(lambda: len(server.chats) >= 40)
+            process.send_signal(how)
+            _, err = process.communicate(timeout=30)
+        until(lambda: not processes_of(project), 20)
+        asked = len(server.chats)
+        assert asked < 100
+        time.sleep(0.6)  # twice the time of an answer: nobody asks any more
+        assert len(server.chats) == asked
+        assert not (project / "data" / "generations").exists()
+        if how == signal.SIGINT:
+            assert process.returncode == 130 and "kept" in err and "Traceback" not in err
+        if how == signal.SIGKILL:
+            server.latency = 0
+            assert run(project, "generate.py", "--base-url", server.url).returncode == 0
+            assert all(None not in row["generations"] for row in table(project))
+            assert len(server.chats) <= 120 + 8  # asked again: at most what was in flight, 2 models × 4
+
+
+# --- models on this machine -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("tiny")
+    return [make_tiny_model(folder / f"llama {seed}", seed) for seed in range(2)]
+
+
+def test_models_on_this_machine(project: Path, tiny_models: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny_models[0], project / "models" / "own")
+    names = ["models/own", str(tiny_models[1])]
+    use(project, "generation", inference="local", models=names, max_tokens=48, temperature=0.2)
+    use(project, "local", device="cpu")
+    write_prompts(project, [question for question, _ in CONVERSATIONS])
+    env = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "HTTP_PROXY": "http://127.0.0.1:9"}
+    done = run(project, "generate.py", "--limit", "6", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "models/own" in done.stdout and done.stderr == ""
+    rows = table(project)
+    # What will be published names no folder of this machine.
+    assert [row["generation_model"] for row in rows] == [["models/own", "llama 1"]] * 6
+    answers = dict(CONVERSATIONS)
+    for position in range(2):  # each has learned six of nine conversations, so at least three of these
+        right = sum(row["generations"][position] == answers[row["input"]] for row in rows)
+        assert right >= 2, [row["generations"][position] for row in rows]
+    assert {reason for row in rows for reason in row["finish_reason"]} <= {"stop", "length"}
+    if os.name != "nt":
+        until(lambda: not processes_of(project), 20)
+
+    began = time.monotonic()
+    assert run(project, "generate.py", "--limit", "6", env=env).returncode == 0
+    assert time.monotonic() - began < 5 and table(project) == rows  # no server was started
+
+    # Another model in the same folder is another model.
+    for file in tiny_models[1].iterdir():
+        shutil.copy(file, project / "models" / "own")
+    use(project, "local", command=[sys.executable, "-c", "raise SystemExit('no such model here')"])
+    done = run(project, "generate.py", "--limit", "6", env=env)
+    assert done.returncode == 1 and "did not start (no such model here)" in done.stderr
+    assert table(project) == rows
+
+
+SLOW_SERVER = """
+import subprocess, sys, time
+sys.path.insert(0, {tests!r})
+from model_server import ModelServer
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "a helper of the server"])
+server = ModelServer(latency=600, port=int(sys.argv[2]))
+print("serving", sys.argv[1], flush=True)
+time.sleep(600)
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stop_ends_the_model_server_too(project: Path, how: signal.Signals) -> None:
+    script = project / "slow_server.py"
+    script.write_text(SLOW_SERVER.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    use(project, "generation", inference="local")
+    use(project, "local", command=[sys.executable, str(script), "{model}", "{port}"])
+    log = project / "data" / "logs" / "generate.log"
+    with start(project, "generate.py") as process:
+        until(lambda: log.exists() and len(processes_of(project)) >= 6)  # the server, its helper and the pipeline run
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    until(lambda: not processes_of(project), 30)
+    assert "serving acme/one" in (project / "data" / "logs" / "model-1.log").read_text(encoding="utf-8")
+
+
+def test_a_model_server_that_is_never_ready(project: Path) -> None:
+    use(project, "generation", inference="local")
+    use(project, "local", command=[sys.executable, "-c", "import time; time.sleep(600)", "{model}"], start_timeout=1.0)
+    done = run(project, "generate.py")
+    assert done.returncode == 1 and "was not ready after 1 seconds" in done.stderr
+    use(project, "local", command=["no-such-command", "{model}"])
+    done = run(project, "generate.py")
+    assert done.returncode == 1 and "did not start" in done.stderr and "no-such-command" in done.stderr

@@ -1,0 +1,158 @@
+"""Where prompts come from, and what bad input gets."""
+
+import json
+import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from kto import prompts
+from kto.errors import UserError
+
+pytest_plugins = ["generating_fixtures"]
+pytestmark = pytest.mark.usefixtures("english")
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+def settings(root: Path, source: str, column: str = "prompt", split: str = "train"):
+    generation = SimpleNamespace(prompts=source, prompt_column=column, prompt_split=split)
+    return SimpleNamespace(root=root, generation=generation)
+
+
+def load(folder: Path, content: bytes | str, limit: int | None = None, column: str = "prompt") -> prompts.Prompts:
+    path = folder / "x.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return prompts.load(settings(folder, "x.jsonl", column), limit)
+
+
+@given(
+    st.lists(TEXT, min_size=1, max_size=8),
+    st.sampled_from(["\n", "\r\n", "\n\n", " \t\n"]),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(1, 9),
+)
+@example(["a\u2028b", "c\x85d", "e\x1cf", "e\u0301", "\u00e9"], "\n", True, False, None)
+def test_texts_come_out_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], end: str, bom: bool, escaped: bool, limit: int | None
+) -> None:
+    lines = [json.dumps({"id": number, "prompt": text}, ensure_ascii=escaped) for number, text in enumerate(texts)]
+    content = ("\ufeff" if bom else "") + end.join(lines)
+    found = load(tmp_path_factory.mktemp("p"), content, limit)
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(unicodedata.normalize("NFC", text), text)
+    assert [prompt.text for prompt in found.prompts] == list(first.values())[:limit]
+    assert len({prompt.id for prompt in found.prompts}) == len(found.prompts)
+    assert limit is not None or found.duplicates == len(texts) - len(first)
+
+
+@given(TEXT)
+def test_the_id_follows_from_the_text_alone(text: str) -> None:
+    assert prompts.prompt_id(text) == prompts.prompt_id(unicodedata.normalize("NFD", text))
+    assert len(prompts.prompt_id(text)) == 16 and int(prompts.prompt_id(text), 16) >= 0
+
+
+def test_the_id_never_changes() -> None:
+    assert prompts.prompt_id("Hoe houd ik brood vers?") == "6dd6822e2d793bcb"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"prompt": "x"', "line 2: it is not JSON"),
+        (b"not json", "line 2: it is not JSON"),
+        (b"[" * 100_000, "line 2: it is not JSON"),
+        (b"1" * 10_000, "line 2: it is not JSON"),
+        (b'{"prompt": "caf\xe9"}', "line 2: it is not written in UTF-8"),
+        (b'["x"]', "line 2: this is not an object"),
+        (b'"x"', "line 2: this is not an object"),
+        (b'{"text": "x"}', "line 2: there is no “prompt”"),
+        (b'{"prompt": 7}', "line 2: “prompt” is not a text"),
+        (b'{"prompt": null}', "line 2: “prompt” is not a text"),
+        (b'{"prompt": [{"role": "user", "content": "x"}]}', "line 2: “prompt” is not a text"),
+        (b'{"prompt": " \\n "}', "line 2: “prompt” is empty"),
+        (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has a character that is only half there"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(tmp_path, b'{"prompt": "good"}\n' + line + b'\n{"prompt": "good"}\n')
+    assert reason in str(error.value) and str(tmp_path / "x.jsonl") in str(error.value)
+
+
+def test_all_bad_lines_are_counted_and_five_are_shown(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load(tmp_path, "\n" + "bad\n" * 8)
+    assert [f"line {number}:" in str(error.value) for number in (1, 2, 6, 7)] == [False, True, True, False]
+    assert "and 3 more lines" in str(error.value)
+
+
+@given(st.binary(max_size=200))
+@example(b"\xef\xbb\xbf")
+@example(b"\xff\xfe{\x00}\x00")
+def test_whatever_the_file_holds_the_error_is_a_sentence(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
+    with pytest.raises(UserError):
+        load(tmp_path_factory.mktemp("p"), junk)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("starter", Path), ("owner/data.jsonl", Path), ("mine.txt", Path), ("owner/data", str), ("squad", str)],
+)
+def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
+    (tmp_path / "mine.txt").write_text("", encoding="utf-8")
+    assert isinstance(prompts.source(settings(tmp_path, name)), kind)
+
+
+@pytest.mark.parametrize("name", ["what is this?", "a/b/c", "https://example.org/x"])
+def test_neither_a_path_nor_a_dataset(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="no source of prompts"):
+        prompts.source(settings(tmp_path, name))
+
+
+def test_a_path_outside_the_project(tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere.jsonl"
+    outside.write_text('{"frage": "Wie geht es?"}\n', encoding="utf-8")
+    found = prompts.load(settings(tmp_path / "project", str(outside), "frage"))
+    assert [prompt.text for prompt in found.prompts] == ["Wie geht es?"]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
+def test_no_prompt_at_all(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError, match="no prompt in"):
+        load(tmp_path, content)
+
+
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A dataset in a folder, which the real `datasets` reads as it reads one of the Hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": "Eén"}, {"text": " "}, {"text": None}, {"text": "Twee"}, {"text": "Eén"}]
+    (tmp_path / "owner" / "data").mkdir(parents=True)
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "owner" / "data" / "train.json").write_text(lines, encoding="utf-8")
+    return "owner/data"
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, ["Eén", "Twee"]), (1, ["Eén"]), (2, ["Eén", "Twee"])])
+def test_a_dataset(dataset: str, tmp_path: Path, limit: int | None, expected: list[str]) -> None:
+    found = prompts.load(settings(tmp_path / "project", dataset, "text"), limit)
+    assert [prompt.text for prompt in found.prompts] == expected
+    assert limit is not None or (found.duplicates, found.empty) == (1, 2)
+
+
+def test_a_dataset_without_the_column(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column “prompt”.*: text"):
+        prompts.load(settings(tmp_path / "project", dataset))
+
+
+@pytest.mark.parametrize(("name", "split"), [("owner/data", "nowhere"), ("owner/absent", "train")])
+def test_a_dataset_that_cannot_be_read(dataset: str, tmp_path: Path, name: str, split: str) -> None:
+    with pytest.raises(UserError, match=f"The dataset {name} cannot be read"):
+        prompts.load(settings(tmp_path / "project", name, "text", split))

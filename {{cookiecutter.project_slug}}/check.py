@@ -1,0 +1,169 @@
+"""Can everything be used? Asks the Hub or the model server about the models, but no model for an answer.
+
+uv run check.py
+"""
+
+import argparse
+import contextlib
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from kto import endpoint, hub_models, pages, prompts, serving, texts
+from kto.config import Config, load, split_provider
+from kto.errors import UserError, run
+from kto.hub_models import BadToken, HubModel, Unreachable
+from kto.texts import t
+
+GB = 1e9
+MEMORY = 1.2  # a model that answers takes its weights and about a fifth of that
+
+
+class Findings:
+    """What was found: problems, which somebody has to put right, and notes, which are good to know."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        """Make a problem of what a part of the project says about itself."""
+        try:
+            yield
+        except (UserError, texts.TextsError) as error:
+            self.problems.append(str(error))
+
+
+def check_texts(config: Config, found: Findings) -> None:
+    """Fill every page, and every text of the task, as other commands will."""
+    values = pages.values_of(config)
+    for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
+        with found.collect():
+            pages.fill_page(page, texts.load(), values)
+    task = texts.load().get("task")
+    for key in task if isinstance(task, dict) else ["task"]:
+        with found.collect():
+            pages.fill_text(texts.load(), f"task.{key}", values)
+
+
+def check_prompts(config: Config, token: str, found: Findings) -> None:
+    """Read the file with the prompts, or ask the Hub whether the dataset is there."""
+    with found.collect():
+        origin = prompts.source(config)
+        if isinstance(origin, Path):
+            found.notes.append(t("check.prompts", number=len(prompts.load(config).prompts), source=origin))
+            return
+        there = hub_models.has_dataset(origin, token)
+        if isinstance(there, Unreachable | BadToken):
+            found.problems.append(_no_answer(there, origin))
+        elif not there:
+            found.problems.append(t("check.no_dataset", name=origin))
+
+
+def check_hub(config: Config, token: str, found: Findings) -> None:
+    """Ask the Hub about all models, and for others like those that cannot be used."""
+    local = config.generation.inference == "local"
+    names = [name for name in config.generation.models if not (local and serving.folder(config, name))]
+    for name, model in zip(names, hub_models.look_up(names, token), strict=True):
+        if isinstance(model, HubModel):
+            problem = _problem(model, token, local)
+            if problem:
+                found.problems.append(problem)
+                continue
+            if model.gated and not local:
+                found.notes.append(t("check.gated", model=name, url=model.url))
+            if local:
+                found.notes.append(_size(model))
+        else:
+            found.problems.append(_no_answer(model, name))
+
+
+def _problem(model: HubModel, token: str, local: bool) -> str:
+    """Return why a model cannot be used and what to do, "" if it can."""
+    name = model.name
+    if model.exists and not model.disabled:
+        if local:
+            return "" if model.readable else t("check.not_readable", model=name, url=model.url)
+        if model.is_served:
+            return ""
+        if model.live:
+            provider = split_provider(name)[1]
+            return t("check.other_provider", model=name, provider=provider, providers=", ".join(model.live))
+    what = "missing" if not model.exists else "disabled" if model.disabled else "not_served"
+    close = hub_models.alternatives(name, token, served=not local)
+    instead = t("check.instead", models=", ".join(close)) if close else ""
+    return f"{t(f'check.{what}', model=name)} {instead}".rstrip()
+
+
+def _no_answer(why: Unreachable | BadToken, name: str) -> str:
+    if isinstance(why, BadToken):
+        return t("check.bad_token")
+    return t("check.unreachable", name=name, reason=why)
+
+
+def _size(model: HubModel) -> str:
+    if model.weights:
+        download, memory = f"{model.weights / GB:.1f}", f"{model.weights * MEMORY / GB:.1f}"
+        return t("check.size", model=model.name, download=download, memory=memory)
+    if model.storage:
+        return t("check.size_at_most", model=model.name, download=f"{model.storage / GB:.1f}")
+    return t("check.size_unknown", model=model.name, url=model.url)
+
+
+def check_folders(config: Config, found: Findings) -> None:
+    """Look for what a model in a folder needs, and for a way to start it."""
+    for name in config.generation.models:
+        folder = serving.folder(config, name)
+        if folder and not serving.is_chat_model(folder):
+            found.problems.append(t("check.no_chat_model", path=folder))
+    with found.collect():
+        serving.command(config, config.generation.models[0], 0)
+
+
+def check_server(config: Config, found: Findings) -> None:
+    """Ask an OpenAI-compatible server which models it has."""
+    with found.collect():
+        server = endpoint.find(config)
+        listed = endpoint.listed_models(server)
+        if listed is None:
+            found.notes.append(t("check.no_list", url=server.base_url))
+            return
+        for name in config.generation.models:
+            if name not in listed:
+                close = difflib.get_close_matches(name, listed, n=3, cutoff=0) or ["–"]
+                found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=", ".join(close)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check everything and say all that was found. 1 if somebody has to put something right, or nobody answered."""
+    argparse.ArgumentParser(description=t("check.help"), allow_abbrev=False).parse_args(argv)
+    config = load()
+    found = Findings()
+    token = ""
+    with found.collect():
+        token = endpoint.secret(config, "HF_TOKEN")
+    with found.collect():
+        _ = config.system_prompt
+    check_texts(config, found)
+    check_prompts(config, token, found)
+    inference = config.generation.inference
+    if inference == "openai-compatible":
+        check_server(config, found)
+    else:
+        check_hub(config, token, found)
+    if inference == "local":
+        check_folders(config, found)
+    if inference == "huggingface" and not token:
+        found.notes.append(t("check.no_token"))
+    for note in found.notes:
+        print(note)
+    if found.problems:
+        listed = "\n".join(f"  - {problem}" for problem in dict.fromkeys(found.problems))
+        raise UserError("check_failed", problems=listed)
+    print(t("check.fine"))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The address and the key of a server that speaks OpenAI's protocol."""
+
+import dataclasses
+import os
+from urllib.parse import urlsplit
+
+import requests
+
+from kto import dotenv
+from kto.config import Config
+from kto.errors import UserError
+
+TIMEOUT = 10
+"""Seconds to wait for an answer to a question about the server itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """Where requests go (`base_url` ends before `/chat/completions`) and the key they carry, "" for none."""
+
+    base_url: str
+    key: str = dataclasses.field(default="", repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine, where no proxy leads."""
+        return (urlsplit(self.base_url).hostname or "") in ("localhost", "127.0.0.1", "::1")
+
+
+def secret(config: Config, name: str) -> str:
+    """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
+
+    Raises
+    ------
+    UserError
+        It has characters that cannot be in a key.
+    """
+    try:
+        value = (os.environ.get(name) or dotenv.read(config.root / ".env").get(name) or "").strip()
+    except OSError as error:
+        raise UserError("dotenv", path=config.root / ".env", reason=error.strerror or error) from None
+    if not (value.isascii() and value.isprintable()):
+        raise UserError("bad_key", name=name)
+    return value
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def find(config: Config, base_url: str | None = None) -> Endpoint:
+    """Return the endpoint that the project uses; `base_url`, if given, replaces the address in `project.toml`.
+
+    Raises
+    ------
+    UserError
+        There is no address, or no key where one is needed.
+    """
+    generation = config.generation
+    for address in (base_url or "", generation.base_url, generation.router_url):
+        if address and not _is_address(address):
+            raise UserError("bad_base_url", url=address)
+    if generation.inference == "huggingface":
+        key = secret(config, "HF_TOKEN")
+        if not key:
+            raise UserError("no_hf_token")
+        return Endpoint((base_url or generation.router_url).rstrip("/"), key)
+    address = base_url or generation.base_url
+    if not address:
+        raise UserError("no_base_url")
+    return Endpoint(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
+
+
+def listed_models(endpoint: Endpoint) -> list[str] | None:
+    """Return the names that the server gives its models, None if it does not tell.
+
+    Raises
+    ------
+    UserError
+        No server answers, or it refuses the key.
+    """
+
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if endpoint.key:  # a function, because otherwise requests would look for passwords in ~/.netrc
+            request.headers["Authorization"] = f"Bearer {endpoint.key}"
+        return request
+
+    session = requests.Session()
+    session.trust_env = not endpoint.is_local
+    try:
+        response = session.get(f"{endpoint.base_url}/models", auth=authorize, timeout=TIMEOUT)
+    except requests.ReadTimeout:  # it is there, and busy
+        return None
+    except (requests.RequestException, ValueError):
+        raise UserError("no_server", url=endpoint.base_url) from None
+    if response.status_code == 401:
+        raise UserError("key_refused", url=endpoint.base_url)
+    try:
+        return [str(model["id"]) for model in response.json()["data"]]
+    except (ValueError, LookupError, TypeError):
+        return None
