@@ -1,0 +1,214 @@
+"""The whole way, as a community goes it: render, ask, vote in the browser, export, publish, train.
+
+Everything is real (models served by `transformers serve`, distilabel, Argilla and its web page in Chromium, the
+notebook, TRL, huggingface_hub) but the Hub itself. The commands are those of the rendered README. The pictures go to
+`KTO_SCREENSHOTS`, if that is set.
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import nbformat
+import pyarrow.parquet as pq
+import pytest
+from argilla_server import ArgillaServer
+from browser import Page, open_browser
+from generating import use
+from rendering import bake
+from standin_hub import StandinHub
+from tiny_models import make_tiny_model
+
+PEOPLE = ["amina", "bram", "carmen"]
+CONVERSATIONS = {
+    "nl": [
+        ("Hoe houd ik brood vers?", "Bewaar het in een papieren zak en vries in wat je niet binnen twee dagen opeet."),
+        ("Wat helpt tegen verkoudheid?", "Rust uit, drink genoeg en ga naar de dokter als het niet beter wordt."),
+        ("Hoe kan ik thuis water besparen?", "Douche korter en repareer elke kraan die druppelt."),
+        ("Hoe laat ik een band plakken?", "Breng je fiets naar een fietsenmaker; dat is zo gebeurd."),
+        ("Wat is hutspot?", "Hutspot is een stamppot van aardappelen, wortels en uien."),
+        ("Wat betekent “appje”?", "Een appje is een kort bericht op je telefoon."),
+        ("Hoe leer ik fietsen?", "Begin op een rustig plein, met het zadel laag."),
+        ("Wanneer plant ik tulpen?", "Plant tulpenbollen in de herfst, voordat het gaat vriezen."),
+    ],
+    "ar": [
+        ("كيف أحافظ على الخبز طازجًا؟", "ضعه في كيس من الورق، وجمّد ما لن تأكله خلال يومين."),
+        ("ما الذي يساعد عند الزكام؟", "استرح واشرب ما يكفي من الماء، وزر الطبيب إذا لم تتحسن."),
+        ("كيف أوفر الماء في البيت؟", "استحم في وقت أقصر وأصلح كل صنبور يقطر."),
+        ("كيف أعدّ الشاي بالنعناع؟", "اغلِ الماء، وأضف الشاي والنعناع والسكر، وانتظر خمس دقائق."),
+        ("ما هي الكبسة؟", "الكبسة أرز يُطبخ مع اللحم والبهارات."),
+        ("متى يُزرع الزيتون؟", "يُزرع الزيتون عادة في الخريف أو في أول الربيع."),
+        ("كيف أتعلم السباحة؟", "ابدأ في ماء قليل العمق، مع مدرّب."),
+        ("ماذا تعني كلمة «merci» الفرنسية؟", "تعني «شكرًا»."),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[StandinHub]:
+    with StandinHub() as hub:
+        yield hub
+
+
+def command(project: Path, *words: str, status: int = 0, **env: str) -> str:
+    """Run a command in the project and return what it printed; nobody ever sees a traceback."""
+    done = subprocess.run(
+        words,
+        cwd=project,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "VIRTUAL_ENV": "", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.returncode == status, f"{words}: {done.stdout}"
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def make_project(language: str, folder: Path) -> Path:
+    """Render with two tiny models and eight prompts of the community's own."""
+    prompts = folder / "prompts.jsonl"
+    lines = [json.dumps({"prompt": question}, ensure_ascii=False) for question, _ in CONVERSATIONS[language]]
+    prompts.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    models = [folder / "one", folder / "two"]
+    for model in models:
+        model.mkdir()
+    answers = [f"language={language}", "hub_owner=ann", f"prompts={prompts}", "inference=local"]
+    done = bake(folder / "baked", "--no-input", *answers, f"models={models[0]}, {models[1]}")
+    assert done.status == 0, done.output
+    project = done.project
+    system_prompt = (project / "prompts" / "system_prompt.txt").read_text(encoding="utf-8").removesuffix("\n")
+    for seed, model in enumerate(models):
+        known = CONVERSATIONS[language][seed : 6 + seed]
+        make_tiny_model(model, seed, conversations=known, system_prompt=system_prompt)
+    use(project, "generation", temperature=0.0, max_tokens=60)
+    use(project, "annotation", annotators=PEOPLE)
+    return project
+
+
+def vote_in_the_browser(page: Page, pictures: Path, language: str) -> None:
+    """One vote with the mouse, one with the keys, a draft and a discarded record."""
+    assert page.vote_with_mouse("good") == ("submitted", "good")
+    assert page.vote_with_keys("2") == ("submitted", "bad")
+    assert page.save_draft("good") == ("draft", "good")
+    page.next()
+    assert page.discard()[0] == "discarded"
+    page.find(CONVERSATIONS[language])
+    page.screenshot(pictures / f"argilla-{language}.png")
+    page.open_guidelines()
+    page.screenshot(pictures / f"guidelines-{language}.png")
+
+
+def client(url: str, name: str, password: str) -> httpx.Client:
+    """Log in as the web page does."""
+    token = httpx.post(f"{url}/api/v1/token", data={"username": name, "password": password}).raise_for_status().json()
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token['access_token']}"}, timeout=60)
+
+
+def vote_by_api(url: str, dataset: str, name: str, password: str, opinions: dict[str, str]) -> int:
+    """Vote on every record that is still pending for this person; `opinions`: answer → good, anything else is bad."""
+    with client(url, name, password) as person:
+        path = f"/api/v1/me/datasets/{dataset}/records/search"
+        query = {"query": None, "filters": None}
+        pending = {"include": "responses", "response_status": "pending", "limit": 100}
+        body = {key: value for key, value in query.items() if value}
+        found = person.post(path, params=pending, json=body).raise_for_status().json()["items"]
+        for item in found:
+            record = item["record"]
+            vote = opinions.get(record["fields"]["answer"], "bad")
+            values = {"vote": {"value": vote}}
+            sent = person.post(
+                f"/api/v1/records/{record['id']}/responses", json={"values": values, "status": "submitted"}
+            )
+            sent.raise_for_status()
+        return len(found)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("language", ["nl", "ar"])
+def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
+        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
+    pictures = Path(os.environ.get("KTO_SCREENSHOTS") or tmp_path)
+    pictures.mkdir(parents=True, exist_ok=True)
+    project = make_project(language, tmp_path)
+    run = "uv", "run", "--quiet"
+
+    # Ask: all answers are there, and a second run asks for nothing.
+    command(project, *run, "check.py")
+    command(project, *run, "generate.py", "--limit", "8")
+    rows = pq.read_table(project / "data" / "generations" / "train.parquet").to_pylist()
+    assert [row["input"] for row in rows] == [question for question, _ in CONVERSATIONS[language]]
+    assert all(len(row["generations"]) == 2 and None not in row["generations"] for row in rows)
+    learned = {answer for _, answer in CONVERSATIONS[language]}
+    assert len([answer for row in rows for answer in row["generations"] if answer in learned]) > 6
+    begun = (project / "data" / "answers.sqlite").stat().st_size
+    command(project, *run, "generate.py")
+    assert (project / "data" / "answers.sqlite").stat().st_size == begun
+
+    with ArgillaServer(project, python="") as server:
+        # Set up, twice: nothing appears twice.
+        for _ in range(2):
+            command(project, *run, "jupyter", "execute", "setup_argilla.ipynb")
+        assert not any(cell.get("outputs") for cell in nbformat.read(project / "setup_argilla.ipynb", 4).cells)
+        with open(project / "data" / "private" / "annotators.csv", encoding="utf-8", newline="") as file:
+            passwords = {row["name"]: row["password"] for row in csv.DictReader(file)}
+        assert list(passwords) == PEOPLE
+        with client(server.url, server.username, server.password) as owner:
+            (dataset,) = owner.get("/api/v1/me/datasets").json()["items"]
+            records = owner.get(f"/api/v1/datasets/{dataset['id']}/records", params={"limit": 100}).json()["items"]
+        assert len(records) == len({(row["input"], answer) for row in rows for answer in row["generations"]})
+
+        # Vote: one person in the browser, the others by the API of the web page.
+        with open_browser(server.url, language) as page:
+            page.log_in("amina", passwords["amina"])
+            vote_in_the_browser(page, pictures, language)
+        opinions = dict.fromkeys(learned, "good")
+        for name in PEOPLE[1:]:
+            assert vote_by_api(server.url, dataset["id"], name, passwords[name], opinions) > 0
+
+        # Export and publish; a second setup changes no vote.
+        command(project, *run, "jupyter", "execute", "setup_argilla.ipynb")
+        said = command(project, *run, "export.py", "--push", **hub.env(tmp_path / "hf"))
+    assert str(project / "data" / "kto") in said
+
+    votes = pq.read_table(project / "data" / "votes" / "train.parquet").to_pylist()
+    assert len({vote["annotator"] for vote in votes}) == 3
+    assert not any(name in json.dumps(votes, default=str) for name in PEOPLE)
+    amina = [vote for vote in votes if sum(other["annotator"] == vote["annotator"] for other in votes) == 2]
+    assert sorted(vote["vote"] for vote in amina) == [False, True], "a draft and a discard are no votes"
+    kto = [row for path in (project / "data" / "kto").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert kto and {row["label"] for row in kto} == {True, False}
+    for row in kto:
+        assert [message["role"] for message in row["prompt"]] == ["system", "user"]
+        assert [message["role"] for message in row["completion"]] == ["assistant"]
+        assert row["n_votes"] >= 1 and 0.5 < row["agreement"] <= 1
+        assert not Path(row["generation_model"].split(", ")[0]).is_absolute(), "no path of a machine is published"
+
+    # What was published is what was exported, and private.
+    slug = tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))["project"]["slug"]
+    published = hub.repos[f"datasets/ann/{slug}"]
+    assert published.private and not hub.unexpected
+    load = "from datasets import load_dataset; import json, sys; d = load_dataset(sys.argv[1], token='hf_standin')"
+    load += "; print('\\n' + json.dumps([row for split in d.values() for row in split]))"
+    said = command(project, sys.executable, "-c", load, f"ann/{slug}", **hub.env(tmp_path / "hf2"))
+    back = json.loads(said.strip().splitlines()[-1])
+    key = lambda row: (row["prompt_id"], row["completion"][0]["content"])  # noqa: E731
+    assert sorted(map(key, back)) == sorted(map(key, kto))
+    card = published.files["README.md"].decode() if isinstance(published.files["README.md"], bytes) else ""
+    assert not card or re.search(rf"\b{len(votes)}\b", card)
+
+    # Train, from the rows of this project, by the very script of the project.
+    said = command(project, sys.executable, "train.py", "--model", str(tmp_path / "one"), "--max-steps", "2")
+    assert (project / "data" / "model" / "model.safetensors").is_file(), said
+    assert "Traceback" not in said

@@ -1,0 +1,427 @@
+"""Votes on a real Argilla become rows; what happens when votes change, vanish, tie, or are not there."""
+
+import csv
+import json
+import re
+import stat
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rendering import TEMPLATE
+from standin_hub import StandinHub, User
+from voting import SYSTEM_PROMPT, Task, argilla, english, task
+
+sys.path.insert(0, str(TEMPLATE))
+
+from kto import rows, votes
+
+__all__ = ["argilla", "english", "task"]
+
+PROMPTS = [f"Question {n}?" for n in range(4)]
+PEOPLE = ["amina", "piet", "wanjiku"]
+
+
+@pytest.fixture
+def voted(task: Task) -> Task:
+    """Four prompts, two answers each; three people have voted on most of them."""
+    task.generate({prompt: [f"one to {prompt}", f"two to {prompt}"] for prompt in PROMPTS})
+    task.setup()
+    cast(task)
+    return task
+
+
+def cast(task: Task) -> None:
+    records = task.records()
+    for prompt in PROMPTS[:3]:
+        one, two = records[prompt, f"one to {prompt}"], records[prompt, f"two to {prompt}"]
+        for name in PEOPLE:
+            task.vote(name, one, "good")
+        task.vote("amina", two, "bad", reasons=["unsafe", "clumsy"], comment=f'Amina, {prompt}\n"really"')
+        task.vote("piet", two, "bad")
+        task.vote("wanjiku", two, "good", status="draft")
+    tie, single = (records[PROMPTS[3], f"{which} to {PROMPTS[3]}"] for which in ("one", "two"))
+    task.vote("amina", tie, "good")
+    task.vote("piet", tie, "bad")
+    task.vote("wanjiku", tie, "good", status="discarded")
+    task.vote("piet", single, "bad", status="discarded")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_votes_and_rows(voted: Task) -> None:
+    done = voted.export_command()
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    table = pq.read_table(voted.data / "votes" / "train.parquet")
+    assert table.schema.equals(votes.SCHEMA)
+    cast_votes = table.to_pylist()
+    assert len(cast_votes) == 3 * 5 + 2
+    now = datetime.now(UTC)
+    for vote in cast_votes:
+        assert re.fullmatch(r"annotator-[0-9a-f]{10}", vote["annotator"])
+        assert now - timedelta(minutes=10) < vote["inserted_at"] <= vote["updated_at"] < now
+        assert vote["prompt"] == [
+            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "user", "content": vote["prompt"][1]["content"]},
+        ]
+        answer = vote["completion"][0]["content"]
+        assert vote["completion"] == [{"role": "assistant", "content": answer}]
+        assert vote["generation_model"] == "acme/" + answer.split()[0]
+    assert len({vote["annotator"] for vote in cast_votes}) == 3
+    assert len({vote["vote_id"] for vote in cast_votes}) == len(cast_votes)
+    assert sum(vote["reasons"] == ["clumsy", "unsafe"] for vote in cast_votes) == 3
+
+    found = datasets.load_dataset("parquet", data_dir=str(voted.data / "kto"), cache_dir=str(voted.data / "cache"))
+    table = pq.read_table(voted.data / "kto" / "train.parquet")
+    assert table.schema.equals(rows.SCHEMA)
+    every = [row for split in found.values() for row in split]
+    assert len(every) == 6 and len({row["prompt_id"] for row in every}) == 3
+    for row in every:
+        good = row["completion"][0]["content"].startswith("one")
+        assert row["label"] is good
+        assert (row["n_votes"], row["agreement"]) == ((3, 1.0) if good else (2, 1.0))
+        assert [message["role"] for message in row["prompt"]] == ["system", "user"]
+
+    for line in ("Prompts: 3", "Votes: 17", "People who voted: 3", "Left out because of a tie: 1", "Thumbs up: 3"):
+        assert line in done.stdout.splitlines()
+    card = (voted.project / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"\| Agreement \(Krippendorff's α\) \| 0\.\d\d \|", card)
+
+
+def test_nobody_can_be_recognised(voted: Task) -> None:
+    assert voted.export_command().returncode == 0
+    private = voted.data / "private"
+    public = {name: data for name, data in tree(voted.project).items() if "/private/" not in name}
+    for path, _ in public.items():
+        if path.endswith(".parquet") and "generations" not in path:
+            text = str(pq.read_table(voted.project / path).to_pylist())
+            assert not any(name in text for name in [*PEOPLE, "Amina", "really"]), path
+    assert not any("Amina" in data.decode("utf-8", "replace") for name, data in public.items())
+    with (private / "comments.csv").open(encoding="utf-8", newline="") as file:
+        comments = list(csv.DictReader(file))
+    assert sorted(each["comment"] for each in comments) == [f'Amina, {prompt}\n"really"' for prompt in PROMPTS[:3]]
+    assert {each["annotator"] for each in comments} < {vote["annotator"] for vote in voted.table("votes/train.parquet")}
+    if sys.platform != "win32":
+        assert stat.S_IMODE((private / "pseudonym_key").stat().st_mode) == 0o600
+    # Without the key, a name and its pseudonym have nothing to do with each other.
+    assert votes.pseudonym(b"a" * 32, "amina") != votes.pseudonym(b"b" * 32, "amina")
+    (private / "pseudonym_key").write_text("", encoding="utf-8")
+    done = voted.export()
+    assert done.returncode == 1 and "pseudonym_key cannot be used" in done.stderr
+
+
+def test_a_second_export_changes_nothing(voted: Task) -> None:
+    assert voted.export().returncode == 0
+    before = tree(voted.data)
+    assert voted.export().returncode == 0
+    after = tree(voted.data)
+    assert after.keys() == before.keys()
+    for name in ("votes/train.parquet", "kto/train.parquet"):
+        assert pq.read_table(voted.data / name).equals(pq.read_table(voted.data / name))
+    assert after["private/comments.csv"] == before["private/comments.csv"]
+    assert after["private/pseudonym_key"] == before["private/pseudonym_key"]
+    assert not [name for name in after if name.endswith(".tmp")]
+
+
+def counted(task: Task) -> dict[tuple[str, str], bool]:
+    """Return (pseudonym, answer) → vote."""
+    return {
+        (vote["annotator"], vote["completion"][0]["content"]): vote["vote"]
+        for vote in task.table("votes/train.parquet")
+    }
+
+
+def replaced(task: Task) -> list[dict]:
+    path = task.data / "votes" / "replaced.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def test_changed_withdrawn_and_lost_votes(voted: Task) -> None:
+    assert voted.export().returncode == 0
+    before, records = counted(voted), voted.records()
+    one = [records[prompt, f"one to {prompt}"] for prompt in PROMPTS]
+    voted.vote("amina", one[0], "bad")  # changes her mind
+    voted.vote("amina", one[1], "good", status="discarded")  # withdraws it
+    voted.vote("wanjiku", one[5], "good")  # decides the tie
+    owner = voted.person("owner")
+    (piet,) = [user["id"] for user in owner.get("/api/v1/users").json()["items"] if user["username"] == "piet"]
+    owner.delete(f"/api/v1/users/{piet}").raise_for_status()  # and with it, in Argilla, his 7 votes
+    del voted.people["piet"]
+
+    done = voted.export()
+    assert done.returncode == 0
+    assert done.stderr == "Votes that Argilla does not have any more: 7. They stay in the dataset.\n"
+    after = counted(voted)
+    assert len(after) == len(before) == 17
+    (amina,) = {who for who, _ in before if before.get((who, f"one to {PROMPTS[3]}"), False)}
+    assert before[amina, f"one to {PROMPTS[0]}"] and not after[amina, f"one to {PROMPTS[0]}"]
+    assert (amina, f"one to {PROMPTS[1]}") not in after
+    changed = {(amina, f"one to {PROMPTS[0]}"), (amina, f"one to {PROMPTS[1]}")}
+    assert {key: after[key] for key in before.keys() - changed} == {key: before[key] for key in before.keys() - changed}
+    assert [(old["annotator"], old["completion"][0]["content"], old["vote"]) for old in replaced(voted)] == [
+        (amina, f"one to {PROMPTS[0]}", True),
+        (amina, f"one to {PROMPTS[1]}", True),
+    ]
+    labels = {row["completion"][0]["content"]: row for row in every_row(voted)}
+    assert labels[f"one to {PROMPTS[3]}"]["label"] and labels[f"one to {PROMPTS[3]}"]["n_votes"] == 3
+    assert labels[f"one to {PROMPTS[0]}"]["agreement"] == pytest.approx(2 / 3)
+
+    assert voted.export().returncode == 0
+    assert counted(voted) == after and len(replaced(voted)) == 2
+
+
+def every_row(task: Task) -> list[dict]:
+    return [row for path in sorted((task.data / "kto").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_an_argilla_that_has_forgotten_everything(voted: Task) -> None:
+    """A Space lost its disk; the notebook is run again, and some people vote again."""
+    assert voted.export().returncode == 0
+    before = counted(voted)
+    voted.person("owner").delete(f"/api/v1/datasets/{voted.dataset_id}").raise_for_status()
+    done = voted.export()
+    assert done.returncode == 1 and "Run setup_argilla.ipynb first" in done.stderr
+    voted.setup()
+    assert voted.export().returncode == 0
+    assert counted(voted) == before
+
+    record = voted.records()[PROMPTS[0], f"one to {PROMPTS[0]}"]
+    voted.vote("piet", record, "bad")
+    voted.vote("amina", record, "good")
+    done = voted.export()
+    assert "not have any more: 15." in done.stderr
+    after = counted(voted)
+    differing = [key for key in before if after[key] != before[key]]
+    assert len(after) == len(before) and len(differing) == 1 and differing[0][1] == f"one to {PROMPTS[0]}"
+    assert len(replaced(voted)) == 1
+
+
+# --- nothing to write -------------------------------------------------------------------------------------------------
+
+
+def test_no_votes_yet(task: Task) -> None:
+    done = task.export()
+    assert done.returncode == 1 and "Run setup_argilla.ipynb first." in done.stderr
+    task.generate({"Question?": ["one", "two"]})
+    task.setup()
+    record = next(iter(task.records().values()))
+    task.vote("amina", record, "good", status="draft")
+    task.vote("piet", record, "bad", status="discarded")
+    card = (task.project / "dataset" / "README.md").read_bytes()
+    done = task.export("--push")
+    assert done.returncode == 1  # this is said first
+    assert done.stderr.startswith("This project has no owner on the Hub.")
+    done = task.export_command()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Nobody has voted yet. Drafts and discarded records do not count.\n"
+    assert not (task.data / "votes").exists() and not (task.data / "kto").exists()
+    assert (task.project / "dataset" / "README.md").read_bytes() == card
+
+
+def test_only_ties_then_one_class_then_both(task: Task) -> None:
+    task.generate({"Question?": ["one", "two"]})
+    task.setup()
+    one, two = (task.records()["Question?", answer] for answer in ("one", "two"))
+    task.vote("amina", one, "good")
+    task.vote("piet", one, "bad")
+    done = task.export()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("As many people voted up as down, everywhere: 1 answers. The votes are kept;")
+    assert len(task.table("votes/train.parquet")) == 2 and not (task.data / "kto").exists()
+    task.vote("wanjiku", one, "good")
+    done = task.export()
+    assert done.returncode == 0
+    assert done.stderr.startswith("Every row has the same label.")
+    assert len(task.table("kto/train.parquet")) == 1
+    task.vote("wanjiku", two, "bad")
+    done = task.export()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (task.data / "kto" / "test.parquet").exists()  # one prompt is too few to hold any back
+
+
+def test_output_elsewhere_and_a_split_that_is_gone(voted: Task, tmp_path: Path) -> None:
+    output = tmp_path / "another place"
+    voted.set(test_fraction="0.5", seed="2")
+    assert voted.export("--output", str(output)).returncode == 0
+    assert sorted(tree(output)) == ["kto/test.parquet", "kto/train.parquet", "votes/train.parquet"]
+    assert sorted(path.name for path in voted.data.iterdir()) == ["generations", "private"]
+    voted.set(test_fraction="0.0")
+    assert voted.export("--output", str(output)).returncode == 0
+    assert sorted(tree(output)) == ["kto/train.parquet", "votes/train.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda task: (task.data / "votes" / "train.parquet").write_bytes(b"PAR1 no"), "cannot be read"),
+        (
+            lambda task: pq.write_table(
+                pq.read_table(task.data / "votes" / "train.parquet", columns=["vote", "prompt"]),
+                task.data / "votes" / "train.parquet",
+            ),
+            "cannot be read",
+        ),
+        (lambda task: (task.project / "dataset" / "README.md").write_text("# Mine\n"), "numbers"),
+        (lambda task: (task.data / "kto" / "train.parquet").unlink() or block(task.data / "kto"), "cannot be written"),
+    ],
+)
+def test_damage_is_said_and_not_made_worse(voted: Task, spoil: Callable[[Task], object], sentence: str) -> None:
+    assert voted.export().returncode == 0
+    spoil(voted)
+    before = (voted.data / "votes" / "train.parquet").read_bytes()
+    done = voted.export()
+    assert done.returncode == 1
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
+    assert (voted.data / "votes" / "train.parquet").read_bytes() == before
+
+
+def block(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.write_text("a file where a folder should be")
+
+
+def test_what_people_wrote_into_the_card_stays(voted: Task) -> None:
+    path = voted.project / "dataset" / "README.md"
+    path.write_text(path.read_text(encoding="utf-8") + "\nOur own words.\n", encoding="utf-8")
+    for _ in range(2):
+        assert voted.export().returncode == 0
+        card = path.read_text(encoding="utf-8")
+        assert card.count("| Votes | 17 |") == 1 and card.endswith("\nOur own words.\n")
+    path.unlink()
+    assert voted.export().returncode == 0
+    assert "| Votes | 17 |" in path.read_text(encoding="utf-8")
+
+
+def test_help(task: Task) -> None:
+    done = task.run("export.py", "--help", ARGILLA_API_URL="http://127.0.0.1:9")
+    assert done.returncode == 0 and "--push" in done.stdout and "made" in done.stdout
+
+
+# --- merging, for any history -----------------------------------------------------------------------------------------
+
+TIMES = st.integers(0, 5).map(lambda n: datetime(2026, 1, 1, n, tzinfo=UTC))
+STATES = st.dictionaries(  # who and what → when and how
+    st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), st.tuples(TIMES, st.booleans()), max_size=6
+)
+
+
+def as_votes(state: dict, server: str) -> list[dict]:
+    return [
+        {
+            "vote_id": f"{server}/{who}/{what}",
+            "record_id": what,
+            "annotator": who,
+            "vote": vote,
+            "reasons": [],
+            "inserted_at": time,
+            "updated_at": time,
+        }
+        for (who, what), (time, vote) in state.items()
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["old", "new"]), STATES), max_size=5))
+def test_the_newest_vote_counts_and_none_is_lost(history: list[tuple[str, dict]]) -> None:
+    kept: list[dict] = []
+    log: list[dict] = []
+    newest: dict[tuple[str, str], datetime] = {}
+    seen: set[tuple] = set()
+    for server, state in history:
+        kept, out = votes.merge(kept, as_votes(state, server), set())
+        log += out
+        for key, (time, _) in state.items():
+            newest[key] = max(time, newest.get(key, time))
+        seen |= {(vote["annotator"], vote["record_id"], vote["vote"]) for vote in kept}
+        assert {(vote["annotator"], vote["record_id"]): vote["updated_at"] for vote in kept} == newest
+        assert len(kept) == len(newest)
+    assert seen == {(vote["annotator"], vote["record_id"], vote["vote"]) for vote in [*kept, *log]}
+    assert votes.merge(kept, [], set()) == (kept, [])
+
+
+@given(STATES, st.data())
+def test_withdrawn_votes_move_to_the_log(state: dict, data: st.DataObject) -> None:
+    kept = as_votes(state, "s")
+    withdrawn = {vote["vote_id"] for vote in kept if data.draw(st.booleans())}
+    after, log = votes.merge(kept, [], withdrawn)
+    assert {vote["vote_id"] for vote in log} == withdrawn
+    assert {vote["vote_id"] for vote in after} == {vote["vote_id"] for vote in kept} - withdrawn
+
+
+# --- the Hub ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owned(voted: Task) -> Task:
+    voted.set(hub_owner='"ann"', slug='"thumbs"', test_fraction="0.5", seed="2")
+    return voted
+
+
+def load_back(task: Task, env: dict[str, str], *name: str) -> Any:
+    code = """
+import json, sys, datasets
+found = datasets.load_dataset(*sys.argv[1:])
+print(json.dumps({split: [dict(row) for row in rows] for split, rows in found.items()}, default=str))
+"""
+    done = task.run("-c", code, "ann/thumbs", *name, **env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_push_and_load_back(owned: Task, tmp_path: Path) -> None:
+    with StandinHub() as hub:
+        env = hub.env(tmp_path / "hub")
+        done = owned.export_command("--push", **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"On the Hub: {hub.url}/datasets/ann/thumbs" in done.stdout
+        assert hub.repos["datasets/ann/thumbs"].private
+        found = load_back(owned, env)  # without a name: the rows
+        assert sorted(found) == ["test", "train"]
+        assert found == {name: owned.table(f"kto/{name}.parquet") for name in ("train", "test")}
+        assert len(load_back(owned, env, "votes")["train"]) == 17
+        files = hub.repos["datasets/ann/thumbs"].commits[-1].files
+        card = files["README.md"].data.decode()
+        assert "| Votes | 17 |" in card and "config_name: votes" in card and "dataset_info:" in card
+        assert "pretty_name:" in card and "license: cc-by-4.0" in card
+        everything = b"".join(blob.data for blob in files.values())
+        assert not any(name.encode() in everything for name in ["Amina", "amina", "piet", "wanjiku"])
+
+        assert owned.export_command("--push", **env).returncode == 0  # a second time
+        assert load_back(owned, env) == found
+
+        # Public now, and without a test split: neither is taken back.
+        hub.repos["datasets/ann/thumbs"].info |= {"private": False, "visibility": "public"}
+        owned.set(test_fraction="0.0")
+        assert owned.export_command("--push", **env).returncode == 0
+        assert not hub.repos["datasets/ann/thumbs"].private
+        assert sorted(load_back(owned, {**env, "HF_DATASETS_CACHE": str(tmp_path / "fresh")})) == ["train"]
+        assert hub.unexpected == []
+
+
+def test_what_the_hub_may_say(owned: Task, tmp_path: Path) -> None:
+    with StandinHub() as hub:
+        env = hub.env(tmp_path / "hub")
+        done = owned.export_command("--push", **{**env, "HF_TOKEN": ""})
+        assert done.returncode == 1 and done.stderr.startswith("There is no token for the Hub.")
+        assert not (owned.data / "votes").exists()
+        done = owned.export_command("--push", **{**env, "HF_TOKEN": "wrong"})
+        assert done.returncode == 1 and done.stderr.startswith("The Hub does not accept the token.")
+        assert (owned.data / "kto" / "train.parquet").exists()  # what is here is written, only not there
+        hub.users["reader"] = User("ann", role="read")
+        done = owned.export_command("--push", **{**env, "HF_TOKEN": "reader"})
+        assert done.returncode == 1 and done.stderr.startswith("The token may not write to ann/thumbs.")
+        done = owned.export_command("--push", **{**env, "HF_ENDPOINT": "http://127.0.0.1:9"})
+        assert done.returncode == 1 and done.stderr.startswith("The Hub cannot be reached (")
+        done = owned.export_command("--push", **{**env, "HF_HUB_OFFLINE": "1"})
+        assert done.returncode == 1 and done.stderr.startswith("HF_HUB_OFFLINE is set")
+        assert hub.repos == {}

@@ -1,0 +1,128 @@
+"""An Argilla Space, made by the real huggingface_hub on a stand-in Hub."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import SpaceCard
+from rendering import TEMPLATE, render
+from standin_hub import TOKEN, StandinHub, User
+from voting import Task
+
+sys.path.insert(0, str(TEMPLATE))
+
+from kto import dotenv
+
+SPACE = "spaces/ann/argilla"
+MAKE = """
+import sys
+from kto import config, errors, space
+errors.run(lambda: print(space.create_space(config.load(), timeout=1, pause=0.05)) or 0)
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[StandinHub]:
+    with StandinHub() as hub:
+        yield hub
+        assert hub.unexpected == []
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    """A project whose Space is ann/argilla; there is no Argilla here."""
+    task = Task(render(tmp_path / "project"), "", "")
+    task.set(space='"ann/argilla"')
+    return task
+
+
+def make(task: Task, hub: StandinHub, **env: str) -> tuple[int, str, str]:
+    done = task.run("-c", MAKE, **{**hub.env(task.project / "hub"), **env})
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
+    (task.project / ".env").write_text("# mine\nOPENAI_API_KEY=x\n", encoding="utf-8")
+    address = "https://ann-argilla.hf.space"
+    assert make(task, hub) == (0, address, "")
+    repo = hub.repos[SPACE]
+    assert not repo.private and repo.info["sdk"] == "docker"
+    assert repo.secrets.keys() == {"USERNAME", "PASSWORD", "API_KEY", "WORKSPACE"}
+    assert (repo.secrets["USERNAME"], repo.secrets["WORKSPACE"]) == ("ann", "argilla")
+    assert len(repo.secrets["PASSWORD"]) >= 16 and len(repo.secrets["API_KEY"]) >= 32
+
+    login = dotenv.read(task.data / "private" / "space.env")
+    assert login == {"SPACE": "ann/argilla", **repo.secrets}
+    env = dotenv.read(task.project / ".env")
+    assert env == {"OPENAI_API_KEY": "x", "ARGILLA_API_URL": address, "ARGILLA_API_KEY": repo.secrets["API_KEY"]}
+
+    files = {name: blob.data.decode() for name, blob in repo.commits[-1].files.items()}
+    assert {"Dockerfile", ".oauth.yaml", "README.md"} <= files.keys()
+    assert "FROM argilla/argilla-hf-spaces:v2.8.0\n" in files["Dockerfile"]
+    oauth = yaml.safe_load(files[".oauth.yaml"])
+    assert oauth == {"providers": [{"name": "huggingface"}], "allowed_workspaces": [{"name": "argilla"}]}
+    card = SpaceCard(files["README.md"]).data
+    assert (card["sdk"], card["app_port"], card["hf_oauth"]) == ("docker", 6900, True)
+    for secret in (repo.secrets["PASSWORD"], repo.secrets["API_KEY"]):
+        assert not any(secret in text for text in files.values())
+
+    # A second time: same Space, same secrets, nobody is locked out.
+    before = dict(repo.secrets)
+    assert make(task, hub) == (0, address, "")
+    assert hub.repos[SPACE].secrets == before
+    assert dotenv.read(task.data / "private" / "space.env") == login
+
+
+def test_no_plan_for_docker_spaces(task: Task, hub: StandinHub) -> None:
+    hub.users[TOKEN] = User("ann", pro=False)
+    status, out, err = make(task, hub)
+    assert (status, out) == (1, "")
+    assert err.startswith("The Hub does not make the Space ann/argilla (") and "PRO" in err and err.count("\n") == 1
+    assert hub.repos == {} and not (task.project / ".env").exists()
+    hub.users[TOKEN] = User("ann")  # the account has a plan now
+    assert make(task, hub)[0] == 0
+    assert dotenv.read(task.data / "private" / "space.env")["PASSWORD"] == hub.repos[SPACE].secrets["PASSWORD"]
+
+
+def test_a_space_of_somebody_else(task: Task, hub: StandinHub) -> None:
+    assert make(task, hub)[0] == 0
+    (task.data / "private" / "space.env").unlink()
+    before = len(hub.repos[SPACE].commits)
+    status, _, err = make(task, hub)
+    assert status == 1 and err.startswith("There is a Space ann/argilla already")
+    assert len(hub.repos[SPACE].commits) == before
+    task.set(space='"bob/argilla"')
+    status, _, err = make(task, hub)
+    assert status == 1 and "bob/argilla" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"HF_TOKEN": ""}, "There is no token for the Hub."),
+        ({"HF_TOKEN": "wrong"}, "The Hub does not accept the token."),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "The Hub cannot be reached ("),
+    ],
+)
+def test_the_hub_refuses(task: Task, hub: StandinHub, env: dict[str, str], sentence: str) -> None:
+    status, out, err = make(task, hub, **env)
+    assert (status, out) == (1, "") and err.startswith(sentence) and err.count("\n") == 1
+    assert not (task.data / "private").exists()
+
+
+def test_no_space_is_named(task: Task, hub: StandinHub) -> None:
+    task.set(space='""')
+    status, _, err = make(task, hub)
+    assert status == 1 and err.startswith("No Space is named.")
+
+
+def test_a_space_that_does_not_start(task: Task, hub: StandinHub) -> None:
+    assert make(task, hub)[0] == 0
+    hub.repos[SPACE].stage = "BUILD_ERROR"
+    status, _, err = make(task, hub)
+    assert status == 1 and err.startswith("The Space ann/argilla does not run; it says BUILD_ERROR.")
+    hub.repos[SPACE].stage = "BUILDING"
+    status, _, err = make(task, hub)
+    assert status == 1 and "it says BUILDING" in err

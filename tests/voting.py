@@ -1,0 +1,192 @@
+"""A rendered project, a real Argilla, and people who vote in it through Argilla's own HTTP API."""
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from argilla_server import ArgillaServer
+from rendering import REPOSITORY, TEMPLATE, render
+
+sys.path.insert(0, str(TEMPLATE))
+
+from kto import annotation, config, generations, prompts, tables
+from kto.errors import UserError
+
+SYSTEM_PROMPT = "Answer kindly. أجب بلطف."
+MODELS = ("acme/one", "acme/two")
+_numbers = itertools.count()
+
+
+def make_generations(answers: Mapping[str, Sequence[str | None]], models: Sequence[str] = MODELS) -> list[tables.Row]:
+    """Return rows as generate.py writes them, for prompt → one answer per model (None is a gap)."""
+    return [
+        {
+            "prompt_id": prompts.prompt_id(prompt),
+            "input": prompt,
+            "system_prompt": SYSTEM_PROMPT,
+            "generation_model": list(models),
+            "generation_prompt": [prompts.messages(SYSTEM_PROMPT, prompt)] * len(models),
+            "raw_generation_responses": list(texts),
+            "generations": list(texts),
+            "finish_reason": [None if text is None else "stop" for text in texts],
+            "answer_id": [f"{model} {prompt}" for model in models],
+        }
+        for prompt, texts in answers.items()
+    ]
+
+
+@dataclass
+class Task:
+    """A project of its own with an Argilla dataset of its own, on a server that tests share."""
+
+    project: Path
+    url: str
+    key: str
+    people: dict[str, httpx.Client] = field(default_factory=dict)
+
+    @property
+    def config(self) -> config.Config:
+        return config.load(self.project)
+
+    @property
+    def data(self) -> Path:
+        return self.project / "data"
+
+    def set(self, **settings: str) -> None:
+        """Change settings in `project.toml`; each name is in one section only. Values are TOML."""
+        path = self.project / "project.toml"
+        text = path.read_text(encoding="utf-8")
+        for name, value in settings.items():
+            text, count = re.subn(rf"(?m)^{name} = .*$", lambda _, line=f"{name} = {value}": line, text)
+            assert count == 1, name
+        path.write_text(text, encoding="utf-8")
+
+    def generate(self, answers: Mapping[str, Sequence[str | None]], models: Sequence[str] = MODELS) -> None:
+        rows = make_generations(answers, models)
+        tables.write_rows(self.data / "generations" / "train.parquet", rows, generations.SCHEMA)
+
+    def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a Python script or module of the project as a person would."""
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd or self.project,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=180,
+        )
+
+    def setup(self) -> None:
+        """Create the task and upload the answers, in this process: faster than the notebook, by the same functions."""
+        client = annotation.connect(self.config)
+        dataset = annotation.make_task(client, self.config)
+        annotation.upload_records(dataset, annotation.read_generations(self.config))
+
+    def export(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run export.py in this process: the same, without two seconds of imports."""
+        import export
+
+        out, err = io.StringIO(), io.StringIO()
+        texts = yaml.safe_load((self.project / "texts.yaml").read_text(encoding="utf-8"))
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(export, "ROOT", self.project)
+            patch.setattr(export, "load", lambda: self.config)
+            patch.setattr(export, "load_texts", lambda: texts)
+            try:
+                status = export.main([*arguments])
+            except UserError as error:
+                print(error, file=sys.stderr)
+                status = 1
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    def export_command(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run("export.py", *arguments, **env)
+
+    def person(self, name: str) -> httpx.Client:
+        """Return an HTTP client that is logged in as this annotator; an account is made if there is none."""
+        if name not in self.people:
+            owner = self.person("owner")
+            users = {user["username"]: user for user in owner.get("/api/v1/users").json()["items"]}
+            user = users.get(name)
+            if user is None:
+                body = {"username": name, "first_name": name, "role": "annotator", "password": "password of " + name}
+                user = owner.post("/api/v1/users", json=body).raise_for_status().json()
+                workspaces = owner.get("/api/v1/me/workspaces").json()["items"]
+                (workspace,) = [each["id"] for each in workspaces if each["name"] == "argilla"]
+                owner.post(f"/api/v1/workspaces/{workspace}/users", json={"user_id": user["id"]}).raise_for_status()
+            self.people[name] = self._client(user["api_key"])
+        return self.people[name]
+
+    def _client(self, key: str) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"X-Argilla-Api-Key": key}, timeout=60)
+
+    @property
+    def dataset_id(self) -> str:
+        everything = self.person("owner").get("/api/v1/me/datasets").json()["items"]
+        (id,) = [each["id"] for each in everything if each["name"] == self.config.annotation.dataset]
+        return id
+
+    def records(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return what the owner sees, by (prompt, answer)."""
+        query = {"limit": 1000, "include": "responses"}
+        page = self.person("owner").get(f"/api/v1/datasets/{self.dataset_id}/records", params=query).json()
+        return {(each["fields"]["prompt"], each["fields"]["answer"]): each for each in page["items"]}
+
+    def vote(self, name: str, record: Mapping[str, Any], vote: str, status: str = "submitted", **values: Any) -> str:
+        """Vote, or vote again, as the web page does it; return the id of the response."""
+        wrapped = {key: {"value": value} for key, value in {"vote": vote, **values}.items()}
+        item = {"values": wrapped, "status": status, "record_id": record["id"]}
+        answer = self.person(name).post("/api/v1/me/responses/bulk", json={"items": [item]}).raise_for_status().json()
+        return answer["items"][0]["item"]["id"]
+
+    def table(self, name: str) -> list[tables.Row]:
+        return pq.read_table(self.data / name).to_pylist()
+
+
+_running: list[ArgillaServer] = []  # one for all modules that import the fixture
+
+
+@pytest.fixture(scope="session")
+def argilla(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ArgillaServer:
+    """A server that belongs to a project of its own and runs until the end of the session."""
+    if not _running:
+        server = ArgillaServer(render(tmp_path_factory.mktemp("argilla"))).start()
+        request.config.add_cleanup(server.stop)
+        _running.append(server)
+    return _running[0]
+
+
+@pytest.fixture
+def task(argilla: ArgillaServer, tmp_path: Path, english: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+    """A project that knows the server, without answers and without a dataset in Argilla."""
+    for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    ignore = shutil.ignore_patterns(".argilla", "*.log")
+    project = Path(shutil.copytree(argilla.project_dir, tmp_path / "a project", ignore=ignore))
+    task = Task(project, argilla.url, argilla.api_key)
+    task.people["owner"] = task._client(argilla.api_key)
+    task.set(dataset=f'"task-{next(_numbers)}"')
+    yield task
+    for client in task.people.values():
+        client.close()
+
+
+@pytest.fixture
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let modules of the template, imported as they stand, find the English texts."""
+    texts = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
+    monkeypatch.setattr("kto.texts.load", lambda: texts)

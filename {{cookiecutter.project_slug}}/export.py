@@ -1,0 +1,130 @@
+"""Step 3: turn the votes in Argilla into a dataset for KTO.
+
+    uv run export.py [--output DIR] [--push]
+
+It reads votes and writes files; nothing that people made is deleted, neither here nor in Argilla.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kto import annotation, rows, votes
+from kto.agreement import krippendorff_alpha
+from kto.config import Config, load
+from kto.errors import UserError, run
+from kto.pages import fill_numbers, fill_page, in_direction, page_values
+from kto.tables import Row, append_lines, read_rows, write_rows, write_text
+from kto.texts import ROOT, TextsError, t
+from kto.texts import load as load_texts
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=t("export.help"), allow_abbrev=False)
+    parser.add_argument("--output", type=Path, default=ROOT / "data", metavar="DIR", help=t("export.help_output"))
+    parser.add_argument("--push", action="store_true", help=t("export.help_push"))
+    return parser.parse_args(argv)
+
+
+def figures(splits: rows.Splits, all_votes: Sequence[Row]) -> dict[str, str]:
+    """Return the numbers of the dataset by the key of the text that names them."""
+    labels = [row["label"] for row in [*splits.train, *splits.test]]
+    units: dict[str, list[bool]] = {}
+    for vote in all_votes:
+        units.setdefault(vote["record_id"], []).append(vote["vote"])
+    alpha = krippendorff_alpha(units.values())
+    return {
+        "dataset_card.prompts": str(len({row["prompt_id"] for row in [*splits.train, *splits.test]})),
+        "dataset_card.rows": f"{len(labels)} ({len(splits.train)} + {len(splits.test)})",
+        "dataset_card.desirable": str(sum(labels)),
+        "dataset_card.undesirable": str(len(labels) - sum(labels)),
+        "dataset_card.ties": str(splits.ties),
+        "dataset_card.votes": str(len(all_votes)),
+        "dataset_card.annotators": str(len({vote["annotator"] for vote in all_votes})),
+        "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else f"{alpha:.2f}",
+    }
+
+
+def fill_card(config: Config, numbers: Mapping[str, str]) -> str:
+    """Return the dataset card with these numbers; what people have written into `dataset/README.md` stays."""
+    sections = [dataclasses.asdict(section) for section in (config.project, config.language, config.generation)]
+    values = page_values(*sections)
+    lines = [f"| {t(name)} | {number} |" for name, number in numbers.items()]
+    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    direction = str(values["direction"])
+    path = config.root / "dataset" / "README.md"
+    try:
+        if path.exists():
+            card = path.read_text(encoding="utf-8")
+        else:
+            card = fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values)
+        return fill_numbers(card, in_direction(table, direction))
+    except (OSError, UnicodeDecodeError, TextsError) as error:
+        raise UserError("bad_card", path=path, reason=error) from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    config = load()
+    if options.push:  # what is missing is said before anything is done
+        from kto import publish
+        from kto.hub import hub_token
+
+        repo_id, token = config.project.repo_id, hub_token(config)
+
+    client = annotation.connect(config)
+    dataset = annotation.find_task(client, config)
+    if dataset is None:
+        raise UserError("no_task", name=config.annotation.dataset)
+    private = config.root / "data" / "private"
+    ballot = votes.read_ballot(dataset, votes.read_key(private / "pseudonym_key"))
+
+    folder = options.output / "votes"
+    earlier = read_rows(folder / "train.parquet", votes.SCHEMA.names)
+    all_votes, replaced = votes.merge(earlier, ballot.votes, ballot.withdrawn)
+    if not earlier and not all_votes:
+        raise UserError("no_votes")
+    splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
+    numbers = figures(splits, all_votes)
+    card = fill_card(config, numbers)
+
+    append_lines(folder / "replaced.jsonl", replaced)
+    write_rows(folder / "train.parquet", all_votes, votes.SCHEMA)
+    votes.keep_comments(private / "comments.csv", ballot)
+    if not splits.train:
+        raise UserError("only_ties", count=splits.ties)
+    by_name = {name: part for name, part in (("train", splits.train), ("test", splits.test)) if part}
+    for name in ("train", "test"):
+        path = options.output / "kto" / f"{name}.parquet"
+        if name in by_name:
+            write_rows(path, by_name[name], rows.SCHEMA)
+        else:
+            path.unlink(missing_ok=True)  # a split without rows is no file; the votes that it came from are kept
+    write_text(config.root / "dataset" / "README.md", card)
+
+    for name, number in numbers.items():
+        print(f"{t(name)}: {number}")
+    print(t("export.written", path=options.output / "kto"))
+    lost = len(all_votes) - len(ballot.votes)
+    if lost > 0:
+        print(t("export.lost", count=lost), file=sys.stderr)
+    if len({row["label"] for row in splits.train}) < 2:
+        print(t("export.one_class"), file=sys.stderr)
+    if options.push:
+        url = publish.push(
+            repo_id,
+            token=token,
+            private=config.export.private,
+            splits=by_name,
+            all_votes=all_votes,
+            card=card,
+        )
+        print(t("export.pushed", url=url))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

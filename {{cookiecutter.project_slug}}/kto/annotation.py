@@ -1,0 +1,326 @@
+"""The annotation task in Argilla: made from texts and settings, filled with answers, opened to people."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import argilla as rg
+import httpx
+from argilla._exceptions import (
+    ArgillaAPIError,
+    ArgillaCredentialsError,
+    ForbiddenError,
+    NotFoundError,
+    UnauthorizedError,
+)
+from tqdm import tqdm
+
+from kto import dotenv
+from kto.config import Config
+from kto.endpoint import secret
+from kto.errors import UserError
+from kto.tables import Row, read_rows
+from kto.texts import t
+
+GOOD, BAD = "good", "bad"
+REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
+PAGE = 1000  # records per request; the most that Argilla gives
+BATCH = 250  # records per request; Argilla takes 1000, but then a request lasts long
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: people type passwords from paper
+
+
+@contextlib.contextmanager
+def told_plainly(url: str) -> Iterator[None]:
+    """Turn what goes wrong between us and the Argilla at `url` into a `UserError`."""
+    try:
+        yield
+    except (ArgillaCredentialsError, UnauthorizedError):
+        raise UserError("argilla_key_refused", url=url) from None
+    except ForbiddenError:
+        raise UserError("argilla_not_owner", url=url) from None
+    except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+        raise UserError("argilla_not_there", url=url, reason=str(error) or type(error).__name__) from None
+    except (ArgillaAPIError, httpx.HTTPStatusError) as error:
+        status = error.status_code if isinstance(error, ArgillaAPIError) else error.response.status_code
+        if status in (401, 403):
+            raise UserError("argilla_key_refused" if status == 401 else "argilla_not_owner", url=url) from None
+        raise UserError("argilla_failed", url=url, reason=" ".join(str(error).split())[:500]) from None
+
+
+def connect(config: Config) -> rg.Argilla:
+    """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
+
+    Raises
+    ------
+    UserError
+        One of them is not set, nothing answers there, or the key is refused or is not the owner's.
+    """
+    url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
+    if not url or not key:
+        raise UserError("argilla_not_set")
+    with told_plainly(url):
+        try:
+            client = rg.Argilla(api_url=url, api_key=key, timeout=120, retries=1)
+            role = client.me.role
+        except (NotFoundError, ValueError, TypeError):  # a web server, but something else
+            raise UserError("no_argilla_there", url=url) from None
+    if role != "owner":
+        raise UserError("argilla_not_owner", url=url)
+    return client
+
+
+def text_id(*texts: str) -> str:
+    """Return 32 hexadecimal digits that are the same for the same texts."""
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+# --- the task ---------------------------------------------------------------------------------------------------------
+
+
+def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
+    """Return the Argilla dataset of this project, None if there is none.
+
+    Raises
+    ------
+    UserError
+        There is one of that name, but it does not ask what the export needs.
+    """
+    with told_plainly(client.api_url):
+        workspaces = [each for each in client.workspaces.list() if each.name == config.annotation.workspace]
+        found = [each for each in workspaces for each in each.datasets if each.name == config.annotation.dataset]
+        if not found:
+            return None
+        dataset = found[0].get()
+    vote = dataset.settings.questions["vote"]
+    fields = {field.name for field in dataset.settings.fields}
+    if set(getattr(vote, "labels", ())) != {GOOD, BAD} or fields != {"prompt", "answer"}:
+        raise UserError("other_task", name=config.annotation.dataset)
+    return dataset
+
+
+def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
+    """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
+
+    One that exists stays as it is, also where texts or settings have changed since: people have voted on it.
+
+    Raises
+    ------
+    UserError
+        There is one of that name, but it does not ask what the export needs; or Argilla refuses.
+    """
+    dataset = find_task(client, config)
+    if dataset is not None:
+        return dataset
+
+    def text(key: str) -> str:
+        return t(key, language=config.language.autonym, domain=config.project.domain)
+
+    settings = rg.Settings(
+        guidelines=text("task.guidelines"),
+        fields=[
+            rg.TextField("prompt", title=text("task.prompt"), client=client),
+            rg.TextField(
+                "answer", title=text("task.answer"), use_markdown=True, client=client
+            ),  # models write Markdown
+        ],
+        # No suggestions: Argilla preselects them, and a preselected thumb is no vote.
+        questions=[
+            rg.LabelQuestion(
+                "vote",
+                labels={GOOD: text("task.good"), BAD: text("task.bad")},
+                title=text("task.vote"),
+                description=text("task.vote_help"),
+                client=client,
+            ),
+            rg.MultiLabelQuestion(
+                "reasons",
+                labels={reason: text(f"task.reason_{reason}") for reason in REASONS},
+                title=text("task.reasons"),
+                description=text("task.reasons_help"),
+                required=False,
+                client=client,
+            ),
+            rg.TextQuestion(
+                "comment",
+                title=text("task.comment"),
+                description=text("task.comment_help"),
+                required=False,
+                client=client,
+            ),
+        ],
+        # People judge without knowing the model. Metadata that is not declared here is for owners only, too.
+        metadata=[
+            rg.TermsMetadataProperty("model", title=text("task.model"), visible_for_annotators=False, client=client)
+        ],
+        allow_extra_metadata=True,
+        distribution=rg.TaskDistribution(min_submitted=config.annotation.min_submitted),
+    )
+    with told_plainly(client.api_url):
+        workspaces = client.workspaces.list()
+        if config.annotation.workspace not in [workspace.name for workspace in workspaces]:
+            rg.Workspace(config.annotation.workspace, client=client).create()
+        dataset = rg.Dataset(
+            config.annotation.dataset, workspace=config.annotation.workspace, settings=settings, client=client
+        )
+        dataset.create()
+    return dataset
+
+
+# --- the records ------------------------------------------------------------------------------------------------------
+
+
+def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]:
+    """Return all records of a dataset as Argilla's REST API gives them, with `include="responses"` the votes, too.
+
+    Records may be added while we read, which shifts nothing: they come in the order of their making. Should Argilla
+    order those of one moment differently from page to page, the pages are read again until nothing is missing.
+    """
+    client = dataset._client
+    records: dict[str, dict[str, Any]] = {}
+    for _ in range(3):
+        offset, total = 0, 1
+        while offset < total:
+            query = {"offset": offset, "limit": PAGE} | ({"include": include} if include else {})
+            response = client.api.http_client.get(f"/api/v1/datasets/{dataset.id}/records", params=query)
+            page = response.raise_for_status().json()
+            records.update((record["id"], record) for record in page["items"])
+            offset, total = offset + PAGE, page["total"]
+        if len(records) >= total:
+            break
+    return list(records.values())
+
+
+def read_generations(config: Config) -> list[Row]:
+    """Return the rows of `data/generations` that `make_records` needs.
+
+    Raises
+    ------
+    UserError
+        There are none, or the file cannot be read.
+    """
+    path = config.root / "data" / "generations" / "train.parquet"
+    rows = read_rows(path, ("prompt_id", "generation_model", "generation_prompt", "generations"))
+    if not rows:
+        raise UserError("no_generations", path=path)
+    return rows
+
+
+def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records for rows of `data/generations`, one per answer, in an order that mixes prompts and models.
+
+    If several models gave the same answer to a prompt, people judge it once: the record names all of them. Gaps (None)
+    and empty answers make no record.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for row in generations:
+        for model, messages, answer in zip(
+            row["generation_model"], row["generation_prompt"], row["generations"], strict=True
+        ):
+            if not (answer or "").strip():
+                continue
+            prompt = messages[-1]["content"]
+            id = text_id(prompt, answer)
+            metadata = {"model": [], "prompt_id": row["prompt_id"]}
+            if messages[0]["role"] == "system":
+                metadata["system_prompt"] = messages[0]["content"]
+            new = {"external_id": id, "fields": {"prompt": prompt, "answer": answer}, "metadata": metadata}
+            models = records.setdefault(id, new)["metadata"]["model"]
+            if model not in models:
+                models.append(model)
+    return [records[id] for id in sorted(records)]  # ids are hashes, so this order is a shuffle that never changes
+
+
+def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]) -> int:
+    """Add the answers that the Argilla dataset lacks, and return how many those were.
+
+    Records that are there stay as they are, with their votes. Only if another model has given the very same answer
+    since, its name is added to the record's metadata.
+
+    Raises
+    ------
+    UserError
+        Argilla refuses, or is gone. What has been uploaded stays; the next run adds the rest.
+    """
+    client = dataset._client
+    with told_plainly(client.api_url):
+        there = {record["external_id"]: record["metadata"] or {} for record in list_records(dataset)}
+        new, changed = [], []
+        for record in make_records(generations):
+            known = there.get(record["external_id"])
+            if known is None:
+                new.append(record)
+            elif more := [model for model in record["metadata"]["model"] if model not in known.get("model", [])]:
+                metadata = {**known, "model": [*known.get("model", []), *more]}
+                changed.append({"external_id": record["external_id"], "metadata": metadata})
+        with tqdm(total=len(new), desc=t("notebook.uploading"), disable=len(new) <= BATCH) as bar:
+            for records in (changed, new):
+                for start in range(0, len(records), BATCH):
+                    batch = records[start : start + BATCH]
+                    # An upsert by `external_id`: sent twice, because an answer got lost, it adds nothing twice.
+                    url = f"/api/v1/datasets/{dataset.id}/records/bulk"
+                    client.api.http_client.put(url, json={"items": batch}).raise_for_status()
+                    bar.update(len(batch) if records is new else 0)
+    return len(new)
+
+
+# --- the people -------------------------------------------------------------------------------------------------------
+
+
+def read_passwords(path: Path) -> dict[str, str]:
+    """Return name → password from the CSV file that `invite` writes; a file that does not exist holds none."""
+    if not path.exists():
+        return {}
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+    return {row["name"]: row["password"] for row in rows}
+
+
+def invite(client: rg.Argilla, config: Config) -> list[str]:
+    """Open the task to the people in `[annotation] annotators` and return the names of those who are new.
+
+    A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password
+    of an account that exists stays as it is.
+
+    Raises
+    ------
+    UserError
+        Argilla refuses, or the file cannot be written.
+    """
+    path = config.root / "data" / "private" / "annotators.csv"
+    passwords = read_passwords(path)
+    invited = []
+    with told_plainly(client.api_url):
+        workspace = next(each for each in client.workspaces.list() if each.name == config.annotation.workspace)
+        users = {user.username: user for user in client.users.list()}
+        members = {user.username for user in workspace.users}
+        for name in config.annotation.annotators:
+            user = users.get(name)
+            if user is None:
+                # First the file, then the account: a password that nobody knows opens nothing.
+                password = passwords.setdefault(name, "-".join(_random_letters(4) for _ in range(3)))
+                _write_passwords(path, passwords)
+                user = rg.User(username=name, first_name=name, password=password, role="annotator", client=client)
+                user.create()
+                invited.append(name)
+            if name not in members and user.role != "owner":
+                user.add_to_workspace(workspace)
+    return invited
+
+
+def _random_letters(count: int) -> str:
+    return "".join(secrets.choice(_LETTERS) for _ in range(count))
+
+
+def _write_passwords(path: Path, passwords: Mapping[str, str]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([("name", "password"), *passwords.items()])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        dotenv.write_private(path, text.getvalue())
+    except OSError as error:
+        raise UserError("cannot_write", path=path, reason=error) from None

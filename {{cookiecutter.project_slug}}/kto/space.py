@@ -1,0 +1,93 @@
+"""Argilla in a Space on the Hub, for people who cannot reach this machine."""
+
+import secrets
+import time
+
+from huggingface_hub import HfApi, SpaceStage
+from huggingface_hub.errors import HfHubHTTPError
+
+from kto import dotenv
+from kto.config import Config
+from kto.errors import UserError
+from kto.hub import hub_token, told_plainly
+
+_FINAL = {  # anything else passes
+    SpaceStage.RUNNING,
+    SpaceStage.CONFIG_ERROR,
+    SpaceStage.BUILD_ERROR,
+    SpaceStage.RUNTIME_ERROR,
+    SpaceStage.DELETING,
+    SpaceStage.PAUSED,
+    SpaceStage.STOPPED,
+}
+
+
+def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> str:
+    """Make the Space of `[annotation] space` if there is none, wait until it runs, and return its address.
+
+    The owner's name, password and key are random and ours alone: the image's defaults are public knowledge. They are
+    written to `data/private/space.env`, the address and the key also to `.env`, where `connect` reads them. A Space
+    that exists keeps what it has, its secrets too; only the files of `space/` are uploaded again.
+
+    The Space is public, because a private one answers only to its owner's Hub token and nobody else could vote.
+    Votes and names are behind Argilla's own log-in either way.
+
+    Parameters
+    ----------
+    timeout, pause
+        Seconds to wait until the Space runs, and between two looks at it.
+
+    Raises
+    ------
+    UserError
+        No name is set, the Hub cannot be reached or refuses, for example because the account has no plan for Docker
+        Spaces, or the Space does not start.
+    """
+    repo_id = config.annotation.space
+    if not repo_id:
+        raise UserError("no_space")
+    api = HfApi(token=hub_token(config))
+    with told_plainly(repo_id):
+        name = api.whoami()["name"]
+        path = config.root / "data" / "private" / "space.env"
+        exists = api.repo_exists(repo_id, repo_type="space")
+        login = dotenv.read(path)
+        if exists and login.get("SPACE") != repo_id:
+            raise UserError("space_of_others", repo_id=repo_id, path=path)
+        if login.get("SPACE") != repo_id:
+            login = {
+                "SPACE": repo_id,
+                "USERNAME": name,  # the owner of Argilla must be somebody whom the Hub knows by this name
+                "PASSWORD": secrets.token_urlsafe(16),
+                "API_KEY": secrets.token_urlsafe(48),
+                "WORKSPACE": config.annotation.workspace,
+            }
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                dotenv.update(path, login)  # before the Space is made: a secret on the Hub cannot be read again
+            except OSError as error:
+                raise UserError("cannot_write", path=path, reason=error) from None
+        if not exists:
+            try:
+                api.create_repo(
+                    repo_id,
+                    repo_type="space",
+                    space_sdk="docker",
+                    private=False,
+                    space_secrets=[{"key": key, "value": login[key]} for key in login if key != "SPACE"],
+                )
+            except HfHubHTTPError as error:
+                if error.response.status_code in (402, 403):
+                    reason = error.server_message or ""
+                    raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
+                raise
+        api.upload_folder(repo_id=repo_id, repo_type="space", folder_path=config.root / "space")
+        space = api.space_info(repo_id)
+        address = space.host or f"https://{space.subdomain}.hf.space"
+        deadline = time.monotonic() + timeout
+        while (stage := api.get_space_runtime(repo_id).stage) not in _FINAL and time.monotonic() < deadline:
+            time.sleep(pause)
+    if stage != SpaceStage.RUNNING:
+        raise UserError("space_not_running", repo_id=repo_id, stage=stage)
+    dotenv.update(config.root / ".env", {"ARGILLA_API_URL": address, "ARGILLA_API_KEY": login["API_KEY"]})
+    return address

@@ -1,0 +1,177 @@
+"""Votes: read from Argilla, stripped of names, and merged with those of earlier exports.
+
+`data/votes/train.parquet` holds one row per submitted vote, as it counts now. A vote that Argilla has lost since the
+last export (a Space without a disk, a deleted account) stays. A vote that its author has changed or withdrawn moves, as
+it was, to the end of `data/votes/replaced.jsonl`. Comments go to `data/private/comments.csv` and no further: people
+write more about themselves there than they notice.
+"""
+
+import csv
+import datetime
+import hashlib
+import hmac
+import io
+import secrets
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import argilla as rg
+import pyarrow as pa
+
+from kto.annotation import GOOD, list_records, text_id, told_plainly
+from kto.dotenv import write_private
+from kto.errors import UserError
+from kto.prompts import prompt_id
+from kto.tables import MESSAGES, Row
+
+SCHEMA = pa.schema(
+    [
+        ("vote_id", pa.string()),  # Argilla's id of the response
+        ("record_id", pa.string()),  # the same for all votes on one answer
+        ("prompt_id", pa.string()),
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+        ("generation_model", pa.string()),  # several names, with ", " between them, if they gave the same answer
+        ("annotator", pa.string()),  # a pseudonym
+        ("vote", pa.bool_()),  # true is thumbs up
+        ("reasons", pa.list_(pa.string())),
+        ("inserted_at", pa.timestamp("us", tz="UTC")),
+        ("updated_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
+
+
+class Ballot(NamedTuple):
+    """What Argilla holds now: votes (rows of `SCHEMA`), comments by vote id, ids of responses that do not count."""
+
+    votes: list[Row]
+    comments: dict[str, str]
+    withdrawn: set[str]
+
+
+def read_key(path: Path) -> bytes:
+    """Return the key that pseudonyms are made with; make one, from random bytes, if there is none."""
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, secrets.token_hex(32) + "\n")
+        key = bytes.fromhex(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        key = b""
+    if len(key) < 16:  # an empty key would let everybody compute the name behind a pseudonym
+        raise UserError("pseudonym_key", path=path)
+    return key
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """Return the invented name of a person: always the same for the same key, and of no use without it."""
+    return f"annotator-{hmac.new(key, name.encode('utf-8'), hashlib.sha256).hexdigest()[:10]}"
+
+
+def _utc(text: str) -> datetime.datetime:
+    """Read a time as Argilla writes it: UTC, without saying so."""
+    time = datetime.datetime.fromisoformat(text)
+    return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
+
+
+def read_ballot(dataset: rg.Dataset, key: bytes) -> Ballot:
+    """Read the responses of all records: what is submitted is a vote, drafts and discards are not.
+
+    Raises
+    ------
+    UserError
+        Argilla refuses, or is gone.
+    """
+    client = dataset._client
+    with told_plainly(client.api_url):
+        names = {str(user.id): user.username for user in client.users.list()}
+        records = list_records(dataset, include="responses")
+    ballot = Ballot([], {}, set())
+    for record in records:
+        metadata = record["metadata"] or {}
+        prompt, answer = record["fields"]["prompt"], record["fields"]["answer"]
+        models = metadata.get("model", [])
+        messages = [{"role": "user", "content": prompt}]
+        if "system_prompt" in metadata:
+            messages.insert(0, {"role": "system", "content": metadata["system_prompt"]})
+        for response in record["responses"]:
+            vote = ((response["values"] or {}).get("vote") or {}).get("value")
+            if response["status"] != "submitted" or vote is None:
+                ballot.withdrawn.add(response["id"])
+                continue
+            values = {name: value["value"] for name, value in response["values"].items()}
+            if values.get("comment"):
+                ballot.comments[response["id"]] = values["comment"]
+            ballot.votes.append(
+                {
+                    "vote_id": response["id"],
+                    "record_id": record["external_id"] or text_id(prompt, answer),
+                    "prompt_id": metadata.get("prompt_id") or prompt_id(prompt),
+                    "prompt": messages,
+                    "completion": [{"role": "assistant", "content": answer}],
+                    "generation_model": models if isinstance(models, str) else ", ".join(models),
+                    # By name, so that a person who votes again on a rebuilt Argilla stays the same person.
+                    "annotator": pseudonym(key, names.get(response["user_id"], response["user_id"])),
+                    "vote": vote == GOOD,
+                    "reasons": sorted(values.get("reasons") or []),
+                    "inserted_at": _utc(response["inserted_at"]),
+                    "updated_at": _utc(response["updated_at"]),
+                }
+            )
+    return ballot
+
+
+def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]) -> tuple[list[Row], list[Row]]:
+    """Join the votes of earlier exports and those that Argilla holds now.
+
+    A person has one vote per answer, the newest. Votes that only `earlier` knows stay.
+
+    Returns
+    -------
+    The votes that count, in the order in which they were first cast, and those of `earlier` that do not any more.
+    """
+    counts: dict[str, Row] = {}  # by vote id
+    vote_ids: dict[tuple[str, str], str] = {}  # by answer and person
+    replaced: list[Row] = []
+    earlier = list(earlier)
+    # Sorting is stable: of two rows with the same time, what Argilla holds now is the later one.
+    for vote in sorted([*earlier, *now], key=lambda vote: vote["updated_at"]):
+        same = vote_ids.get((vote["record_id"], vote["annotator"]))
+        for vote_id in dict.fromkeys((vote["vote_id"], same)):
+            old = counts.pop(vote_id, vote)
+            if (old["vote"], old["reasons"]) != (vote["vote"], vote["reasons"]):
+                replaced.append(old)
+        counts[vote["vote_id"]] = vote
+        vote_ids[vote["record_id"], vote["annotator"]] = vote["vote_id"]
+    replaced += [counts.pop(vote_id) for vote_id in [*counts] if vote_id in withdrawn]
+    known = {(vote["vote_id"], vote["updated_at"]) for vote in earlier}
+    replaced = [vote for vote in replaced if (vote["vote_id"], vote["updated_at"]) in known]
+    return sorted(counts.values(), key=lambda vote: (vote["inserted_at"], vote["vote_id"])), replaced
+
+
+def keep_comments(path: Path, ballot: Ballot) -> None:
+    """Write the comments of `ballot` to a CSV file, beside those of votes that Argilla has lost since.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written.
+    """
+    old = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")) if path.exists() else ()
+    comments = {row["vote_id"]: row for row in old}
+    for vote in ballot.votes:
+        comments.pop(vote["vote_id"], None)
+        if vote["vote_id"] in ballot.comments:
+            texts = {"prompt": vote["prompt"][-1]["content"], "answer": vote["completion"][0]["content"]}
+            comments[vote["vote_id"]] = vote | texts | {"comment": ballot.comments[vote["vote_id"]]}
+    if comments:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _COMMENT_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(comments.values())
+        try:
+            write_private(path, text.getvalue())
+        except OSError as error:
+            raise UserError("cannot_write", path=path, reason=error) from None
