@@ -97,7 +97,7 @@ class Page:
         self.page.locator("label[for=vote_good]").wait_for()
         self.page.wait_for_load_state("networkidle")
 
-    def _send(self, act) -> tuple[str, str | None]:  # noqa: ANN001
+    def _send(self, act) -> tuple[str, str | None]:
         before = self.page.locator(".text_field_component__area, .record").first.inner_text()
 
         def stored(response: Response) -> bool:

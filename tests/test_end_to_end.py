@@ -158,8 +158,9 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
 
     with ArgillaServer(project, python="") as server:
         # Set up, twice: nothing appears twice.
-        for _ in range(2):
-            command(project, *run, "jupyter", "execute", "setup_argilla.ipynb")
+        said = command(project, *run, "python", "-m", "kto.notebook")
+        assert f"{server.url}/dataset/" in said
+        command(project, *run, "jupyter", "execute", "setup_argilla.ipynb")
         assert not any(cell.get("outputs") for cell in nbformat.read(project / "setup_argilla.ipynb", 4).cells)
         with open(project / "data" / "private" / "annotators.csv", encoding="utf-8", newline="") as file:
             passwords = {row["name"]: row["password"] for row in csv.DictReader(file)}

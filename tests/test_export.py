@@ -151,7 +151,7 @@ def test_changed_withdrawn_and_lost_votes(voted: Task) -> None:
     one = [records[prompt, f"one to {prompt}"] for prompt in PROMPTS]
     voted.vote("amina", one[0], "bad")  # changes her mind
     voted.vote("amina", one[1], "good", status="discarded")  # withdraws it
-    voted.vote("wanjiku", one[5], "good")  # decides the tie
+    voted.vote("wanjiku", one[3], "good")  # decides the tie
     owner = voted.person("owner")
     (piet,) = [user["id"] for user in owner.get("/api/v1/users").json()["items"] if user["username"] == "piet"]
     owner.delete(f"/api/v1/users/{piet}").raise_for_status()  # and with it, in Argilla, his 7 votes

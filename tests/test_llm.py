@@ -162,6 +162,12 @@ def test_an_answer_is_kept_under_the_name_that_the_project_uses(server: ModelSer
         assert store.get(output["answer_id"][0]) == ("acme/one answers: a", "stop")
 
 
+def test_more_in_the_request_is_no_other_request(server: ModelServer, ask: Ask) -> None:
+    [output] = ask(["a"], extra_body={"generation_config": '{"do_sample": true}'})
+    assert server.chats[0].body["generation_config"] == '{"do_sample": true}'
+    assert ask(["a"]) == [output] and len(server.chats) == 1
+
+
 def test_a_disk_that_is_full_stops_the_model(server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")

@@ -82,18 +82,21 @@ def check_hub(config: Config, token: str, found: Findings) -> None:
 def _problem(model: HubModel, token: str, local: bool) -> str:
     """Return why a model cannot be used and what to do, "" if it can."""
     name = model.name
-    if model.exists and not model.disabled:
-        if local:
-            return "" if model.readable else t("check.not_readable", model=name, url=model.url)
-        if model.is_served:
-            return ""
-        if model.live:
-            provider = split_provider(name)[1]
-            return t("check.other_provider", model=name, provider=provider, providers=", ".join(model.live))
-    what = "missing" if not model.exists else "disabled" if model.disabled else "not_served"
+    if not model.exists:
+        what = t("check.missing", model=name)
+    elif model.disabled:
+        what = t("check.disabled", model=name)
+    elif local:
+        return "" if model.readable else t("check.not_readable", model=name, url=model.url)
+    elif model.is_served:
+        return ""
+    elif model.live:
+        provider = split_provider(name)[1]
+        return t("check.other_provider", model=name, provider=provider, providers=", ".join(model.live))
+    else:
+        what = t("check.not_served", model=name)
     close = hub_models.alternatives(name, token, served=not local)
-    instead = t("check.instead", models=", ".join(close)) if close else ""
-    return f"{t(f'check.{what}', model=name)} {instead}".rstrip()
+    return f"{what} {t('check.instead', models=', '.join(close))}" if close else what
 
 
 def _no_answer(why: Unreachable | BadToken, name: str) -> str:

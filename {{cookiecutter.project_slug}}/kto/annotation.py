@@ -13,12 +13,12 @@ from typing import Any
 import argilla as rg
 import httpx
 from argilla._exceptions import (
-    ArgillaAPIError,
     ArgillaCredentialsError,
     ForbiddenError,
     NotFoundError,
     UnauthorizedError,
 )
+from argilla._exceptions._base import ArgillaError
 from tqdm import tqdm
 
 from kto import dotenv
@@ -46,11 +46,12 @@ def told_plainly(url: str) -> Iterator[None]:
         raise UserError("argilla_not_owner", url=url) from None
     except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
         raise UserError("argilla_not_there", url=url, reason=str(error) or type(error).__name__) from None
-    except (ArgillaAPIError, httpx.HTTPStatusError) as error:
-        status = error.status_code if isinstance(error, ArgillaAPIError) else error.response.status_code
+    except (ArgillaError, httpx.HTTPStatusError) as error:
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
         if status in (401, 403):
             raise UserError("argilla_key_refused" if status == 401 else "argilla_not_owner", url=url) from None
-        raise UserError("argilla_failed", url=url, reason=" ".join(str(error).split())[:500]) from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError("argilla_failed", url=url, reason=reason[:500]) from None
 
 
 def connect(config: Config) -> rg.Argilla:
@@ -61,7 +62,7 @@ def connect(config: Config) -> rg.Argilla:
     UserError
         One of them is not set, nothing answers there, or the key is refused or is not the owner's.
     """
-    url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
+    url, key = secret(config, "ARGILLA_API_URL").rstrip("/"), secret(config, "ARGILLA_API_KEY")
     if not url or not key:
         raise UserError("argilla_not_set")
     with told_plainly(url):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from kto.texts import t
+from kto.texts import TextsError, t
 
 
 class UserError(Exception):
@@ -33,13 +33,13 @@ def use_utf8() -> None:
 def run(main: Callable[[], int]) -> None:
     """Run a command and leave the process with its exit status.
 
-    A `UserError` becomes its text on stderr and status 1, Ctrl-C status 130; anything else is a bug and keeps its
-    traceback.
+    A `UserError`, or a text that is not there, becomes a sentence on stderr and status 1, Ctrl-C status 130; anything
+    else is a bug and keeps its traceback.
     """
     use_utf8()
     try:
         status = main()
-    except UserError as error:
+    except (UserError, TextsError) as error:
         print(error, file=sys.stderr)
         status = 1
     except KeyboardInterrupt:

@@ -7,8 +7,12 @@ lines and does not stop while a step works, and so all of that can be logged and
 import dataclasses
 import hashlib
 import json
+import multiprocessing.process
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,8 +115,19 @@ def run(job: Job, cache: Path) -> dict[str, list[Outcome]]:
     }
 
 
+def _end_if_a_step_is_killed() -> None:
+    """End this process if one of its steps was killed, for example because memory is short: distilabel would wait."""
+    steps: set[multiprocessing.process.BaseProcess] = set()
+    while True:
+        steps |= {child for child in multiprocessing.active_children() if "Manager" not in child.name}
+        if any(step.exitcode not in (None, 0, -signal.SIGTERM) for step in steps):
+            os._exit(1)
+        time.sleep(1)
+
+
 def main(folder: Path) -> None:
     """Run the job in `folder`/job.json and write what came of it to `folder`/outcome.json."""
+    threading.Thread(target=_end_if_a_step_is_killed, daemon=True).start()
     fields = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     job = Job(**{**fields, "models": [Asked(**each) for each in fields["models"]]})
     outcome = {

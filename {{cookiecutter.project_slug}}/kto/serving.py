@@ -62,7 +62,7 @@ def is_chat_model(path: Path) -> bool:
 def weights_digest(path: Path) -> str:
     """Return a digest of the files of a model, so that answers of the model that was there before do not count.
 
-    It reads everything once, about a gigabyte a second.
+    It reads everything once, so a large model takes a while.
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.iterdir()):

@@ -1,0 +1,97 @@
+"""A project.toml that was edited into nonsense: which key, what is wrong, what to do; all of it at once."""
+
+from pathlib import Path
+
+import pytest
+from generating import run, use
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest_plugins = ["generating_fixtures"]
+
+BAD = [
+    ("generation", "concurrency", 0, "1 to 1024"),
+    ("generation", "concurrency", "many", "a whole number"),
+    ("generation", "temperature", True, "a number"),
+    ("generation", "temperature", -1, "0 to 2"),
+    ("generation", "models", [], "at least one"),
+    ("generation", "models", ["a/b", "a/b"], "only once"),
+    ("generation", "models", "a/b", "square brackets"),
+    ("generation", "inference", "cloud", '"huggingface"'),
+    ("generation", "base_url", "localhost:80", "http://"),
+    ("annotation", "min_submitted", 1.5, "a whole number"),
+    ("annotation", "annotators", ["Jan Smit"], "letters, digits"),
+    ("export", "test_fraction", 2, "0 to 0.9"),
+    ("export", "private", "yes", "true or false"),
+    ("training", "batch_size", 1, "2 to 4096"),
+    ("project", "slug", "A B", "small letters"),
+]
+COMMANDS = ["check.py", "generate.py", "export.py", "train.py"]
+
+
+@pytest.mark.parametrize(("section", "key", "value", "expected"), BAD)
+def test_a_setting_that_cannot_be_used(
+    project: Path,
+    section: str,
+    key: str,
+    value: object,
+    expected: str,
+) -> None:
+    use(project, section, **{key: value})
+    done = run(project, "generate.py")
+    assert done.returncode == 1
+    assert f"[{section}] {key}" in done.stderr and expected in done.stderr
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_every_mistake(project: Path, command: str) -> None:
+    path = project / "project.toml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("concurrency = 4 ", "concurency = 4 ").replace('license = "', 'license = 1 # "')
+    path.write_text(text.replace("[export]", "[exports]"), encoding="utf-8")
+    done = run(project, command)
+    assert done.returncode == 1
+    for problem in (
+        "[local] concurency",
+        "Did you mean “concurrency”",
+        "[project] license",
+        "[export] is missing",
+    ):
+        assert problem in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_toml_that_is_none_names_the_line(project: Path, command: str) -> None:
+    path = project / "project.toml"
+    path.write_text("[project]\nname = oops\n", encoding="utf-8")
+    done = run(project, command)
+    assert done.returncode == 1 and "line 2" in done.stderr
+    path.write_bytes(b"\xff\xfe")
+    assert run(project, command).returncode == 1
+    path.unlink()
+    assert "no file" in run(project, command).stderr
+
+
+@pytest.mark.parametrize("broken", ["task: [", "- a\n- b\n", "task:\n  vote: hi\n"])
+def test_texts_that_cannot_be_read(project: Path, broken: str) -> None:
+    (project / "texts.yaml").write_text(broken, encoding="utf-8")
+    done = run(project, "generate.py", "--help")
+    assert done.returncode == 1 and "texts.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "argilla_local/server.py"])
+def test_help(project: Path, command: str) -> None:
+    done = run(project, command, "--help")
+    assert done.returncode == 0 and "--" in done.stdout
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_content_breaks_the_reader(content: bytes, tmp_path: Path, english: None) -> None:
+    from kto import config
+    from kto.errors import UserError
+
+    (tmp_path / "project.toml").write_bytes(content)
+    with pytest.raises(UserError):
+        config.load(tmp_path)
