@@ -399,7 +399,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
             return None
         return f"“{answer}” is no source of prompts. Write starter, the id of a dataset, or a path to a JSONL file."
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: U+2028 may be in a text
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except UnicodeDecodeError:

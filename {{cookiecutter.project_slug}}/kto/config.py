@@ -109,11 +109,11 @@ class Local:
 class Annotation:
     """`[annotation]`: the task that people see in Argilla."""
 
-    dataset: str = _setting(_matches(r"[\w-][\w .-]{0,199}"), "dataset")
+    dataset: str = _setting(_matches(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}"), "dataset")
     workspace: str = _setting(_matches(r"[a-z0-9][a-z0-9_-]{0,199}"), "workspace")
     min_submitted: int = _setting(_between(1, 1000), "min_submitted")
     annotators: tuple[str, ...] = _setting(
-        lambda value: all(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,98}", name) for name in value), "annotators"
+        lambda value: all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}", name) for name in value), "annotators"
     )
     space: str = _setting(_matches(r"(?:[\w.-]+/[\w.-]+)?"), "space")
 

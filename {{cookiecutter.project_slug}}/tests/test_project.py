@@ -53,7 +53,7 @@ def test_every_page_can_be_filled(page: Path) -> None:
 
 def test_prompts_are_one_object_per_line() -> None:
     for path in (ROOT / "prompts").glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").strip().split("\n"):
             assert json.loads(line)["prompt"].strip()
 
 
