@@ -47,7 +47,7 @@ class ArgillaServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.project_dir / f"argilla-{self.port}.log"
         python = python or os.environ.get("KTO_ARGILLA_PYTHON")
-        self.command = [python] if python else ["uv", "run"]
+        self.command = [python] if python else ["uv", "run", "--quiet"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -10,12 +10,14 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -137,8 +139,13 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None]) -> in
             if self.started:
                 announce()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
+            self.should_exit = True
+
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
     server = Server(config)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what uvicorn puts back when it ends: nothing disturbs tidying up
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
