@@ -8,9 +8,11 @@ import difflib
 import functools
 import importlib.util
 import json
+import os
 import re
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -271,16 +273,42 @@ def starter_prompts(answers: Mapping[str, str]) -> str:
 
 
 def models(answers: Mapping[str, str]) -> list[str]:
-    """Return the models of the comma-separated answer."""
-    return [model.strip() for model in answers["models"].split(",") if model.strip()]
+    """Return the models of the comma-separated answer; a folder with its whole path, for the project moves on."""
+    names = [model.strip() for model in answers["models"].split(",") if model.strip()]
+    if answers.get("inference") != "local":
+        return names
+    folders = {name: _path(name) for name in names if not _HUB_MODEL.fullmatch(name)}
+    return [
+        str(folders[name].resolve()) if name in folders and _holds(folders[name].is_dir) else name for name in names
+    ]
 
 
 def own_prompts(answers: Mapping[str, str]) -> Path | None:
     """Return the file that the answer `prompts` names, or None if it is `starter` or a dataset on the Hub."""
     answer = answers["prompts"].strip()
-    path = Path(answer).expanduser()
-    is_path = answer.lower().endswith((".jsonl", ".json", ".ndjson")) or path.is_absolute() or path.is_file()
+    path = _path(answer)
+    is_path = (
+        answer.lower().endswith((".jsonl", ".json", ".ndjson")) or Path(answer).is_absolute() or _holds(path.is_file)
+    )
     return path if answer != "starter" and is_path else None
+
+
+_start = Path.cwd()
+"""Where the user is: cookiecutter changes into the template and the project while it works."""
+
+
+def _path(answer: str) -> Path:
+    try:
+        return _start / Path(answer).expanduser()
+    except RuntimeError:  # ~somebody whom this machine does not know
+        return _start / answer
+
+
+def _holds(test: Callable[[], bool]) -> bool:
+    try:
+        return test()
+    except (OSError, ValueError):  # too long for a path, or a null character
+        return False
 
 
 def prompts_setting(answers: Mapping[str, str]) -> str:
@@ -381,9 +409,9 @@ def _check_models(answers: Mapping[str, str]) -> str | None:
         return f"{', '.join(twice)} is named more than once. Name each model once."
     if answers["inference"] == "openai-compatible":
         return None
-    wrong = [name for name in names if not _HUB_MODEL.fullmatch(name)]
+    wrong = [name for name in names if not _HUB_MODEL.fullmatch(name) or len(name) > 250]
     if answers["inference"] == "local":
-        wrong = [name for name in wrong if not Path(name).expanduser().is_dir()]
+        wrong = [name for name in wrong if not _holds(_path(name).is_dir)]
     if wrong:
         listed = ", ".join(f"“{name}”" for name in wrong)
         also = " or a folder" if answers["inference"] == "local" else ""
@@ -395,7 +423,8 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
     answer = answers["prompts"].strip()
     path = own_prompts(answers)
     if path is None:
-        if answer == "starter" or re.fullmatch(rf"{_HUB_NAME}(?:/{_HUB_NAME})?", answer):
+        is_id = len(answer) <= 193 and re.fullmatch(rf"{_HUB_NAME}(?:/{_HUB_NAME})?", answer)
+        if answer == "starter" or is_id:
             return None
         return f"“{answer}” is no source of prompts. Write starter, the id of a dataset, or a path to a JSONL file."
     try:
@@ -404,6 +433,8 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except UnicodeDecodeError:
         return f"{path} is not written in UTF-8. Save it as UTF-8."
+    except ValueError:
+        return f"“{answer}” is no path. Check the path of the prompts."
     wrong = []
     for number, line in enumerate(lines, 1):
         try:
@@ -456,6 +487,11 @@ def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> None:
     dump(str(path.parent), path.stem, {"cookiecutter": kept | {"__checked": ""}})
 
 
+def command() -> str:
+    """Return the command that renders this template, as it was called (start.py says how)."""
+    return os.environ.get("KTO_COMMAND") or f"cookiecutter {shlex.quote(str(HERE))}"
+
+
 def check_answers(answers: Mapping[str, str]) -> str:
     """Stop before anything is written if an answer cannot be used; all problems at once.
 
@@ -470,7 +506,7 @@ def check_answers(answers: Mapping[str, str]) -> str:
         keep_answers(answers, list(found))
         raise FailedHookException(
             f"Some answers cannot be used:\n{listed}\nYour other answers are kept. "
-            f"Run cookiecutter again with --replay: it asks only for {', '.join(found)}."
+            f"Run this; it asks only for {', '.join(found)}:\n    {command()} --replay"
         )
     return ""
 
@@ -483,7 +519,7 @@ def hook_answers(answers: Mapping[str, str]) -> str:
             "models": models(answers),
             "inference": answers["inference"],
             "replay": str(replay_file()),
-            "template": answers.get("_template", "."),
+            "command": command(),
         }
     )
 
@@ -498,7 +534,7 @@ def next_steps(answers: Mapping[str, str]) -> str:
     steps = [
         (text("next.enter"), f"cd {answers['project_slug']}"),
         (text("next.keep"), 'git init && git add . && git commit -m "KTO"'),
-        (text("readme.before"), "python -m pip install uv"),
+        (text("readme.before"), "pip install uv || pipx install uv"),
         (text(f"readme.{key[answers['inference']]}"), ""),
         (text("readme.step_check"), "uv run check.py"),
         (text("readme.step_generate"), "uv run generate.py --limit 8"),
@@ -511,6 +547,9 @@ class KtoExtension(Extension):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        global _start
+        if not Path.cwd().is_relative_to(HERE):
+            _start = Path.cwd()
         environment.filters |= {"toml": toml, "json": json_literal, "yaml": to_yaml}
         environment.globals |= {
             function.__name__: function

@@ -7,6 +7,8 @@ same as the first command.
 
 import hashlib
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import venv
@@ -28,7 +30,7 @@ def environment(name: str) -> Path:
     wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()
     stamp = folder / "installed"
     if not stamp.is_file() or stamp.read_text(encoding="ascii") != wanted:
-        print(f"Installing into {folder} …", flush=True)
+        print(f"Installing into {folder} ...", flush=True)
         # Debian ships venv without the pip to put into it, so the pip that is there installs into the new environment.
         venv.create(folder, clear=True, with_pip=False, symlinks=os.name != "nt")
         python = folder / SCRIPTS / Path("python.exe" if os.name == "nt" else "python")
@@ -59,7 +61,15 @@ def main(arguments: list[str]) -> int:
     python = str(scripts / "python")
     if testing:
         return subprocess.run([python, "-m", "pytest", *arguments[1:]], cwd=HERE, env=environ).returncode
-    return subprocess.run([python, "-m", "cookiecutter", str(HERE), *arguments], env=environ).returncode
+    called = [Path(sys.executable).name, str(HERE / "start.py")]
+    environ["KTO_COMMAND"] = subprocess.list2cmdline(called) if os.name == "nt" else shlex.join(called)
+    if Path.cwd() == HERE and not {"-o", "--output-dir", "--help", "--version"} & set(arguments):
+        arguments = [*arguments, "--output-dir", str(HERE.parent)]  # a project beside this repository, not in it
+        print(f"Your project will be made in {HERE.parent}\n", flush=True)
+    status = subprocess.run([python, "-m", "cookiecutter", str(HERE), *arguments], env=environ).returncode
+    if not status and shutil.which("uv") is None:
+        print(f"\nuv is not installed yet. Until it is, you can call it as\n    {scripts / 'uv'}")
+    return status
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def look_up(answer: str, inference: str) -> Verdict:
     if response.status_code in (401, 404) and response.headers.get("X-Error-Code") in (None, "RepoNotFound"):
         problem("does not exist on the Hub (or is private and HF_TOKEN may not read it)")
         return verdict
-    if response.status_code == 403:
+    if response.status_code == 403 and response.headers.get("X-Error-Code") == "GatedRepo":
         verdict.notes.append(gated(answer, model))
         return verdict
     try:
@@ -192,7 +192,7 @@ def how_to_go_on(ask_again: list[str]) -> str:
         return "Correct this and run cookiecutter again."
     return (
         f"Your other answers are kept. To go on, run this; it asks only for {', '.join(ask_again)}:\n"
-        f"    cookiecutter {ANSWERS['template']} --replay"
+        f"    {ANSWERS['command']} --replay"
     )
 
 

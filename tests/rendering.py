@@ -50,7 +50,7 @@ def bake(
     *arguments: str,
     typed: str | None = None,
     env: dict[str, str] | None = None,
-    python: str = sys.executable,
+    cwd: Path | None = None,
 ) -> Bake:
     """Run cookiecutter with a home of its own below `folder`, offline unless `env` says otherwise."""
     home, out = folder / "home", folder / "out"
@@ -61,9 +61,10 @@ def bake(
         json.dumps({"replay_dir": str(home / "replay"), "cookiecutters_dir": str(home)}), encoding="utf-8"
     )
     environ = {**os.environ, "COOKIECUTTER_CONFIG": str(config), "HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
-    command = [python, "-m", "cookiecutter", str(REPOSITORY), "-o", str(out), *arguments]
+    command = [sys.executable, "-m", "cookiecutter", str(REPOSITORY), "-o", str(out), *arguments]
     done = subprocess.run(
         command,
+        cwd=cwd,
         input=typed,
         stdin=subprocess.DEVNULL if typed is None else None,
         stdout=subprocess.PIPE,

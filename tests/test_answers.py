@@ -105,3 +105,32 @@ def test_the_help_of_each_question_has_two_lines() -> None:
     for help_text in prompts.values():
         text = help_text["__prompt__"] if isinstance(help_text, dict) else help_text
         assert len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"prompts": "x" * 300},
+        {"prompts": "~nobody-here/x.jsonl"},
+        {"models": "~nobody-here/x", "inference": "local"},
+        {"models": "x" * 5000, "inference": "local"},
+    ],
+)
+def test_a_path_that_is_none(answers: dict[str, str], tmp_path: Path) -> None:
+    given = {"models": "acme/one"} | answers
+    done = bake(tmp_path, "--no-input", *(f"{name}={value}" for name, value in given.items()))
+    assert done.status == 1 and done.nothing_written
+    assert "Traceback" not in done.output and "cannot be used" in done.output
+
+
+def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Hi?"}\n', encoding="utf-8")
+    (tmp_path / "a").mkdir()
+    answers = ["models=../model, acme/one", "inference=local", "prompts=../prompts.jsonl"]
+    done = bake(tmp_path / "a", "--no-input", *answers, cwd=tmp_path / "a")
+    assert done.status == 0, done.output
+    assert (done.project / "prompts" / "own.jsonl").read_text(encoding="utf-8") == '{"prompt": "Hi?"}\n'
+    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    assert toml["generation"]["models"] == [str(model.resolve()), "acme/one"]

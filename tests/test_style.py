@@ -18,12 +18,9 @@ def run(*command: str, cwd: Path = REPOSITORY) -> None:
 
 
 def tracked() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-    )
+    """Return the files that are or would be committed; without git (a download of the files) there are none to ask."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     return [path for name in listed.stdout.decode().split("\0") if name and (path := REPOSITORY / name).is_file()]
 
 

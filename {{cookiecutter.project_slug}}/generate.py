@@ -197,6 +197,8 @@ def main(argv: list[str] | None = None) -> int:
     limit, base_url, output = parse(argv)
     config = load()
     with Store(config.root / "data" / "answers.sqlite") as store:
+        path = output / "train.parquet"
+        generations.restore(store, path)
         plan = prepare(config, limit, store)
         before = {model: len(plan.prompts) - len(plan.missing(model)) for model in config.generation.models}
         try:
@@ -210,7 +212,6 @@ def main(argv: list[str] | None = None) -> int:
     gaps = sum(each.text is None for answers in found.values() for each in answers)
     if gaps == len(plan.prompts) * len(found):
         raise UserError("no_answers")
-    path = output / "train.parquet"
     write_rows(path, generations.rows(plan.prompts, plan.system_prompt, found), generations.SCHEMA)
     print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(found)))
     if gaps:

@@ -71,7 +71,7 @@ class Language:
     iso: str = _setting(_matches(r"[a-z]{2,3}"), "iso")
     script: str = _setting(_matches(r"[A-Z][a-z]{3}"), "script")
     direction: str = _setting(_one_of("ltr", "rtl"), "direction")
-    texts: tuple[str, ...] = _setting()
+    texts: tuple[str, ...] = _setting(bool, "not_empty")
     reviewed: bool = _setting()
 
 
@@ -166,6 +166,14 @@ def split_provider(model: str) -> tuple[str, str]:
     """Split `owner/name:provider` into (`owner/name`, `provider`); the provider is "" if none is named."""
     match = _PROVIDER.search(model) if _HUB_ID.fullmatch(model) else None
     return (model[: match.start()], match[0][1:]) if match else (model, "")
+
+
+def as_path(root: Path, name: str) -> Path | None:
+    """Return the path that `name` stands for, relative ones from `root`; None if it begins with an unknown `~user`."""
+    try:
+        return root / Path(name).expanduser()
+    except RuntimeError:
+        return None
 
 
 def public_names(models: Sequence[str]) -> list[str]:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from kto.config import public_names
 from kto.pipeline import Outcome
 from kto.prompts import Prompt, messages
-from kto.tables import MESSAGES, Row
+from kto.store import Answer, Store
+from kto.tables import MESSAGES, Row, read_rows
 
 SCHEMA = pa.schema(
     [
@@ -36,6 +38,21 @@ def clean(raw: str | None) -> str | None:
         return None
     thought = _THOUGHT.match(raw)
     return raw[thought.end() if thought else 0 :].strip() or None
+
+
+def restore(store: Store, table: Path) -> None:
+    """Give back to the store the answers of an earlier table that it lacks.
+
+    A clone of the project has the table but not the store, and answers may have cost money.
+    """
+    columns = ("generation_model", "generation_prompt", "raw_generation_responses", "finish_reason", "answer_id")
+    earlier = read_rows(table, columns)
+    if len(store) >= sum(text is not None for row in earlier for text in row["raw_generation_responses"]):
+        return
+    for row in earlier:
+        for model, sent, text, reason, key in zip(*(row[name] for name in columns), strict=True):
+            if text is not None:
+                store.put(key, model, sent, {}, Answer(text, reason or ""))
 
 
 def rows(prompts: Sequence[Prompt], system_prompt: str, outcomes: Mapping[str, Sequence[Outcome]]) -> list[Row]:

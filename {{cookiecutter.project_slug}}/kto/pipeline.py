@@ -121,6 +121,8 @@ def _end_if_a_step_is_killed() -> None:
     while True:
         steps |= {child for child in multiprocessing.active_children() if "Manager" not in child.name}
         if any(step.exitcode not in (None, 0, -signal.SIGTERM) for step in steps):
+            for child in multiprocessing.active_children():  # on Windows nothing else would end them
+                child.kill()
             os._exit(1)
         time.sleep(1)
 

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from kto.config import Config
+from kto.config import Config, as_path
 from kto.errors import UserError
 from kto.store import Message
 from kto.texts import t
@@ -65,7 +65,9 @@ def source(config: Config) -> Path | str:
         It is neither.
     """
     name = config.generation.prompts
-    path = config.root / (STARTER if name == "starter" else Path(name).expanduser())
+    path = config.root / STARTER if name == "starter" else as_path(config.root, name)
+    if path is None:
+        raise UserError("no_such_prompts", name=name)
     if name == "starter" or path.suffix.lower() == ".jsonl" or path.is_file():
         return path
     if not _DATASET_ID.fullmatch(name):

@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from kto import processes
-from kto.config import Config, split_provider
+from kto.config import Config, as_path, split_provider
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.texts import ROOT
@@ -37,8 +37,11 @@ def folder(config: Config, model: str) -> Path | None:
 
     Relative names start at the project folder.
     """
-    path = config.root / Path(model).expanduser()
-    return path if path.is_dir() else None
+    path = as_path(config.root, model)
+    try:
+        return path if path and path.is_dir() else None
+    except (OSError, ValueError):  # too long for a path
+        return None
 
 
 def served_name(config: Config, model: str) -> str:
