@@ -98,6 +98,21 @@ def test_the_table_and_what_later_runs_ask(project: Path) -> None:
         ]
 
 
+def test_a_clone_without_the_store_asks_for_no_answer_again(project: Path) -> None:
+    with ModelServer() as server:
+        use(project, "generation", base_url=server.url)
+        assert run(project, "generate.py").returncode == 0
+        rows = table(project)
+        server.chats.clear()
+        for file in (project / "data").glob("answers.sqlite*"):
+            file.unlink()
+        assert run(project, "generate.py", "--limit", "2").returncode == 0
+        assert table(project) == rows[:2]
+        assert run(project, "generate.py").returncode == 0
+        assert table(project) == rows and not server.chats
+
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
