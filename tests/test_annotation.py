@@ -81,7 +81,8 @@ def test_it_runs_from_elsewhere_and_says_what_it_did(task: Task, tmp_path: Path)
     task.set(annotators='["amina-2", "piet-2"]')
     done = task.run("-m", "kto.notebook", PYTHONPATH=str(task.project), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"New answers in Argilla: {RECORDS}\nNew people: amina-2, piet-2\n" in done.stdout
+    assert f"New answers in Argilla: {RECORDS}\nNew people: 2\n" in done.stdout
+    assert "amina-2" not in done.stdout  # what a notebook prints is saved, and perhaps shared
 
 
 def test_a_mistake_is_a_sentence_and_fails(task: Task) -> None:
@@ -279,6 +280,25 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
     assert len(read) == 20 and sum(len(record["responses"]) for record in read) > 0
 
 
+def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = annotation.make_task(client := annotation.connect(task.config), task.config)
+    annotation.upload_records(dataset, make_generations({"Question?": ["one", "two"]}))
+    get, passes = client.api.http_client.get, []
+
+    def less(url: str, **keywords: Any) -> httpx.Response:
+        answer = get(url, **keywords)
+        if not url.endswith("/records"):
+            return answer
+        passes.append(url)
+        page = answer.json() | {"items": answer.json()["items"][:1]}
+        return httpx.Response(200, json=page, request=answer.request)
+
+    monkeypatch.setattr(client.api.http_client, "get", less)
+    with pytest.raises(UserError, match=r"could not do it \(1/2\)"):
+        annotation.list_records(dataset)
+    assert len(passes) == 3
+
+
 # --- the people -------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +349,17 @@ def test_people_keep_their_password_on_a_new_argilla(task: Task) -> None:
     path.write_text("name,password\ndede,abcd-efgh-jkmn\n", encoding="utf-8")
     assert annotation.invite(annotation.connect(task.config), task.config) == ["dede"]
     assert log_in(task, "dede", "abcd-efgh-jkmn") == 201
+
+
+def test_the_table_of_passwords_as_a_spreadsheet_saves_it(tmp_path: Path, english: None) -> None:
+    path = tmp_path / "annotators.csv"
+    assert annotation.read_passwords(path) == {}
+    path.write_bytes(b"\xef\xbb\xbfname;password\r\ndede;abcd-efgh-jkmn\r\nnobody;\r\n")
+    assert annotation.read_passwords(path) == {"dede": "abcd-efgh-jkmn"}
+    for spoilt in (b"name,secret\ndede,x\n", b"", b"name,password\n\xff,x\n"):
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError, match=r"annotators.csv cannot be read, or it lacks .* name, password"):
+            annotation.read_passwords(path)
 
 
 # --- no Argilla -------------------------------------------------------------------------------------------------------

@@ -64,3 +64,19 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, first
 
 def test_a_file_that_is_not_there_sets_nothing(tmp_path: Path) -> None:
     assert dotenv.read(tmp_path / ".env") == {}
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".env"
+    dotenv.update(path, {"A": "1"})
+
+    def no_room(_: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="no room"):
+        dotenv.update(path, {"A": "2"})
+    assert dotenv.read(path) == {"A": "1"}
+    assert [each.name for each in tmp_path.iterdir()] == [".env"]

@@ -248,6 +248,117 @@ def test_only_ties_then_one_class_then_both(task: Task) -> None:
     assert not (task.data / "kto" / "test.parquet").exists()  # one prompt is too few to hold any back
 
 
+def test_all_votes_withdrawn_and_only_a_tie_left(task: Task) -> None:
+    task.generate({"Question?": ["one", "two"], "Another?": ["one", "two"]})
+    task.setup()
+    task.set(test_fraction="0.5", seed="2")
+    records = task.records()
+    for record in records.values():
+        task.vote("amina", record, "good")
+    assert task.export().returncode == 0
+    assert task.table("kto/train.parquet") and task.table("kto/test.parquet")
+    for record in records.values():
+        task.vote("amina", record, "good", status="discarded")
+    done = task.export()
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("Nobody has voted yet.")
+    assert list((task.data / "kto").iterdir()) == [] and task.table("votes/train.parquet") == []
+    assert "| Votes | 0 |" in (task.project / "dataset" / "README.md").read_text(encoding="utf-8")
+    one = records["Question?", "one"]
+    task.vote("amina", one, "good")
+    assert task.export().returncode == 0 and task.table("kto/train.parquet")
+    task.vote("piet", one, "bad")
+    done = task.export()
+    assert done.returncode == 1 and done.stderr.startswith("As many people voted up as down, everywhere: 1 answers.")
+    assert list((task.data / "kto").iterdir()) == []
+
+
+# --- forgetting -------------------------------------------------------------------------------------------------------
+
+NO_ARGILLA = {"ARGILLA_API_URL": "http://127.0.0.1:9"}
+
+
+def names(task: Task) -> set[str]:
+    """Return the pseudonyms in everything that an export writes, the list of those to leave out excepted."""
+    found = {vote["annotator"] for vote in [*task.table("votes/train.parquet"), *replaced(task)]}
+    with (task.data / "private" / "comments.csv").open(encoding="utf-8", newline="") as file:
+        return found | {comment["annotator"] for comment in csv.DictReader(file)}
+
+
+def test_a_person_is_forgotten(voted: Task) -> None:
+    assert voted.export().returncode == 0
+    one = voted.records()[PROMPTS[0], f"one to {PROMPTS[0]}"]
+    voted.vote("amina", one, "bad")
+    assert voted.export().returncode == 0
+    (amina,) = {old["annotator"] for old in replaced(voted)}
+    assert len(names(voted)) == 3
+
+    done = voted.export_command("--forget", "amina", **NO_ARGILLA)  # what is here is enough
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "The votes and comments of amina are taken out" in done.stdout and "Votes: 10" in done.stdout.splitlines()
+    everything = {name: data for name, data in tree(voted.data).items() if name != "private/forgotten.txt"}
+    assert not any(amina.encode() in data for data in everything.values())
+    assert not any(b"really" in data for name, data in everything.items() if "generations" not in name)
+    assert (voted.data / "private" / "forgotten.txt").read_text(encoding="utf-8") == amina + "\n"
+    assert len(names(voted)) == 2
+    rows_after = every_row(voted)
+    assert max(row["n_votes"] for row in rows_after) == 2
+
+    voted.vote("amina", one, "good", comment="again")  # Argilla still has her votes; they stay away
+    done = voted.export()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(names(voted)) == 2 and every_row(voted) == rows_after
+
+    assert voted.export("--forget", amina).returncode == 0  # once more, now by the invented name
+    done = voted.export("--forget", "amina 2")
+    assert done.returncode == 1 and done.stderr.startswith("Nobody called amina 2 has voted.")
+    assert len(names(voted)) == 2 and every_row(voted) == rows_after
+
+
+def test_who_was_never_exported_and_who_was_the_last(task: Task) -> None:
+    task.generate({"Question?": ["one", "two"]})
+    task.setup()
+    record = task.records()["Question?", "one"]
+    task.vote("amina", record, "good")
+    assert task.export().returncode == 0
+    task.vote("piet", record, "good")
+    assert task.export("--forget", "piet").returncode == 0  # known to Argilla alone
+    assert len(task.table("votes/train.parquet")) == 1
+    task.person("owner").delete(f"/api/v1/datasets/{task.dataset_id}").raise_for_status()
+    (amina,) = {vote["annotator"] for vote in task.table("votes/train.parquet")}
+    done = task.export("--forget", amina)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert task.table("votes/train.parquet") == [] and list((task.data / "kto").iterdir()) == []
+
+
+def test_comments_and_spreadsheets(voted: Task) -> None:
+    record = voted.records()[PROMPTS[0], f"one to {PROMPTS[0]}"]
+    formula = '=HYPERLINK("http://example.org";"x")'
+    voted.vote("piet", record, "bad", comment=formula)
+    assert voted.export().returncode == 0
+    path = voted.data / "private" / "comments.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        comments = list(csv.DictReader(file))
+    assert "'" + formula in [each["comment"] for each in comments]
+    before = path.read_bytes()
+
+    with path.open("w", encoding="utf-8-sig", newline="") as file:  # as a spreadsheet saves it
+        writer = csv.DictWriter(file, comments[0], delimiter=";")
+        writer.writeheader()
+        writer.writerows(comments)
+    voted.person("owner").delete(f"/api/v1/datasets/{voted.dataset_id}").raise_for_status()
+    voted.setup()
+    assert voted.export().returncode == 0
+    assert sorted(path.read_bytes().split(b"\n")) == sorted(before.split(b"\n"))
+
+    path.write_text("vote_id,comment\n1,x\n", encoding="utf-8")
+    done = voted.export()
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path} cannot be read, or it lacks one of these columns: vote_id, annotator,")
+
+
+# --- more of what may happen ------------------------------------------------------------------------------------------
+
+
 def test_output_elsewhere_and_a_split_that_is_gone(voted: Task, tmp_path: Path) -> None:
     output = tmp_path / "another place"
     voted.set(test_fraction="0.5", seed="2")
@@ -305,7 +416,7 @@ def test_what_people_wrote_into_the_card_stays(voted: Task) -> None:
 
 def test_help(task: Task) -> None:
     done = task.run("export.py", "--help", ARGILLA_API_URL="http://127.0.0.1:9")
-    assert done.returncode == 0 and "--push" in done.stdout and "made" in done.stdout
+    assert done.returncode == 0 and "--push" in done.stdout and "--forget NAME" in done.stdout and "made" in done.stdout
 
 
 # --- merging, for any history -----------------------------------------------------------------------------------------
@@ -388,7 +499,12 @@ def test_push_and_load_back(owned: Task, tmp_path: Path) -> None:
         found = load_back(owned, env)  # without a name: the rows
         assert sorted(found) == ["test", "train"]
         assert found == {name: owned.table(f"kto/{name}.parquet") for name in ("train", "test")}
-        assert len(load_back(owned, env, "votes")["train"]) == 17
+        pushed = load_back(owned, env, "votes")["train"]
+        here = owned.table("votes/train.parquet")
+        assert len(pushed) == len(here) == 17
+        assert pushed[0].keys() == here[0].keys() - {"vote_id"}
+        for name in ("inserted_at", "updated_at"):  # a day, no more
+            assert sorted(vote[name] for vote in pushed) == sorted(str(vote[name].date()) for vote in here)
         files = hub.repos["datasets/ann/thumbs"].commits[-1].files
         card = files["README.md"].data.decode()
         assert "| Votes | 17 |" in card and "config_name: votes" in card and "dataset_info:" in card

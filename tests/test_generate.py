@@ -112,7 +112,6 @@ def test_a_clone_without_the_store_asks_for_no_answer_again(project: Path) -> No
         assert table(project) == rows and not server.chats
 
 
-
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [

@@ -53,7 +53,7 @@ def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
     assert (repo.secrets["USERNAME"], repo.secrets["WORKSPACE"]) == ("ann", "argilla")
     assert len(repo.secrets["PASSWORD"]) >= 16 and len(repo.secrets["API_KEY"]) >= 32
 
-    login = dotenv.read(task.data / "private" / "space.env")
+    login = dotenv.read(task.data / "private" / "space-ann--argilla.env")
     assert login == {"SPACE": "ann/argilla", **repo.secrets}
     env = dotenv.read(task.project / ".env")
     assert env == {"OPENAI_API_KEY": "x", "ARGILLA_API_URL": address, "ARGILLA_API_KEY": repo.secrets["API_KEY"]}
@@ -68,11 +68,32 @@ def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
     for secret in (repo.secrets["PASSWORD"], repo.secrets["API_KEY"]):
         assert not any(secret in text for text in files.values())
 
-    # A second time: same Space, same secrets, nobody is locked out.
-    before = dict(repo.secrets)
-    assert make(task, hub) == (0, address, "")
-    assert hub.repos[SPACE].secrets == before
-    assert dotenv.read(task.data / "private" / "space.env") == login
+    # A second time: same Space, same secrets, nobody is locked out; and no build, which would forget the votes.
+    before, commits = dict(repo.secrets), len(repo.commits)
+    page = task.project / "space" / "README.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\nOur own words.\n", encoding="utf-8")
+    for stage in ("RUNNING", "PAUSED", "BUILDING"):
+        repo.stage = stage
+        assert make(task, hub)[:2] == ((0, address) if stage == "RUNNING" else (1, ""))
+        assert repo.secrets == before and len(repo.commits) == commits
+    assert dotenv.read(task.data / "private" / "space-ann--argilla.env") == login
+
+
+def test_two_spaces_keep_their_secrets(task: Task, hub: StandinHub) -> None:
+    assert make(task, hub)[0] == 0
+    first = dotenv.read(task.data / "private" / "space-ann--argilla.env")
+    task.set(space='"ann/another"', workspace='"team-7"')
+    assert make(task, hub)[0] == 0
+    second = dotenv.read(task.data / "private" / "space-ann--another.env")
+    assert (second["SPACE"], second["WORKSPACE"]) == ("ann/another", "team-7")
+    assert second["PASSWORD"] != first["PASSWORD"]
+    oauth = hub.repos["spaces/ann/another"].commits[-1].files[".oauth.yaml"].data
+    assert yaml.safe_load(oauth)["allowed_workspaces"] == [{"name": "team-7"}]
+    assert yaml.safe_load(oauth)["providers"] == [{"name": "huggingface"}]
+    assert dotenv.read(task.data / "private" / "space-ann--argilla.env") == first
+    task.set(space='"ann/argilla"')
+    assert make(task, hub)[0] == 0  # and back
+    assert dotenv.read(task.project / ".env")["ARGILLA_API_KEY"] == first["API_KEY"]
 
 
 def test_no_plan_for_docker_spaces(task: Task, hub: StandinHub) -> None:
@@ -83,12 +104,15 @@ def test_no_plan_for_docker_spaces(task: Task, hub: StandinHub) -> None:
     assert hub.repos == {} and not (task.project / ".env").exists()
     hub.users[TOKEN] = User("ann")  # the account has a plan now
     assert make(task, hub)[0] == 0
-    assert dotenv.read(task.data / "private" / "space.env")["PASSWORD"] == hub.repos[SPACE].secrets["PASSWORD"]
+    assert (
+        dotenv.read(task.data / "private" / "space-ann--argilla.env")["PASSWORD"]
+        == hub.repos[SPACE].secrets["PASSWORD"]
+    )
 
 
 def test_a_space_of_somebody_else(task: Task, hub: StandinHub) -> None:
     assert make(task, hub)[0] == 0
-    (task.data / "private" / "space.env").unlink()
+    (task.data / "private" / "space-ann--argilla.env").unlink()
     before = len(hub.repos[SPACE].commits)
     status, _, err = make(task, hub)
     assert status == 1 and err.startswith("There is a Space ann/argilla already")
@@ -121,8 +145,12 @@ def test_no_space_is_named(task: Task, hub: StandinHub) -> None:
 def test_a_space_that_does_not_start(task: Task, hub: StandinHub) -> None:
     assert make(task, hub)[0] == 0
     hub.repos[SPACE].stage = "BUILD_ERROR"
+    before = len(hub.repos[SPACE].commits)
+    dockerfile = task.project / "space" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text(encoding="utf-8") + "# corrected\n", encoding="utf-8")
     status, _, err = make(task, hub)
     assert status == 1 and err.startswith("The Space ann/argilla does not run; it says BUILD_ERROR.")
+    assert len(hub.repos[SPACE].commits) == before + 1  # what was wrong with it may have been corrected here
     hub.repos[SPACE].stage = "BUILDING"
     status, _, err = make(task, hub)
     assert status == 1 and "it says BUILDING" in err

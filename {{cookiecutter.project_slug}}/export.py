@@ -1,14 +1,15 @@
 """Step 3: turn the votes in Argilla into a dataset for KTO.
 
-    uv run export.py [--output DIR] [--push]
+    uv run export.py [--output DIR] [--push] [--forget NAME]
 
-It reads votes and writes files; nothing that people made is deleted, neither here nor in Argilla.
+It reads votes and writes files; nothing that people made is deleted, neither here nor in Argilla. Only `--forget` takes
+out the votes and comments of one person, who has asked for it.
 """
 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kto import annotation, rows, votes
@@ -16,7 +17,7 @@ from kto.agreement import krippendorff_alpha
 from kto.config import Config, load
 from kto.errors import UserError, run
 from kto.pages import fill_numbers, fill_page, in_direction, page_values
-from kto.tables import Row, append_lines, read_rows, write_rows, write_text
+from kto.tables import Row, read_lines, read_rows, write_lines, write_rows, write_text
 from kto.texts import ROOT, TextsError, t
 from kto.texts import load as load_texts
 
@@ -26,6 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=t("export.help"), allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=ROOT / "data", metavar="DIR", help=t("export.help_output"))
     parser.add_argument("--push", action="store_true", help=t("export.help_push"))
+    parser.add_argument("--forget", metavar="NAME", help=t("export.help_forget"))
     return parser.parse_args(argv)
 
 
@@ -66,6 +68,32 @@ def fill_card(config: Config, numbers: Mapping[str, str]) -> str:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
+def read_ballot(config: Config, key: bytes) -> votes.Ballot:
+    """Return what Argilla holds now; raise `UserError` if there is no task there."""
+    dataset = annotation.find_task(annotation.connect(config), config)
+    if dataset is None:
+        raise UserError("no_task", name=config.annotation.dataset)
+    return votes.read_ballot(dataset, key)
+
+
+def find_person(name: str, key: bytes, known: Collection[str]) -> str | None:
+    """Return the pseudonym of the person whose pseudonym or user name this is, None if nobody known has it."""
+    return next((each for each in (name, votes.pseudonym(key, name)) if each in known), None)
+
+
+def write_splits(folder: Path, splits: Mapping[str, Sequence[Row]]) -> None:
+    """Write the rows of each split; a split without rows is no file, and the votes that it came from are kept."""
+    for name in ("train", "test"):
+        path = folder / f"{name}.parquet"
+        if name in splits:
+            write_rows(path, splits[name], rows.SCHEMA)
+        else:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError("cannot_write", path=path, reason=error) from None
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
@@ -75,41 +103,55 @@ def main(argv: list[str] | None = None) -> int:
 
         repo_id, token = config.project.repo_id, hub_token(config)
 
-    client = annotation.connect(config)
-    dataset = annotation.find_task(client, config)
-    if dataset is None:
-        raise UserError("no_task", name=config.annotation.dataset)
-    private = config.root / "data" / "private"
-    ballot = votes.read_ballot(dataset, votes.read_key(private / "pseudonym_key"))
-
-    folder = options.output / "votes"
+    private, folder = config.root / "data" / "private", options.output / "votes"
+    key = votes.read_key(private / "pseudonym_key")
     earlier = read_rows(folder / "train.parquet", votes.SCHEMA.names)
-    all_votes, replaced = votes.merge(earlier, ballot.votes, ballot.withdrawn)
-    if not earlier and not all_votes:
+    log = read_lines(folder / "replaced.jsonl")
+    comments = votes.read_comments(private / "comments.csv")
+    forgotten = votes.read_forgotten(private / "forgotten.txt")
+    ballot = None
+    if options.forget is not None:
+        here = forgotten.union(row["annotator"] for row in [*earlier, *log, *comments])
+        person = find_person(options.forget, key, here)
+        if person is None:  # perhaps one who has voted since the last export
+            ballot = read_ballot(config, key)
+            person = find_person(options.forget, key, {vote["annotator"] for vote in ballot.votes})
+        if person is None:
+            raise UserError("unknown_person", name=options.forget)
+        forgotten.add(person)
+        votes.remember_forgotten(private / "forgotten.txt", forgotten)
+        ballot = ballot or votes.Ballot([], {}, set())  # what is here is enough; Argilla may be gone
+    else:
+        ballot = read_ballot(config, key)
+    ballot = ballot._replace(votes=votes.without(ballot.votes, forgotten))
+
+    all_votes, replaced = votes.merge(votes.without(earlier, forgotten), ballot.votes, ballot.withdrawn)
+    if not earlier and not all_votes and options.forget is None:
         raise UserError("no_votes")
     splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
     numbers = figures(splits, all_votes)
     card = fill_card(config, numbers)
 
-    append_lines(folder / "replaced.jsonl", replaced)
+    kept_log = votes.without(log, forgotten)
+    if replaced or kept_log != log:
+        write_lines(folder / "replaced.jsonl", [*kept_log, *replaced])
     write_rows(folder / "train.parquet", all_votes, votes.SCHEMA)
-    votes.keep_comments(private / "comments.csv", ballot)
-    if not splits.train:
-        raise UserError("only_ties", count=splits.ties)
+    votes.keep_comments(private / "comments.csv", votes.without(comments, forgotten), ballot)
     by_name = {name: part for name, part in (("train", splits.train), ("test", splits.test)) if part}
-    for name in ("train", "test"):
-        path = options.output / "kto" / f"{name}.parquet"
-        if name in by_name:
-            write_rows(path, by_name[name], rows.SCHEMA)
-        else:
-            path.unlink(missing_ok=True)  # a split without rows is no file; the votes that it came from are kept
+    write_splits(options.output / "kto", by_name)
     write_text(config.root / "dataset" / "README.md", card)
+    if options.forget is not None:
+        print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
+        if not splits.train and not options.push:
+            return 0  # as asked
+    if not splits.train:
+        raise UserError("only_ties", count=splits.ties) if splits.ties else UserError("no_votes")
 
     for name, number in numbers.items():
         print(f"{t(name)}: {number}")
     print(t("export.written", path=options.output / "kto"))
     lost = len(all_votes) - len(ballot.votes)
-    if lost > 0:
+    if lost > 0 and options.forget is None:
         print(t("export.lost", count=lost), file=sys.stderr)
     if len({row["label"] for row in splits.train}) < 2:
         print(t("export.one_class"), file=sys.stderr)

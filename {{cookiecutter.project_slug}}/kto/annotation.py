@@ -25,7 +25,7 @@ from kto import dotenv
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
-from kto.tables import Row, read_rows
+from kto.tables import Row, read_csv, read_rows
 from kto.texts import t
 
 GOOD, BAD = "good", "bad"
@@ -181,6 +181,11 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
 
     Records may be added while we read, which shifts nothing: they come in the order of their making. Should Argilla
     order those of one moment differently from page to page, the pages are read again until nothing is missing.
+
+    Raises
+    ------
+    UserError
+        Records are still missing after three times.
     """
     client = dataset._client
     records: dict[str, dict[str, Any]] = {}
@@ -193,8 +198,8 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
             records.update((record["id"], record) for record in page["items"])
             offset, total = offset + PAGE, page["total"]
         if len(records) >= total:
-            break
-    return list(records.values())
+            return list(records.values())
+    raise UserError("argilla_failed", url=client.api_url, reason=f"{len(records)}/{total}")
 
 
 def read_generations(config: Config) -> list[Row]:
@@ -274,11 +279,15 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
 
 
 def read_passwords(path: Path) -> dict[str, str]:
-    """Return name → password from the CSV file that `invite` writes; a file that does not exist holds none."""
-    if not path.exists():
-        return {}
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-    return {row["name"]: row["password"] for row in rows}
+    """Return name → password from the CSV file that `invite` writes; a file that does not exist holds none.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or is another table.
+    """
+    rows = read_csv(path, ("name", "password"))
+    return {row["name"]: row["password"] for row in rows if row["name"] and row["password"]}
 
 
 def invite(client: rg.Argilla, config: Config) -> list[str]:
@@ -290,7 +299,7 @@ def invite(client: rg.Argilla, config: Config) -> list[str]:
     Raises
     ------
     UserError
-        Argilla refuses, or the file cannot be written.
+        Argilla refuses, or the file cannot be read or written.
     """
     path = config.root / "data" / "private" / "annotators.csv"
     passwords = read_passwords(path)

@@ -1,9 +1,10 @@
 """The file `.env`: addresses and keys that git does not share."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from kto.files import replacing
 
 _LINE = re.compile(
     r"""\s*(?:export\s+)?(?P<key>[A-Za-z_]\w*)[^\S\n]*=[^\S\n]*
@@ -81,14 +82,5 @@ def write_private(path: Path, text: str) -> None:
     OSError
         The file cannot be written.
     """
-    path = path.resolve()  # a link stays a link
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text.encode("utf-8", errors="surrogateescape"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, 0o600) as file:
+        file.write(text.encode("utf-8", errors="surrogateescape"))

@@ -1,7 +1,12 @@
 """Argilla in a Space on the Hub, for people who cannot reach this machine."""
 
+import json
+import re
 import secrets
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceStage
 from huggingface_hub.errors import HfHubHTTPError
@@ -22,12 +27,33 @@ _FINAL = {  # anything else passes
 }
 
 
+_FAILED = {  # there is nothing in it that a build could wipe
+    SpaceStage.NO_APP_FILE,
+    SpaceStage.CONFIG_ERROR,
+    SpaceStage.BUILD_ERROR,
+    SpaceStage.RUNTIME_ERROR,
+}
+
+
+def _upload(api: HfApi, config: Config, workspace: str) -> None:
+    """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(shutil.copytree(config.root / "space", Path(folder) / "space"))
+        path = files / ".oauth.yaml"
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            text = re.sub(r"(?m)^(\s*- name:) argilla$", lambda found: f"{found[1]} {json.dumps(workspace)}", text)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        api.upload_folder(repo_id=config.annotation.space, repo_type="space", folder_path=files)
+
+
 def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> str:
     """Make the Space of `[annotation] space` if there is none, wait until it runs, and return its address.
 
     The owner's name, password and key are random and ours alone: the image's defaults are public knowledge. They are
-    written to `data/private/space.env`, the address and the key also to `.env`, where `connect` reads them. A Space
-    that exists keeps what it has, its secrets too; only the files of `space/` are uploaded again.
+    written to a file of this Space in `data/private`, the address and the key also to `.env`, where `connect` reads
+    them. A Space that exists keeps what it has. The files of `space/` are sent to a new one and to one that has failed,
+    never to one that runs: that would build it again, and a Space without a disk of its own then forgets all votes.
 
     The Space is public, because a private one answers only to its owner's Hub token and nobody else could vote.
     Votes and names are behind Argilla's own log-in either way.
@@ -49,7 +75,7 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
     api = HfApi(token=hub_token(config))
     with told_plainly(repo_id):
         name = api.whoami()["name"]
-        path = config.root / "data" / "private" / "space.env"
+        path = config.root / "data" / "private" / f"space-{repo_id.replace('/', '--')}.env"
         exists = api.repo_exists(repo_id, repo_type="space")
         login = dotenv.read(path)
         if exists and login.get("SPACE") != repo_id:
@@ -81,7 +107,9 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
                     reason = error.server_message or ""
                     raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
                 raise
-        api.upload_folder(repo_id=repo_id, repo_type="space", folder_path=config.root / "space")
+        if not exists or api.get_space_runtime(repo_id).stage in _FAILED:
+            _upload(api, config, login["WORKSPACE"])
+            time.sleep(pause)  # until then the Hub may still say what went wrong before
         space = api.space_info(repo_id)
         address = space.host or f"https://{space.subdomain}.hf.space"
         deadline = time.monotonic() + timeout

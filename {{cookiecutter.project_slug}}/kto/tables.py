@@ -1,8 +1,9 @@
-"""Parquet files, written whole or not at all."""
+"""Tables: Parquet, CSV and lines of JSON."""
 
+import csv
+import io
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kto.errors import UserError
+from kto.files import replacing
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """A conversation, as chat models and TRL take it."""
@@ -17,21 +19,13 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 Row = dict[str, Any]
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Replace `path` by a Parquet file with these rows; raise `UserError` if it cannot be written."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
     try:
-        _replace(path, lambda temporary: pq.write_table(table, temporary))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            pq.write_table(table, file)
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None
 
@@ -39,7 +33,9 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in UTF-8; raise `UserError` if it cannot be written."""
     try:
-        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None
 
@@ -60,8 +56,47 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
 
-def append_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
-    """Add one line of JSON per object to the end of `path`; raise `UserError` if it cannot be written."""
-    lines = "".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in objects)
-    if lines:
-        write_text(path, (path.read_text(encoding="utf-8") if path.exists() else "") + lines)
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return these columns of a CSV file, [] if there is none; what a row lacks is "".
+
+    Spreadsheets may have saved the file since: with a byte order mark, or with `;` between the cells.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or lacks one of `columns`.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        header = text.partition("\n")[0]
+        rows = csv.DictReader(
+            io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ","
+        )
+        if set(columns) <= set(rows.fieldnames or ()):
+            return [{name: row[name] or "" for name in columns} for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        pass
+    raise UserError("bad_csv", path=path, columns=", ".join(columns))
+
+
+def read_lines(path: Path) -> list[Row]:
+    """Return the objects of a file with one JSON object per line, [] if there is none.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError("cannot_read_table", path=path, reason=error) from None
+
+
+def write_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Replace `path` by one line of JSON per object; raise `UserError` if it cannot be written."""
+    write_text(path, "".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in objects))

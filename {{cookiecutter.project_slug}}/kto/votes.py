@@ -3,7 +3,8 @@
 `data/votes/train.parquet` holds one row per submitted vote, as it counts now. A vote that Argilla has lost since the
 last export (a Space without a disk, a deleted account) stays. A vote that its author has changed or withdrawn moves, as
 it was, to the end of `data/votes/replaced.jsonl`. Comments go to `data/private/comments.csv` and no further: people
-write more about themselves there than they notice.
+write more about themselves there than they notice. Whoever asks for it is forgotten: their votes and comments go, and
+`data/private/forgotten.txt` keeps the pseudonym, so that no export brings them back.
 """
 
 import csv
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import io
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from kto.annotation import GOOD, list_records, text_id, told_plainly
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.prompts import prompt_id
-from kto.tables import MESSAGES, Row
+from kto.tables import MESSAGES, Row, read_csv
 
 SCHEMA = pa.schema(
     [
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
     ]
 )
 _COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute what begins like this, instead of showing it
 
 
 class Ballot(NamedTuple):
@@ -151,27 +153,59 @@ def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]
     return sorted(counts.values(), key=lambda vote: (vote["inserted_at"], vote["vote_id"])), replaced
 
 
-def keep_comments(path: Path, ballot: Ballot) -> None:
-    """Write the comments of `ballot` to a CSV file, beside those of votes that Argilla has lost since.
+def read_comments(path: Path) -> list[dict[str, str]]:
+    """Return the comments of earlier exports; raise `UserError` if the file cannot be read or is another table."""
+    return [
+        {name: text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text for name, text in row.items()}
+        for row in read_csv(path, _COMMENT_COLUMNS)
+    ]
+
+
+def keep_comments(path: Path, earlier: Iterable[Mapping[str, str]], ballot: Ballot) -> None:
+    """Write the comments of `ballot` to a CSV file, beside those of earlier votes that Argilla has lost since.
 
     Raises
     ------
     UserError
         The file cannot be written.
     """
-    old = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")) if path.exists() else ()
-    comments = {row["vote_id"]: row for row in old}
+    comments: dict[str, Mapping[str, object]] = {row["vote_id"]: row for row in earlier}
     for vote in ballot.votes:
         comments.pop(vote["vote_id"], None)
         if vote["vote_id"] in ballot.comments:
             texts = {"prompt": vote["prompt"][-1]["content"], "answer": vote["completion"][0]["content"]}
             comments[vote["vote_id"]] = vote | texts | {"comment": ballot.comments[vote["vote_id"]]}
-    if comments:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COMMENT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(comments.values())
-        try:
-            write_private(path, text.getvalue())
-        except OSError as error:
-            raise UserError("cannot_write", path=path, reason=error) from None
+    if not comments and not path.exists():
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COMMENT_COLUMNS)
+    for comment in comments.values():
+        cells = [str(comment[name]) for name in _COMMENT_COLUMNS]
+        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in cells)
+    try:
+        write_private(path, text.getvalue())
+    except OSError as error:
+        raise UserError("cannot_write", path=path, reason=error) from None
+
+
+def read_forgotten(path: Path) -> set[str]:
+    """Return the pseudonyms of the people whose votes must not come back; raise `UserError` if that cannot be read."""
+    try:
+        return set(path.read_text(encoding="utf-8-sig").split()) if path.exists() else set()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("cannot_read_table", path=path, reason=error) from None
+
+
+def remember_forgotten(path: Path, names: Iterable[str]) -> None:
+    """Write the pseudonyms of the people whose votes must not come back; raise `UserError` if that is impossible."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, "".join(f"{name}\n" for name in sorted(names)))
+    except OSError as error:
+        raise UserError("cannot_write", path=path, reason=error) from None
+
+
+def without(rows: Iterable[Row], names: Collection[str]) -> list[Row]:
+    """Return the rows that are not by these pseudonyms."""
+    return [row for row in rows if row["annotator"] not in names]

@@ -1,0 +1,36 @@
+"""Files, written whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes the place of `path` once everything is on the disk.
+
+    Parameters
+    ----------
+    mode
+        Who may read and write, where the system knows such a thing; what its umask forbids is taken away.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; then `path` is what it was.
+    """
+    path = path.resolve()  # a link stays a link
+    # The name begins with a dot so that nobody who lists the folder takes it for data.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
