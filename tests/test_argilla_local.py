@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -400,6 +401,7 @@ def test_webhooks_are_sent_in_order_and_a_slow_one_stops_nobody(
 def test_first_start(server: ArgillaServer) -> None:
     assert server.output.count(server.password) == 1
     assert server.username in server.output
+    assert "unencrypted" not in server.output
     assert len(server.password) >= 16
     environment = (server.project_dir / ".env").read_text(encoding="utf-8")
     assert environment == f"ARGILLA_API_URL={server.url}\nARGILLA_API_KEY={server.api_key}\n"
@@ -440,7 +442,8 @@ def test_what_people_made_outlives_restart_and_kill(tmp_path: Path) -> None:
             assert "Traceback" not in server.output
 
         assert server.stop() in (0, 130)
-        assert not (server.home / "tmp").exists()
+        assert not (server.home / ".argilla-page").exists()
+        assert not (server.home / ".gitignore").exists()  # it is not in the project
         server.start()
         still_there()
         assert server.stop(kill=True) not in (0, None)
@@ -464,6 +467,70 @@ def test_the_page_asks_nobody_else(server: ArgillaServer) -> None:
     assert sheets
     for part in [page, *(httpx.get(server.url + sheet).text for sheet in sheets)]:
         assert not re.search(r"""(@import url\(|src=["']?)https?:""", part)
+
+
+def test_headers_keep_the_page_from_loading_anything_elsewhere(server: ArgillaServer) -> None:
+    for path in ("/", "/sign-in", "/dataset/x/annotation-mode"):
+        headers = httpx.get(server.url + path).headers
+        rules = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+        assert rules["default-src"] == rules["form-action"] == "'self'"
+        assert rules["object-src"] == rules["frame-src"] == "'none'"
+        assert rules["img-src"] == "'self' data: blob:"
+        assert "unsafe" not in rules["script-src"]
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+    answer = httpx.get(f"{server.url}/api/v1/version")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "content-security-policy" not in answer.headers
+
+
+def test_what_else_is_in_the_home_stays(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project [1]")
+    server = ArgillaServer(project, home=project / "votes")
+    (server.home / "tmp").mkdir(parents=True)
+    (server.home / "tmp" / "diary.txt").write_text("mine", encoding="utf-8")
+    (server.home / ".gitignore").write_text("notes/\n", encoding="utf-8")
+    with server:
+        assert "@@" not in httpx.get(server.url).text  # a bracket in its path leaves the page whole
+    assert (server.home / "tmp" / "diary.txt").read_text(encoding="utf-8") == "mine"
+    assert not (server.home / ".argilla-page").exists()
+    assert (server.home / ".gitignore").read_text(encoding="utf-8").startswith("notes/\n")
+    assert git_sees(project) == {"votes/.gitignore", "votes/tmp/diary.txt"}
+
+
+def git_sees(project: Path) -> set[str]:
+    """The files that `git add` would take, but for those that `copy_project` and the tests made."""
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    listing = subprocess.check_output(["git", "ls-files", "-o", "--exclude-standard"], cwd=project, text=True)
+    own = ("kto/", "argilla_local/", "texts.yaml", "argilla-", ".env")
+    return {line for line in listing.splitlines() if not line.startswith(own)}
+
+
+def test_a_home_in_the_project_is_never_committed(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    with ArgillaServer(project, home=project / "votes"):
+        assert git_sees(project) == set()
+    with ArgillaServer(project, home=project):
+        assert git_sees(project) == {".gitignore"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no mode")
+def test_an_open_folder_as_home_does_not_open_what_is_in_it(tmp_path: Path) -> None:
+    server = ArgillaServer(copy_project(tmp_path / "project"), home=tmp_path / "home")
+    server.home.mkdir()
+    server.home.chmod(0o755)
+
+    def opened() -> set[str]:
+        files = [path for path in server.home.iterdir() if path.is_file()]
+        assert {"argilla.db", "credentials.json"} <= {path.name for path in files}
+        return {path.name for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077}
+
+    with server:
+        assert opened() == set()
+    for name in ("argilla.db", "credentials.json"):
+        (server.home / name).chmod(0o644)
+    with server:
+        assert opened() == set()
 
 
 # --- Bad input
@@ -544,9 +611,12 @@ def test_help(idle: ArgillaServer) -> None:
     assert all(option in idle.output for option in ("--home", "--port", "--host"))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
 def test_an_open_host_in_a_shell_that_is_set_up_for_another_argilla(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
     monkeypatch.setenv("ARGILLA_DATABASE_URL", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     monkeypatch.setenv("ARGILLA_BASE_URL", "/other")
     monkeypatch.setenv("ARGILLA_SEARCH_ENGINE", "elasticsearch")
@@ -554,13 +624,14 @@ def test_an_open_host_in_a_shell_that_is_set_up_for_another_argilla(
     monkeypatch.setenv("PASSWORD", "root-root-root")
     server = ArgillaServer(copy_project(tmp_path / "project"))
     try:
-        server.start("--host", "0.0.0.0")
+        server.start("--host", host)
         assert [each["username"] for each in Api(server)("GET", "/users")["items"]] == [server.username]
         assert "embedded" in json.dumps(Api(server)("GET", "/status"))
         assert not (tmp_path / "elsewhere.db").exists()
         # Others use another address than this machine does.
         assert f"ARGILLA_API_URL={server.url}\n" in (tmp_path / "project" / ".env").read_text(encoding="utf-8")
-        others = [line.split()[-1] for line in server.output.splitlines() if "network" in line]
+        others = [line.split()[-1] for line in server.output.splitlines() if line.startswith("Others ")]
+        assert ("unencrypted" in server.output) == bool(others)
         assert server.url not in others
         for url in others:
             assert httpx.get(f"{url}/api/v1/version", trust_env=False).json()["version"].startswith("2.8")

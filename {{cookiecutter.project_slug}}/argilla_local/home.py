@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -14,10 +15,16 @@ VERSION = "2.8.0"
 OWNER = "owner"
 WORKSPACE = "argilla"
 
+# What is made in the home; a home may hold other things too.
+_FILES = ("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal")
+_OURS = (*_FILES, "server_id.dat", ".argilla-page")
+
 
 @contextlib.contextmanager
 def only_server_of(home: Path) -> Iterator[None]:
     """Hold `home` for this process alone, until it ends in whatever way: the lock is the operating system's."""
+    if os.name == "posix":
+        os.umask(0o077)  # an open folder must not open the votes and the keys in it to everybody on this machine
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = sqlite3.connect(home / "lock", timeout=0)
@@ -30,6 +37,26 @@ def only_server_of(home: Path) -> Iterator[None]:
         yield
     finally:
         lock.close()
+
+
+def keep_private(home: Path, project: Path) -> None:
+    """Close what an earlier start left open in `home` to other people, and keep it out of the project's Git."""
+    try:
+        if os.name == "posix":
+            for path in (home / name for name in _FILES):
+                if path.exists():
+                    path.chmod(0o600)
+        if home.is_relative_to(project) and not home.is_relative_to(project / ".argilla"):
+            ignored = home / ".gitignore"
+            before = ignored.read_text(encoding="utf-8") if ignored.exists() else ""
+            lines = before.splitlines()
+            missing = [f"/{name}" for name in _OURS if f"/{name}" not in lines]
+            if missing and "*" not in lines:
+                fresh = not lines and {path.name for path in home.iterdir()} <= {*_OURS}
+                lines = ["*"] if fresh else [*lines, *missing]
+                ignored.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    except (OSError, UnicodeError) as error:
+        raise UserError("argilla_home", home=home, reason=error) from None
 
 
 def load_credentials(home: Path) -> tuple[dict[str, str], bool]:

@@ -6,9 +6,9 @@ Start it with `uv run argilla_local/server.py`; the environment that this needs 
 import argparse
 import asyncio
 import importlib.util
+import ipaddress
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
@@ -25,12 +25,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 try:
-    from argilla_local.home import ensure_owner, load_credentials, only_server_of, prepare_database
+    from argilla_local.home import ensure_owner, keep_private, load_credentials, only_server_of, prepare_database
+    from argilla_local.page import SafeHeaders, clean, policy
     from kto import dotenv
     from kto.errors import UserError, run
     from kto.texts import t
 except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
     sys.exit(f"The package {missing.name} is not installed here. Start with: uv run argilla_local/server.py")
+
+
+PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
 
 def parse(argv: list[str] | None) -> tuple[Path, int, str]:
@@ -49,7 +53,9 @@ def listen(host: str, port: int) -> socket.socket:
     """Open the port before anything slow happens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # With both families :: is every interface, as 0.0.0.0 and nothing are.
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         raise UserError("port_taken", host=host, port=port, reason=error) from None
 
@@ -69,9 +75,9 @@ def configure(home: Path, credentials: dict[str, str]) -> None:
     }
     os.chdir(home)
     # Argilla copies its web page at every start and leaves the copy behind.
-    shutil.rmtree("tmp", ignore_errors=True)
-    Path("tmp").mkdir(exist_ok=True)
-    tempfile.tempdir = str(home / "tmp")
+    shutil.rmtree(PAGE, ignore_errors=True)
+    PAGE.mkdir(exist_ok=True)
+    tempfile.tempdir = str(home / PAGE)
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
@@ -95,17 +101,12 @@ def import_argilla() -> Any:
     return app
 
 
-def remove_foreign_fonts(folder: Path) -> None:
-    """Keep the web page from telling Google, by fetching fonts there, who votes and when."""
-    for sheet in folder.rglob("*.css"):
-        text = sheet.read_text(encoding="utf-8")
-        sheet.write_text(re.sub(r"@import url\(https?:[^)]*\);", "", text), encoding="utf-8", newline="\n")
-
-
-def addresses(host: str, port: int) -> tuple[str, list[str]]:
+def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
     """Return the address for this machine and those for others in the network."""
-    if host != "0.0.0.0":
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}", []
+    bound, port = listener.getsockname()[:2]
+    if not ipaddress.ip_address(bound).is_unspecified:
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return url, [] if ipaddress.ip_address(bound).is_loopback else [url]
     import psutil
 
     up = [name for name, state in psutil.net_if_stats().items() if state.isup]
@@ -156,20 +157,22 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("no_argilla_server")
     with only_server_of(home), listen(host, port) as listener:
         print(t("server.starting"), flush=True)
-        port = listener.getsockname()[1]
+        keep_private(home, ROOT)
         credentials, fresh = load_credentials(home)
         configure(home, credentials)
         app = import_argilla()
-        remove_foreign_fonts(home / "tmp")
+        clean(home / PAGE)
         prepare_database(home)
         asyncio.run(ensure_owner(credentials))
-        url, others = addresses(host, port)
+        url, others = addresses(host, listener)
         fill_dotenv(url, credentials["api_key"])
 
         def announce() -> None:
             print(t("server.ready", url=url))
             for each in others:
                 print(t("server.others", url=each))
+            if others:
+                print(t("server.unencrypted"))
             if fresh:
                 print(t("server.login", username=credentials["username"], password=credentials["password"]))
             print(t("server.credentials", path=home / "credentials.json"))
@@ -178,10 +181,10 @@ def main(argv: list[str] | None = None) -> int:
         from argilla_local import jobs
 
         try:
-            return serve(app, listener, announce)
+            return serve(SafeHeaders(app, policy(home / PAGE)), listener, announce)
         finally:
             jobs.finish(seconds=5)
-            shutil.rmtree("tmp", ignore_errors=True)
+            shutil.rmtree(PAGE, ignore_errors=True)
 
 
 if __name__ == "__main__":
