@@ -339,6 +339,9 @@ def translating(answers: Mapping[str, str]) -> str:
         "There is no catalogue for this language yet, so the texts are in English. Write yours into `texts.yaml`,",
         "under the same names; keep words in {braces} as they are. People meet the texts in this order.",
         "The system prompt is in `prompts/system_prompt.txt`, the prompts are in `prompts/starter.jsonl`.",
+        "",
+        "The voting page and the commands read `texts.yaml`. The pages (`README.md`, `community`, `space`, `dataset`)",
+        "and the notebook were made from it together with the project: translate those in their own files, too.",
     ]
     for section in [*order, *(section for section in source if section not in order)]:
         lines += ["", f"## {section}", ""]
@@ -503,10 +506,14 @@ def check_answers(answers: Mapping[str, str]) -> str:
     found = problems(answers)
     if found:
         listed = "\n".join(f"  - {question}: {problem}" for question, problem in found.items())
-        keep_answers(answers, list(found))
+        ask_again = list(found)
+        if "language" in found:  # what was suggested in English will be suggested in the language
+            suggested = {"domain": default_domain, "project_name": default_project_name, "project_slug": default_slug}
+            ask_again += [name for name, suggest in suggested.items() if answers[name] == suggest(answers)]
+        keep_answers(answers, ask_again)
         raise FailedHookException(
             f"Some answers cannot be used:\n{listed}\nYour other answers are kept. "
-            f"Run this; it asks only for {', '.join(found)}:\n    {command()} --replay"
+            f"Run this; it asks only for {', '.join(dict.fromkeys(ask_again))}:\n    {command()} --replay"
         )
     return ""
 

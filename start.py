@@ -5,6 +5,8 @@ nothing else on the machine changes. With cookiecutter already installed, `cooki
 same as the first command.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shlex

@@ -134,3 +134,13 @@ def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
     assert (done.project / "prompts" / "own.jsonl").read_text(encoding="utf-8") == '{"prompt": "Hi?"}\n'
     toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["generation"]["models"] == [str(model.resolve()), "acme/one"]
+
+
+def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -> None:
+    first = bake(tmp_path, "--no-input", "language=Dutch", "models=acme/one", "license=cc0-1.0")
+    assert first.status == 1 and "Did you mean nl?" in first.output
+    second = bake(tmp_path, "--replay", typed="nl\n\n\n\n")
+    assert second.status == 0, second.output
+    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    assert toml["language"]["tag"] == "nl" and toml["project"]["license"] == "cc0-1.0"
+    assert toml["project"]["slug"].startswith("kto-nl-") and "English" not in toml["project"]["name"]

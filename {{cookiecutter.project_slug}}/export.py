@@ -7,7 +7,6 @@ out the votes and comments of one person, who has asked for it.
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from kto import annotation, rows, votes
 from kto.agreement import krippendorff_alpha
 from kto.config import Config, load
 from kto.errors import UserError, run
-from kto.pages import fill_numbers, fill_page, in_direction, page_values
+from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.tables import Row, read_lines, read_rows, write_lines, write_rows, write_text
 from kto.texts import ROOT, TextsError, t
 from kto.texts import load as load_texts
@@ -50,10 +49,9 @@ def figures(splits: rows.Splits, all_votes: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def fill_card(config: Config, numbers: Mapping[str, str]) -> str:
-    """Return the dataset card with these numbers; what people have written into `dataset/README.md` stays."""
-    sections = [dataclasses.asdict(section) for section in (config.project, config.language, config.generation)]
-    values = page_values(*sections)
+def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
+    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
+    values = values_of(config)
     lines = [f"| {t(name)} | {number} |" for name, number in numbers.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
     direction = str(values["direction"])
@@ -63,7 +61,8 @@ def fill_card(config: Config, numbers: Mapping[str, str]) -> str:
             card = path.read_text(encoding="utf-8")
         else:
             card = fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values)
-        return fill_numbers(card, in_direction(table, direction))
+        card = fill_marked(card, "numbers", in_direction(table, direction))
+        return fill_marked(card, "models", list_models(models, direction))
     except (OSError, UnicodeDecodeError, TextsError) as error:
         raise UserError("bad_card", path=path, reason=error) from None
 
@@ -130,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("no_votes")
     splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
     numbers = figures(splits, all_votes)
-    card = fill_card(config, numbers)
+    models = {name for vote in all_votes for name in vote["generation_model"].split(", ")}
+    card = fill_card(config, numbers, sorted(models))
 
     kept_log = votes.without(log, forgotten)
     if replaced or kept_log != log:
@@ -139,7 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     votes.keep_comments(private / "comments.csv", votes.without(comments, forgotten), ballot)
     by_name = {name: part for name, part in (("train", splits.train), ("test", splits.test)) if part}
     write_splits(options.output / "kto", by_name)
-    write_text(config.root / "dataset" / "README.md", card)
+    if options.output == ROOT / "data":  # the project's card speaks of the project's data
+        write_text(config.root / "dataset" / "README.md", card)
     if options.forget is not None:
         print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
         if not splits.train and not options.push:

@@ -145,7 +145,11 @@ def ask_everywhere(plan: Plan, base_url: str | None) -> None:
         if not incomplete:
             return
         server = endpoint.find(config, base_url)
-        endpoint.listed_models(server)  # is it there at all?
+        try:
+            endpoint.listed_models(server)  # is it there at all?
+        except UserError as error:
+            if error.key != "no_api":  # a server need not tell what it has
+                raise
         number = sum(len(plan.missing(model)) for model in incomplete)
         print(t("generate.asking", number=number, models=len(incomplete)), flush=True)
         models = [Asked(model, model, server.base_url, plan.weights[model]) for model in incomplete]

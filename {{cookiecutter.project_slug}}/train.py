@@ -125,6 +125,11 @@ def main(argv: list[str] | None = None) -> int:
 
     disable_progress_bars()
     logging.disable_progress_bar()
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("cannot_write", path=options.output, reason=error) from None
+
     on_gpu = torch.cuda.is_available()
     arguments = KTOConfig(
         output_dir=str(options.output),

@@ -25,6 +25,7 @@ from kto import dotenv
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
+from kto.pages import values_of
 from kto.tables import Row, read_csv, read_rows
 from kto.texts import t
 
@@ -120,7 +121,7 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         return dataset
 
     def text(key: str) -> str:
-        return t(key, language=config.language.autonym, domain=config.project.domain)
+        return t(key, language=values_of(config)["language"], domain=config.project.domain)
 
     settings = rg.Settings(
         guidelines=text("task.guidelines"),

@@ -157,7 +157,7 @@ class Config:
         """The text of `prompts/system_prompt.txt`, without the line end that editors add."""
         path = self.root / "prompts" / "system_prompt.txt"
         try:
-            return path.read_text(encoding="utf-8").removesuffix("\n")
+            return path.read_text(encoding="utf-8-sig").removesuffix("\n")
         except (OSError, UnicodeDecodeError):
             raise UserError("no_system_prompt", path=path) from None
 
@@ -251,7 +251,7 @@ def load(root: Path = ROOT) -> Config:
     """
     path = root / "project.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError("no_project_toml", path=path) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

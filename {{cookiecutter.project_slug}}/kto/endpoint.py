@@ -76,12 +76,12 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
 
 
 def listed_models(endpoint: Endpoint) -> list[str] | None:
-    """Return the names that the server gives its models, None if it does not tell.
+    """Return the names that the server gives its models, None if it is too busy to tell.
 
     Raises
     ------
     UserError
-        No server answers, or it refuses the key.
+        No server answers (`no_server`), it refuses the key, or it does not answer like one that has models (`no_api`).
     """
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -102,4 +102,4 @@ def listed_models(endpoint: Endpoint) -> list[str] | None:
     try:
         return [str(model["id"]) for model in response.json()["data"]]
     except (ValueError, LookupError, TypeError):
-        return None
+        raise UserError("no_api", url=endpoint.base_url) from None

@@ -9,7 +9,7 @@ behind it, as a quoted string for YAML); the lines between
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kto.config import Config, public_names
@@ -17,7 +17,6 @@ from kto.texts import TextsError, fill, look_up
 
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
-_NUMBERS = re.compile(r"(<!-- numbers -->\n).*?(<!-- end numbers -->)", re.DOTALL)
 _TEXT = re.compile(r"\{([a-z_]+\.[a-z_.]+)(?<!_quoted)\}")
 _FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
@@ -41,7 +40,6 @@ def page_values(
     translated = language["iso"] == "en" or texts[0] != "en"
     # What has no translation is in English, which reads from left to right.
     direction = language["direction"] if translated else "ltr"
-    code = _isolate_code if direction == "rtl" else str
     # A title is one line; everything else stays as it was typed.
     name = " ".join(str(project["name"]).split())
     return {
@@ -60,11 +58,17 @@ def page_values(
         "untranslated": not translated,
         "foreign": language["iso"] != "en" and translated,
         "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
-        "models": "\n".join("- " + code(f"`{model}`") for model in public_names(models)),
+        "models": list_models(public_names(models), direction),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
     }
+
+
+def list_models(names: Iterable[str], direction: str) -> str:
+    """Return a list of models in Markdown that reads in `direction`."""
+    lines = "\n".join(f"- `{name}`" for name in names)
+    return _isolate_code(lines) if direction == "rtl" else lines
 
 
 def values_of(settings: Config) -> dict[str, object]:
@@ -143,14 +147,14 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
     return fill(markdown, value)
 
 
-def fill_numbers(card: str, table: str) -> str:
-    """Return a dataset card with `table` (Markdown) between its marks `<!-- numbers -->` and `<!-- end numbers -->`.
+def fill_marked(page: str, name: str, content: str) -> str:
+    """Return a page with `content` between its marks `<!-- name -->` and `<!-- end name -->`.
 
-    Everything else in the card stays as people wrote it. Raises `TextsError` if the marks are gone.
+    Everything else in the page stays as people wrote it. Raises `TextsError` if the marks are gone.
     """
-    filled, count = _NUMBERS.subn(lambda match: f"{match[1]}{table.rstrip()}\n{match[2]}", card, count=1)
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    filled, count = marked.subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page, count=1)
     if not count:
-        raise TextsError(
-            "dataset/README.md has lost its lines <!-- numbers --> and <!-- end numbers -->. Put them back."
-        )
+        marks = f"<!-- {name} --> and <!-- end {name} -->"
+        raise TextsError(f"dataset/README.md has lost its lines {marks}. Put them back.")
     return filled

@@ -53,8 +53,8 @@ def test_every_page_can_be_filled(page: Path) -> None:
 
 def test_prompts_are_one_object_per_line() -> None:
     for path in (ROOT / "prompts").glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").strip().split("\n"):
-            assert json.loads(line)["prompt"].strip()
+        for line in path.read_text(encoding="utf-8-sig").split("\n"):
+            assert not line.strip() or json.loads(line)[config.load().generation.prompt_column].strip()
 
 
 def test_notebook_has_no_outputs() -> None:
