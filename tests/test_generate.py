@@ -183,14 +183,24 @@ def test_gaps_are_told_and_filled_by_the_next_run(project: Path, server: ModelSe
 
 def test_no_answer_at_all_leaves_the_old_table(project: Path, server: ModelServer) -> None:
     output = project / "out"
-    output.mkdir()
-    (output / "train.parquet").write_bytes(b"the old table")
-    use(project, "generation", attempts=1)
+    arguments = ("generate.py", "--base-url", server.url, "--output", str(output))
+    assert run(project, *arguments).returncode == 0
+    old = (output / "train.parquet").read_bytes()
+    use(project, "generation", attempts=1, models=["acme/three"])
     server.fail(status=503)
-    done = run(project, "generate.py", "--base-url", server.url, "--output", str(output))
+    done = run(project, *arguments)
     assert done.returncode == 1 and "No model gave an answer" in done.stderr
     assert [file.name for file in output.iterdir()] == ["train.parquet"]
-    assert (output / "train.parquet").read_bytes() == b"the old table"
+    assert (output / "train.parquet").read_bytes() == old
+
+
+def test_a_table_that_cannot_be_read_is_not_replaced(project: Path, server: ModelServer) -> None:
+    output = project / "out"
+    output.mkdir()
+    (output / "train.parquet").write_bytes(b"answers, perhaps paid for")
+    done = run(project, "generate.py", "--base-url", server.url, "--output", str(output))
+    assert done.returncode == 1 and "train.parquet" in done.stderr and not server.chats
+    assert (output / "train.parquet").read_bytes() == b"answers, perhaps paid for"
 
 
 def unused_port() -> int:

@@ -58,7 +58,7 @@ def page_values(
         "untranslated": not translated,
         "foreign": language["iso"] != "en" and translated,
         "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
-        "models": list_models(public_names(models), direction),
+        "models": list_models(public_names(models), str(direction)),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
