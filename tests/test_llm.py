@@ -79,7 +79,7 @@ def test_a_limit_that_nobody_passes_ends_the_model(server: ModelServer, ask: Ask
     server.fail(status=429)
     began = time.monotonic()
     outputs = ask([f"Prompt {number}" for number in range(50)], timeout=1, concurrency=2)
-    assert 1 < time.monotonic() - began < 4
+    assert 1 < time.monotonic() - began < 20  # every prompt by itself would take 25 s and more
     assert all(output["generations"] == [None] and "too many requests" in output["failure"][0] for output in outputs)
     assert len({chat.prompt for chat in server.chats}) == 2
 
