@@ -82,7 +82,6 @@ def test_a_limit_that_nobody_passes_ends_the_model(server: ModelServer, ask: Ask
     assert 1 < time.monotonic() - began < 20  # every prompt by itself would take 25 s and more
     assert all(output["generations"] == [None] and "too many requests" in output["failure"][0] for output in outputs)
     assert len({chat.prompt for chat in server.chats}) == 2
-    assert len(server.chats) <= 6  # each was given up with its second or third request
 
 
 def test_retry_after_holds_for_every_request_of_the_model(server: ModelServer, ask: Ask) -> None:
