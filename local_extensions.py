@@ -101,12 +101,12 @@ class Facts:
 
 @functools.cache
 def subtags() -> dict[str, list[str]]:
-    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script]; absent columns are ""."""
+    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent], "" for none."""
     rows = {}
     for line in (LANGUAGES / "subtags.tsv").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             subtag, *columns = line.split("\t")
-            rows[subtag] = [*columns, "", "", ""][:3]
+            rows[subtag] = [*columns, "", "", "", ""][:4]
     return rows
 
 
@@ -141,7 +141,7 @@ def _suggest_tag(answer: str) -> str:
     """Say which tag may be meant: people type the name of their language."""
     wanted = answer.strip().casefold()
     names: dict[str, str] = {}
-    for subtag, (english, autonym, _) in subtags().items():
+    for subtag, (english, autonym, *_) in subtags().items():
         if english and not english.startswith("="):
             names.setdefault(english.casefold(), subtag)
             names.setdefault(autonym.casefold(), subtag)
@@ -152,9 +152,18 @@ def _suggest_tag(answer: str) -> str:
     return " or ".join(dict.fromkeys(names[name] for name in close))
 
 
+def _variants(language: str, script: str, region: str | None) -> list[str]:
+    """Return the catalogues that a language may have, the nearest first."""
+    return [f"{language}-{script}-{region}", f"{language}-{script}", f"{language}-{region}", language]
+
+
 @functools.cache
 def facts_of(answer: str) -> Facts:
-    """Return the facts about the language that an answer to the first question names; English for a wrong tag."""
+    """Return the facts about the language that an answer to the first question names; English for a wrong tag.
+
+    This is the one place that decides whose texts a project takes (`texts`, first choice first): its own catalogue, its
+    region's and script's, the language that the table names as parent (`arz` → `ar`), English.
+    """
     try:
         tag = standard_tag(answer)
     except ValueError:
@@ -163,26 +172,36 @@ def facts_of(answer: str) -> Facts:
     assert match is not None
     language, region = match["language"], match["region"]
     table = subtags()
-    script = match["script"] or (region and table.get(f"{language}-{region}", [""] * 3)[2]) or table[language][2]
+    _, _, usual, parent = table[language]
+    of_region = table.get(f"{language}-{region}", [""] * 4)[2] if region else ""
+    script = match["script"] or of_region or usual or (table[parent][2] if parent in table else "")
     chain = []
-    for candidate in (tag, f"{language}-{script}-{region}", f"{language}-{script}", f"{language}-{region}", language):
+    for candidate in [
+        tag,
+        *_variants(language, script, region),
+        *(_variants(parent, script, region) if parent else ()),
+    ]:
         texts = catalogue(candidate)
         # A text in another script is no text for these readers: uz-Cyrl does not take uz.
         if texts and candidate not in chain and texts["language"]["script"] == (script or texts["language"]["script"]):
             chain.append(candidate)
     if "en" not in chain:
         chain.append("en")
-    header = (catalogue(chain[0]) or {})["language"] if chain[0] != "en" or language == "en" else {}
-    english, autonym, _ = table[language]
+    header = (catalogue(chain[0]) or {})["language"]
+    english, autonym, *_ = table[language]
+    if header["iso"] == language:
+        english, autonym = header["english_name"], header["autonym"]
+    elif chain[0] != "en":  # the pages speak the parent language, so they name it
+        autonym = autonym or header["autonym"]
     return Facts(
         tag=tag,
-        autonym=header.get("autonym") or autonym or english,
-        english_name=header.get("english_name") or english,
+        autonym=autonym or english,
+        english_name=english,
         iso=language,
         script=script or "Zzzz",
         direction="rtl" if script in RTL_SCRIPTS else "ltr",
         texts=chain,
-        reviewed=bool(header.get("reviewed", False)),
+        reviewed=header["reviewed"] and (chain[0] != "en" or language == "en"),
     )
 
 
@@ -213,8 +232,20 @@ def texts(answers: Mapping[str, str]) -> dict:
 
 def project_texts(answers: Mapping[str, str]) -> dict:
     """Return what goes into the project's `texts.yaml`: everything but the answers' own defaults and the prompts."""
-    left_out = ("language", "defaults", "system_prompt", "starter_prompts")
-    return {key: value for key, value in texts(answers).items() if key not in left_out}
+    left_out = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
+    own = {key: value for key, value in texts(answers).items() if key not in left_out}
+    return {"numbers": _header(facts(answers))["numbers"], **own}
+
+
+def origin_of_texts(answers: Mapping[str, str]) -> str:
+    """Return who drafted and who reviewed the texts, as the catalogue says."""
+    header = _header(facts(answers))
+    return f"{header['english_name']}: drafted by {header['drafted_by']}, reviewed by {header['reviewed_by']}."
+
+
+def _header(language: Facts) -> dict:
+    """Return the header of the catalogue that the texts come from first."""
+    return (catalogue(language.texts[0]) or {})["language"]
 
 
 # --- what the template files ask for ---
@@ -255,9 +286,27 @@ def page(answers: Mapping[str, str], name: str) -> str:
     return _pages_module().fill_page(PROJECT / "kto" / "pages" / name, texts(answers), values(answers)).rstrip("\n")
 
 
-def nb(answers: Mapping[str, str], key: str, prefix: str = "") -> str:
-    """Return the text at `key` as a JSON string, for a cell of the notebook."""
-    return json_literal(_pages_module().fill_text(texts(answers), key, values(answers), markdown=prefix))
+def made_pages(answers: Mapping[str, str]) -> str:
+    """Return the fingerprint of every page as JSON, by which the project knows later whether somebody changed it."""
+    folder = PROJECT / "kto" / "pages"
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
+    made = {name: _pages_module().fingerprint(page(answers, name)) for name in names}
+    return json.dumps(made, indent=1, sort_keys=True)
+
+
+def _cell(answers: Mapping[str, str], cell: str) -> str:
+    return _pages_module().fill_cell(cell, texts(answers), values(answers))
+
+
+def nb(answers: Mapping[str, str], cell: str) -> str:
+    """Return the Markdown of a cell as a JSON list of lines, laid out as nbformat does."""
+    lines = ",\n".join(f"    {json_literal(line)}" for line in _cell(answers, cell).splitlines(keepends=True))
+    return f"[\n{lines}\n   ]"
+
+
+def cell_fingerprint(answers: Mapping[str, str], cell: str) -> str:
+    """Return the fingerprint of a cell as a JSON string."""
+    return json_literal(_pages_module().fingerprint(_cell(answers, cell)))
 
 
 def system_prompt(answers: Mapping[str, str]) -> str:
@@ -268,8 +317,11 @@ def system_prompt(answers: Mapping[str, str]) -> str:
 
 
 def starter_prompts(answers: Mapping[str, str]) -> str:
-    """Return the starter prompts as JSONL, without the last line end."""
-    return "\n".join(json_literal({"prompt": prompt}) for prompt in texts(answers)["starter_prompts"])
+    """Return the starter prompts as JSONL, without the last line end: those on the community's subject come first."""
+    found = texts(answers)
+    own = answers["domain"].strip() not in ("", default_domain(answers))
+    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in found["prompt_frames"] if own)
+    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
 
 
 def models(answers: Mapping[str, str]) -> list[str]:
@@ -337,11 +389,11 @@ def translating(answers: Mapping[str, str]) -> str:
         f"# To translate into {language.english_name} ({language.tag})",
         "",
         "There is no catalogue for this language yet, so the texts are in English. Write yours into `texts.yaml`,",
-        "under the same names; keep words in {braces} as they are. People meet the texts in this order.",
-        "The system prompt is in `prompts/system_prompt.txt`, the prompts are in `prompts/starter.jsonl`.",
+        "under the same names; keep words in {braces} and in `code` as they are. People meet the texts in this order.",
+        "The prompts are in `prompts/starter.jsonl`, what the models are told is in `prompts/system_prompt.txt`.",
         "",
-        "The voting page and the commands read `texts.yaml`. The pages (`README.md`, `community`, `space`, `dataset`)",
-        "and the notebook were made from it together with the project: translate those in their own files, too.",
+        f'Then write `texts = ["{language.tag}"]` into `project.toml` and run `uv run update_pages.py`: it brings your',
+        "texts into README, cards, community pages and notebook. You can do that as often as you like.",
     ]
     for section in [*order, *(section for section in source if section not in order)]:
         lines += ["", f"## {section}", ""]
@@ -561,16 +613,19 @@ class KtoExtension(Extension):
         environment.globals |= {
             function.__name__: function
             for function in (
+                cell_fingerprint,
                 check_answers,
                 default_domain,
                 default_project_name,
                 default_slug,
                 facts,
                 hook_answers,
+                made_pages,
                 models,
                 nb,
                 next_steps,
                 own_prompts,
+                origin_of_texts,
                 own_prompts_content,
                 page,
                 problems,

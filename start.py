@@ -1,5 +1,7 @@
 """Render a project or run the tests with nothing but Python and pip: `python3 start.py`, `python3 start.py test`.
 
+`python3 start.py language TAG` begins the catalogue of a language, or says what is left to do in it.
+
 Everything is installed into `.tools/` beside this file, so an externally managed Python (PEP 668) is no obstacle and
 nothing else on the machine changes. With cookiecutter already installed, `cookiecutter PATH-TO-THIS-FOLDER` does the
 same as the first command.
@@ -56,13 +58,17 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
         sys.exit(f"This is Python {sys.version.split()[0]}. Use Python 3.11 or newer.")
-    testing = arguments[:1] == ["test"]
+    testing, cataloguing = arguments[:1] == ["test"], arguments[:1] == ["language"]
     scripts = environment("test" if testing else "render")
     # The commands find each other and the interpreter of their environment first.
     environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUTF8": "1"}
     python = str(scripts / "python")
     if testing:
         return subprocess.run([python, "-m", "pytest", *arguments[1:]], cwd=HERE, env=environ).returncode
+    if cataloguing:
+        return subprocess.run(
+            [python, "-B", str(HERE / "tools" / "language.py"), *arguments[1:]], env=environ
+        ).returncode
     called = [Path(sys.executable).name, str(HERE / "start.py")]
     environ["KTO_COMMAND"] = subprocess.list2cmdline(called) if os.name == "nt" else shlex.join(called)
     if Path.cwd() == HERE and not {"-o", "--output-dir", "--help", "--version"} & set(arguments):

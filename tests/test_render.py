@@ -54,7 +54,7 @@ def test_files(language: str, tmp_path: Path) -> None:
         elif name.endswith((".yaml", ".yml")):
             yaml.safe_load(text)
         elif name.endswith(".jsonl"):
-            assert len([json.loads(line) for line in text.splitlines()]) == 24
+            assert len([json.loads(line) for line in text.splitlines()]) == 32
         elif name.endswith(".py"):
             assert data == (TEMPLATE / name).read_bytes(), "Python files carry no answers"
     notebook = nbformat.read(project / "setup_argilla.ipynb", as_version=4)

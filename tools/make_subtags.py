@@ -15,9 +15,18 @@ from langcodes.data_dicts import LANGUAGE_REPLACEMENTS, LIKELY_SUBTAGS
 
 HEAD = """\
 # Language-neutral facts from the IANA subtag registry and CLDR, written by tools/make_subtags.py.
-# subtag, English name, autonym (if known), usual script (if known); lang-REGION rows: only where the script differs;
-# rows whose second column begins with = are other codes for that language.
+# subtag, English name, autonym (if known), usual script (if known), language whose texts its readers take where there
+# are none of their own; lang-REGION rows: only where the script differs; rows whose second column begins with = are
+# other codes for that language.
 """
+PARENTS = {
+    "no": "nb",
+    "nn": "nb",
+    # Written for readers in Indonesia, though the registry counts them to Malay
+    **dict.fromkeys(("id", "jax", "mqg", "vkt"), ""),
+    **dict.fromkeys(("bjn", "min", "mui", "pse"), "id"),
+}
+"""Where the registry's macrolanguages do not say whose texts people read."""
 
 
 def registry() -> dict[str, dict[str, str]]:
@@ -45,16 +54,17 @@ def main() -> None:
         autonym = language.autonym()
         likely = LIKELY_SUBTAGS.get(subtag, "")
         script = likely.split("-")[1] if likely else record.get("Suppress-Script", "")
-        rows[subtag] = (english, "" if autonym in (english, subtag) else autonym, script)
+        parent = PARENTS.get(subtag, record.get("Macrolanguage", ""))
+        rows[subtag] = (english, "" if autonym in (english, subtag) else autonym, script, parent)
     for key, likely in LIKELY_SUBTAGS.items():
         parts = key.split("-")
         if len(parts) == 2 and parts[0] in rows and len(parts[1]) in (2, 3):
             script = likely.split("-")[1]
             if script != rows[parts[0]][2]:
-                rows[key] = ("", "", script)
+                rows[key] = ("", "", script, "")
     for old, new in LANGUAGE_REPLACEMENTS.items():
         if old.isalpha() and new in rows:
-            rows[old] = (f"={new}", "", "")
+            rows[old] = (f"={new}", "", "", "")
     lines = ["\t".join((subtag, *row)).rstrip("\t") for subtag, row in sorted(rows.items())]
     target = Path(__file__).parent.parent / "languages" / "subtags.tsv"
     target.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8", newline="\n")

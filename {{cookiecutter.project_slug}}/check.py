@@ -3,13 +3,13 @@
 uv run check.py
 """
 
-import argparse
 import contextlib
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
 from kto import endpoint, hub_models, pages, prompts, serving, texts
+from kto.command_line import Parser
 from kto.config import Config, load, split_provider
 from kto.errors import UserError, run
 from kto.hub_models import BadToken, HubModel, Unreachable
@@ -107,10 +107,10 @@ def _no_answer(why: Unreachable | BadToken, name: str) -> str:
 
 def _size(model: HubModel) -> str:
     if model.weights:
-        download, memory = f"{model.weights / GB:.1f}", f"{model.weights * MEMORY / GB:.1f}"
+        download, memory = texts.number(model.weights / GB, 1), texts.number(model.weights * MEMORY / GB, 1)
         return t("check.size", model=model.name, download=download, memory=memory)
     if model.storage:
-        return t("check.size_at_most", model=model.name, download=f"{model.storage / GB:.1f}")
+        return t("check.size_at_most", model=model.name, download=texts.number(model.storage / GB, 1))
     return t("check.size_unknown", model=model.name, url=model.url)
 
 
@@ -140,7 +140,7 @@ def check_server(config: Config, found: Findings) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Check everything and say all that was found. 1 if somebody has to put something right, or nobody answered."""
-    argparse.ArgumentParser(description=t("check.help"), allow_abbrev=False).parse_args(argv)
+    Parser(t("check.help")).parse_args(argv)
     config = load()
     found = Findings()
     token = ""

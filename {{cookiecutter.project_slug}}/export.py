@@ -13,17 +13,18 @@ from pathlib import Path
 
 from kto import annotation, rows, votes
 from kto.agreement import krippendorff_alpha
+from kto.command_line import Parser
 from kto.config import Config, load
 from kto.errors import UserError, run
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.tables import Row, read_lines, read_rows, write_lines, write_rows, write_text
-from kto.texts import ROOT, TextsError, t
+from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=t("export.help"), allow_abbrev=False)
+    parser = Parser(t("export.help"))
     parser.add_argument("--output", type=Path, default=ROOT / "data", metavar="DIR", help=t("export.help_output"))
     parser.add_argument("--push", action="store_true", help=t("export.help_push"))
     parser.add_argument("--forget", metavar="NAME", help=t("export.help_forget"))
@@ -37,22 +38,23 @@ def figures(splits: rows.Splits, all_votes: Sequence[Row]) -> dict[str, str]:
     for vote in all_votes:
         units.setdefault(vote["record_id"], []).append(vote["vote"])
     alpha = krippendorff_alpha(units.values())
+    sizes = f"{number(len(splits.train))} + {number(len(splits.test))}"
     return {
-        "dataset_card.prompts": str(len({row["prompt_id"] for row in [*splits.train, *splits.test]})),
-        "dataset_card.rows": f"{len(labels)} ({len(splits.train)} + {len(splits.test)})",
-        "dataset_card.desirable": str(sum(labels)),
-        "dataset_card.undesirable": str(len(labels) - sum(labels)),
-        "dataset_card.ties": str(splits.ties),
-        "dataset_card.votes": str(len(all_votes)),
-        "dataset_card.annotators": str(len({vote["annotator"] for vote in all_votes})),
-        "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else f"{alpha:.2f}",
+        "dataset_card.prompts": number(len({row["prompt_id"] for row in [*splits.train, *splits.test]})),
+        "dataset_card.rows": f"{number(len(labels))} ({sizes})",
+        "dataset_card.desirable": number(sum(labels)),
+        "dataset_card.undesirable": number(len(labels) - sum(labels)),
+        "dataset_card.ties": number(splits.ties),
+        "dataset_card.votes": number(len(all_votes)),
+        "dataset_card.annotators": number(len({vote["annotator"] for vote in all_votes})),
+        "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else number(alpha, 2),
     }
 
 
 def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
     """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
     values = values_of(config)
-    lines = [f"| {t(name)} | {number} |" for name, number in numbers.items()]
+    lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
     direction = str(values["direction"])
     path = config.root / "dataset" / "README.md"
@@ -148,8 +150,8 @@ def main(argv: list[str] | None = None) -> int:
     if not splits.train:
         raise UserError("only_ties", count=splits.ties) if splits.ties else UserError("no_votes")
 
-    for name, number in numbers.items():
-        print(f"{t(name)}: {number}")
+    for name, figure in numbers.items():
+        print(f"{t(name)}: {figure}")
     print(t("export.written", path=options.output / "kto"))
     lost = len(all_votes) - len(ballot.votes)
     if lost > 0 and options.forget is None:

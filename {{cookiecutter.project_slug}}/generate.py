@@ -5,7 +5,6 @@
 Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -19,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kto import endpoint, generations, processes, serving
+from kto.command_line import Parser
 from kto.config import Config, load
 from kto.endpoint import Endpoint
 from kto.errors import UserError, run
@@ -52,7 +52,7 @@ class Plan:
 
 def parse(argv: list[str] | None) -> tuple[int | None, str | None, Path]:
     """Read the command line: how many prompts (None: all), the server's address if it is given, the output folder."""
-    parser = argparse.ArgumentParser(description=t("generate.help"), allow_abbrev=False)
+    parser = Parser(t("generate.help"))
     parser.add_argument("--limit", metavar="N", help=t("generate.help_limit"))
     parser.add_argument("--base-url", metavar="URL", help=t("generate.help_base_url"))
     default = ROOT / "data" / "generations"

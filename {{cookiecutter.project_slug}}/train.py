@@ -13,10 +13,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from kto.command_line import Parser
 from kto.config import load
 from kto.errors import UserError, run
 from kto.tables import Row, read_rows
-from kto.texts import ROOT, t
+from kto.texts import ROOT, number, t
 
 LIMITS = (1, 4 / 3)
 """Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
@@ -24,7 +25,7 @@ LIMITS = (1, 4 / 3)
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=t("train.help"), allow_abbrev=False)
+    parser = Parser(t("train.help"))
     parser.add_argument("--model", metavar="ID_OR_PATH", help=t("train.help_model"))
     parser.add_argument("--max-steps", metavar="N", help=t("train.help_max_steps"))
     default = ROOT / "data"
@@ -116,7 +117,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("one_class")
     desirable_weight, undesirable_weight = balance(desirable, undesirable)
     print(t("train.rows", count=len(short), desirable=desirable, undesirable=undesirable))
-    print(t("train.weights", desirable=f"{desirable_weight:.2f}", undesirable=f"{undesirable_weight:.2f}"), flush=True)
+    weights = {"desirable": number(desirable_weight, 2), "undesirable": number(undesirable_weight, 2)}
+    print(t("train.weights", **weights), flush=True)
 
     import torch
     from datasets import Dataset, disable_progress_bars

@@ -3,7 +3,6 @@
 Start it with `uv run argilla_local/server.py`; the environment that this needs is at the end of the file.
 """
 
-import argparse
 import asyncio
 import importlib.util
 import ipaddress
@@ -28,6 +27,7 @@ try:
     from argilla_local.home import ensure_owner, keep_private, load_credentials, only_server_of, prepare_database
     from argilla_local.page import SafeHeaders, clean, policy
     from kto import dotenv
+    from kto.command_line import Parser
     from kto.errors import UserError, run
     from kto.texts import t
 except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
@@ -39,7 +39,7 @@ PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
 def parse(argv: list[str] | None) -> tuple[Path, int, str]:
     """Read the command line: home, port, host."""
-    parser = argparse.ArgumentParser(description=t("server.help"), allow_abbrev=False)
+    parser = Parser(t("server.help"))
     parser.add_argument("--home", type=Path, default=ROOT / ".argilla", metavar="DIR", help=t("server.help_home"))
     parser.add_argument("--port", default="6900", help=t("server.help_port"))
     parser.add_argument("--host", default="127.0.0.1", help=t("server.help_host"))

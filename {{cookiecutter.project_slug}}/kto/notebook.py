@@ -5,11 +5,11 @@
 This runs all cells and prints what they print; an error is a sentence.
 """
 
-import argparse
 import sys
 import warnings
 from typing import Any
 
+from kto.command_line import Parser
 from kto.errors import UserError, run
 from kto.texts import ROOT, t
 
@@ -30,7 +30,7 @@ def show(cell: Any, **_: object) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all cells, as `jupyter execute` does, and say what they say."""
-    argparse.ArgumentParser(description=t("notebook.intro"), allow_abbrev=False).parse_args(argv)
+    Parser(t("notebook.intro")).parse_args(argv)
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError

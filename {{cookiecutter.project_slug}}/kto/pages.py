@@ -7,6 +7,7 @@ behind it, as a quoted string for YAML); the lines between
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,20 @@ from pathlib import Path
 
 from kto.config import Config, public_names
 from kto.texts import TextsError, fill, look_up
+
+MARKED = ("numbers", "models")
+"""What `export.py` fills in the dataset card; between these marks a page may say anything."""
+NOTEBOOK = "setup_argilla.ipynb"
+CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "intro": [("# ", "title"), ("", "intro")],
+    "place-text": [("## ", "place"), ("", "place_text")],
+    "connect-text": [("## ", "connect"), ("", "connect_text")],
+    "task-text": [("## ", "task"), ("", "task_text")],
+    "records-text": [("## ", "records"), ("", "records_text")],
+    "invite-text": [("## ", "invite"), ("", "invite_text")],
+    "done-text": [("## ", "done")],
+}
+"""The notebook's cells of text by id: the texts in each (keys under `notebook`), and what stands before them."""
 
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
@@ -147,13 +162,32 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
     return fill(markdown, value)
 
 
+def fill_cell(cell: str, texts: Mapping[str, object], values: Mapping[str, object]) -> str:
+    """Return the Markdown of the notebook's cell with this id."""
+    return "\n\n".join(fill_text(texts, f"notebook.{key}", values, prefix) for prefix, key in CELLS[cell])
+
+
+def fingerprint(page: str) -> str:
+    """Return a hash of a page, whatever its line ends and whatever `export.py` has filled in.
+
+    It tells a page that a person has changed from one that can be made again.
+    """
+    page = page.replace("\r\n", "\n").rstrip("\n")
+    for name in MARKED:
+        page = _marked(name).sub(r"\1\2", page)
+    return hashlib.sha256(page.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _marked(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+
+
 def fill_marked(page: str, name: str, content: str) -> str:
     """Return a page with `content` between its marks `<!-- name -->` and `<!-- end name -->`.
 
     Everything else in the page stays as people wrote it. Raises `TextsError` if the marks are gone.
     """
-    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-    filled, count = marked.subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page, count=1)
+    filled, count = _marked(name).subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page, count=1)
     if not count:
         marks = f"<!-- {name} --> and <!-- end {name} -->"
         raise TextsError(f"dataset/README.md has lost its lines {marks}. Put them back.")

@@ -10,6 +10,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `project.toml` and `texts.yaml` are."""
 
+_COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "desirable", "undesirable"))
+"""Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
+they are typed."""
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
@@ -60,6 +63,41 @@ def t(key: str, /, **values: object) -> str:
     def value(name: str) -> object:
         if name not in values:
             raise TextsError(f"texts.yaml: “{key}” uses {{{name}}}, which means nothing there. Remove it.")
-        return values[name]
+        found = values[name]
+        return number(found) if name in _COUNTS and isinstance(found, int) else found
 
     return fill(look_up(load(), key), value).rstrip("\n")
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """Return a number as the language writes it, by the two examples under `numbers` in `texts.yaml`.
+
+    The second, such as `1.234.567,8` or `12,34,567.8`, gives digits, separators and the size of the groups; the first,
+    `1234` or `1.234`, tells whether a number of four digits is grouped.
+    """
+    four, seven = _examples()
+    groups = re.split(r"(\D+)", seven)  # digits and separators in turn; the last two are the decimals
+    whole, point = groups[:-2:2], groups[-2]
+    separator = groups[1] if len(whole) > 1 else ""
+    digits, _, fraction = f"{abs(value):.{decimals}f}".partition(".")
+    parts: list[str] = []
+    if separator and (len(digits) > 4 or not four.isdecimal()):
+        size = len(whole[-1])
+        while len(digits) > size:
+            parts.insert(0, digits[-size:])
+            digits = digits[:-size]
+            size = len(whole[-2]) if len(whole) > 2 else size
+    written = separator.join([digits, *parts]) + (point + fraction if fraction else "")
+    zero = ord(seven[0]) - int(seven[0])
+    sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
+    return sign + written.translate({ord("0") + digit: zero + digit for digit in range(10)})
+
+
+def _examples() -> tuple[str, str]:
+    """Return the two examples; the English ones if those in `texts.yaml` do not show what they should."""
+    found = load().get("numbers")
+    if isinstance(found, list) and all(isinstance(text, str) for text in found):
+        plain = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in found]
+        if plain == ["1234", "12345678"] and re.fullmatch(r"\d.*\d\D+\d", found[1]):
+            return found[0], found[1]
+    return "1234", "1,234,567.8"

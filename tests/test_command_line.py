@@ -1,0 +1,113 @@
+"""What commands say about themselves, and numbers, are in the community's language."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from babel.numbers import format_decimal
+from generating import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rendering import LANGUAGES, TEMPLATE, render
+
+import local_extensions
+
+sys.path.insert(0, str(TEMPLATE))
+
+from kto import texts
+
+COMMANDS = ("check.py", "generate.py", "export.py", "train.py", "update_pages.py", "kto/notebook.py")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("nl"), language="nl")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_in_the_language(project: Path, command: str) -> None:
+    done = run(project, command, "--help", env={"PYTHONPATH": str(project)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Gebruik: ") and "\nOpties:\n" in done.stdout and "deze hulp tonen" in done.stdout
+    for english in ("usage", "options", "show this"):
+        assert english not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pusht"], "--pusht is hier geen optie. --help toont ze allemaal.\n"),
+        (["extra"], "extra is hier geen optie. --help toont ze allemaal.\n"),
+        (["--output"], "Bij --output hoort een waarde. --help toont welke.\n"),
+        (["--push=3"], "--push kan niet 3 zijn. --help toont wat wel past.\n"),
+    ],
+)
+def test_a_wrong_option_is_said_in_the_language(project: Path, arguments: list[str], said: str) -> None:
+    done = run(project, "export.py", *arguments)
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_help_can_be_shown_on_a_console_with_an_old_code_page(tmp_path: Path) -> None:
+    project = render(tmp_path, language="ar")
+    done = run(project, "check.py", "--help", env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert done.returncode == 0, done.stderr
+    assert "الاستخدام" in done.stdout
+
+
+def written(tag: str, value: float, decimals: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    numbers = (local_extensions.catalogue(tag) or {})["language"]["numbers"]
+    monkeypatch.setattr(texts, "load", lambda: {"numbers": numbers})
+    return texts.number(value, decimals)
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_numbers_of_any_size_are_written_as_cldr_has_it(tag: str) -> None:
+    example = (local_extensions.catalogue(tag) or {})["language"]["numbers"][1]
+    system = "latn" if any(char in "0123456789" for char in example) else "default"
+    locale = {"pt": "pt_PT"}.get(tag, tag.replace("-", "_"))
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(10_000, 10**12))
+    def check(value: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            ours = written(tag, value, 0, patch)
+        theirs = format_decimal(value, locale=locale, numbering_system=system)
+        assert "".join(ours.split()) == "".join(theirs.split())
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "decimals", "wanted"),
+    [
+        ("en", 0, 0, "0"),
+        ("en", 999, 0, "999"),
+        ("en", 1234, 0, "1,234"),
+        ("es", 1234, 0, "1234"),
+        ("es", 12345, 0, "12.345"),
+        ("nl", -0.456, 2, "−0,46"),
+        ("nl", -0.001, 2, "0,00"),
+        ("hi", 123456789, 0, "12,34,56,789"),
+        ("nl", 1234.5, 1, "1.234,5"),
+    ],
+)
+def test_numbers(tag: str, value: float, decimals: int, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written(tag, value, decimals, monkeypatch) == wanted
+
+
+@pytest.mark.parametrize("numbers", [None, "1", ["x", "y"], ["1234", "1234567"], [1234, 1.5], ["1234", "1,234,567.8."]])
+def test_a_spoilt_example_is_no_trouble(numbers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "load", lambda: {"numbers": numbers})
+    assert texts.number(12345.678, 1) == "12,345.7"
+
+
+def test_counts_are_written_as_the_language_does_and_ports_are_not(project: Path) -> None:
+    content = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))
+    assert content["numbers"] == ["1.234", "1.234.567,8"]
+    (project / "say.py").write_text(
+        "from kto.texts import t\nprint(t('notebook.uploaded', count=12345), t('errors.bad_port', port=65536))\n"
+    )
+    said = run(project, "say.py").stdout
+    assert "12.345" in said and "65536" in said

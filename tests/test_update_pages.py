@@ -1,0 +1,176 @@
+"""`update_pages.py`: changed texts and settings come into the pages, and what people wrote there stays."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from generating import run, use
+from huggingface_hub import DatasetCard
+from rendering import render
+
+UP_TO_DATE = "Niets te doen, alle pagina's zijn bij.\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return render(tmp_path, language="nl")
+
+
+def change(project: Path, **texts: str) -> None:
+    """Change texts in `texts.yaml`; `section__key` names one."""
+    path = project / "texts.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, text in texts.items():
+        section, key = name.split("__")
+        content[section][key] = text
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+
+
+def update(project: Path) -> str:
+    done = run(project, "update_pages.py")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def content(project: Path) -> dict[str, bytes]:
+    return {
+        path.as_posix(): path.read_bytes() for path in project.rglob("*") if path.suffix in (".md", ".ipynb", ".json")
+    }
+
+
+def test_a_new_project_is_up_to_date(project: Path) -> None:
+    before = content(project)
+    assert update(project) == UP_TO_DATE
+    assert content(project) == before
+
+
+def test_changed_texts_come_into_every_page(project: Path) -> None:
+    change(
+        project,
+        readme__what="Wij verzamelen duimen.",
+        task__guidelines="Doe maar gewoon.",
+        notebook__title="De taak klaarzetten",
+        space__what="Hier stemmen wij.",
+        dataset_card__what="Beoordeelde antwoorden.",
+        community__announcement="Doe mee!",
+    )
+    said = update(project)
+    for name, text in {
+        "README.md": "Wij verzamelen duimen.",
+        "community/guidelines.md": "Doe maar gewoon.",
+        "community/announcement.md": "Doe mee!",
+        "setup_argilla.ipynb": "# De taak klaarzetten",
+        "space/README.md": "Hier stemmen wij.",
+        "dataset/README.md": "Beoordeelde antwoorden.",
+    }.items():
+        assert text in (project / name).read_text(encoding="utf-8"), name
+        assert name in said
+    assert "community/consent.md" not in said
+    nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
+    assert update(project) == UP_TO_DATE
+
+
+def test_a_page_that_somebody_changed_stays_and_the_new_one_lies_beside_it(project: Path) -> None:
+    readme = project / "README.md"
+    ours = readme.read_text(encoding="utf-8") + "\nOnze eigen regel.\n"
+    readme.write_text(ours, encoding="utf-8")
+    assert update(project).count("README.new.md") == 1, "the new page is offered"
+    change(project, readme__what="Wij verzamelen duimen.")
+    assert "README.new.md" in update(project)
+    assert readme.read_text(encoding="utf-8") == ours
+    new = (project / "README.new.md").read_text(encoding="utf-8")
+    assert "Wij verzamelen duimen." in new and "Onze eigen regel." not in new
+    readme.write_text(new, encoding="utf-8")  # taken over
+    (project / "README.new.md").unlink()
+    assert update(project) == UP_TO_DATE
+    change(project, readme__what="Nog een keer.")
+    assert "README.md" in update(project)
+    assert "Nog een keer." in readme.read_text(encoding="utf-8")
+    assert not (project / "README.new.md").exists()
+
+
+def test_line_ends_of_windows_are_no_change(project: Path) -> None:
+    for name in ("README.md", "setup_argilla.ipynb", "texts.yaml"):
+        path = project / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert update(project) == UP_TO_DATE
+    change(project, readme__what="Wij verzamelen duimen.")
+    assert "README.new.md" not in update(project)
+    assert "Wij verzamelen duimen." in (project / "README.md").read_text(encoding="utf-8")
+
+
+def test_numbers_in_the_card_stay(project: Path) -> None:
+    card = project / "dataset" / "README.md"
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace("<!-- numbers -->\n", "<!-- numbers -->\n| 12 | 34 |\n"), encoding="utf-8")
+    assert update(project) == UP_TO_DATE
+    change(project, dataset_card__what="Beoordeelde antwoorden.")
+    update(project)
+    text = card.read_text(encoding="utf-8")
+    assert "| 12 | 34 |" in text and "Beoordeelde antwoorden." in text
+
+
+def test_an_owner_who_comes_later_is_in_the_card(project: Path) -> None:
+    use(project, "project", hub_owner="ann")
+    assert "dataset/README.md" in update(project)
+    assert 'load_dataset("ann/kto-test"' in (project / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert DatasetCard.load(project / "dataset" / "README.md").data.to_dict()["license"] == "cc-by-4.0"
+    assert "`hub_owner`" not in (project / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_page_that_was_removed_is_not_made_again(project: Path) -> None:
+    (project / "community" / "consent.md").unlink()
+    (project / "setup_argilla.ipynb").unlink()
+    change(project, community__consent="Niets.")
+    assert update(project) == UP_TO_DATE
+    assert not (project / "community" / "consent.md").exists()
+
+
+def test_cells_that_people_wrote_stay(project: Path) -> None:
+    path = project / "setup_argilla.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("Onze cel"))
+    next(cell for cell in notebook.cells if cell.id == "task-text").source = "Onze woorden"
+    nbformat.write(notebook, path)
+    change(project, notebook__title="Nieuwe titel", notebook__task="Nieuwe taak")
+    assert "setup_argilla.ipynb" in update(project)
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    assert "Onze cel" in sources and "Onze woorden" in sources and sources[0].startswith("# Nieuwe titel")
+
+
+def test_a_translated_project_speaks_its_language(tmp_path: Path) -> None:
+    project = render(tmp_path, language="gsw")
+    listed = (project / "TRANSLATING.md").read_text(encoding="utf-8")
+    assert "uv run update_pages.py" in listed and 'texts = ["gsw"]' in listed
+    change(project, readme__what="Mir sammled Duume.")
+    use(project, "language", texts=["gsw"])
+    update(project)
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    assert "Mir sammled Duume." in readme and "TRANSLATING.md" not in readme
+    assert "speakers of Swiss German" in readme, "the part for outsiders"
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "said"),
+    [
+        ("setup_argilla.ipynb", "no notebook", "setup_argilla.ipynb"),
+        ("README.md", b"\xff\xfe", "README.md"),
+        ("texts.yaml", "readme: 1", "texts.yaml"),
+    ],
+)
+def test_what_cannot_be_read_is_named(project: Path, name: str, bad: str | bytes, said: str) -> None:
+    before = (project / "space" / "README.md").read_bytes()
+    (project / name).write_bytes(bad if isinstance(bad, bytes) else bad.encode())
+    done = run(project, "update_pages.py")
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    assert (project / "space" / "README.md").read_bytes() == before
+
+
+def test_without_its_memory_nothing_is_overwritten(project: Path) -> None:
+    (project / "kto" / "made_pages.json").write_text(json.dumps([1]), encoding="utf-8")
+    before = (project / "README.md").read_bytes()
+    change(project, readme__what="Wij verzamelen duimen.")
+    assert "README.new.md" in update(project)
+    assert (project / "README.md").read_bytes() == before

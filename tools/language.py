@@ -1,0 +1,254 @@
+"""Begin the catalogue of a language, or say what is wrong with it: `python3 start.py language TAG`.
+
+Without `languages/TAG.yaml` the file is made: the facts about the language filled in, the texts in English. With it,
+everything that is still to do or wrong is listed, each with its key and what to do.
+"""
+
+import collections
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import local_extensions  # noqa: E402
+
+LANGUAGES = REPOSITORY / "languages"
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+CODE = re.compile(
+    r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
+)
+IDENTIFIER = re.compile(
+    r"[A-Za-z0-9]*[_./:<>=-][A-Za-z0-9_./:<>=-]*|\b[A-Z]{2,}\b|\b(?:true|false|uv run|train|test)\b"
+)
+INVISIBLE = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
+NAMES = re.compile(
+    r"\b(Argilla|Hub|Space|Docker|Discord|KTO|PRO|Team|Enterprise|Python|JSONL?|TOML|YAML|CSV|TRL|UTF-8|Ctrl-C|HF|API|GB"
+    r"|Make calls to Inference Providers|Discard|Save as draft|Submit|Enter|README|Krippendorff|Latn)\b"
+)
+QUOTED = re.compile(r"[“„«”‘「『][ -~]+[”“»’」』]|\"[ -~]+\"")
+# A script of ISO 15924 that is written with several scripts of Unicode, or one with another name there
+SCRIPTS = {
+    "Beng": "BENGALI", "Cyrl": "CYRILLIC", "Deva": "DEVANAGARI", "Ethi": "ETHIOPIC", "Geor": "GEORGIAN",
+    "Grek": "GREEK", "Gujr": "GUJARATI", "Guru": "GURMUKHI", "Armn": "ARMENIAN", "Hebr": "HEBREW", "Khmr": "KHMER",
+    "Knda": "KANNADA", "Laoo": "LAO", "Latn": "LATIN", "Mlym": "MALAYALAM", "Mymr": "MYANMAR", "Orya": "ORIYA",
+    "Sinh": "SINHALA", "Taml": "TAMIL", "Telu": "TELUGU", "Thai": "THAI", "Tibt": "TIBETAN", "Arab": "ARABIC",
+    "Hans": "CJK", "Hant": "CJK", "Hani": "CJK", "Jpan": "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA",
+    "Kore": "HANGUL CJK", "Hang": "HANGUL", "Tfng": "TIFINAGH", "Nkoo": "NKO", "Adlm": "ADLAM", "Cher": "CHEROKEE",
+    "Cans": "CANADIAN", "Mong": "MONGOLIAN", "Syrc": "SYRIAC", "Thaa": "THAANA",
+}  # fmt: skip
+HEADER = (
+    "tag",
+    "autonym",
+    "english_name",
+    "iso",
+    "script",
+    "direction",
+    "numbers",
+    "drafted_by",
+    "reviewed_by",
+    "reviewed",
+)
+SHORT = 60
+"""Most characters of a Space's short description on the Hub."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one section, which YAML forbids and PyYAML lets pass."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+    keys = [key.value for key, _ in node.value]
+    for key, count in collections.Counter(keys).items():
+        if count > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"“{key}” stands there twice", node.start_mark)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def flat(node: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield (dotted key, text) of all texts; the members of a list have numbers as keys."""
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from flat(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node:
+        for number, value in enumerate(node):
+            yield from flat(value, f"{path}.{number}")
+    else:
+        yield path, node
+
+
+def prose(text: str) -> str:
+    """Return a text without what stays as it is in every language: code, names, placeholders, quoted words."""
+    for pattern in (QUOTED, PLACEHOLDER, CODE, NAMES, IDENTIFIER):
+        text = pattern.sub("", text)
+    return text
+
+
+def letters_of(text: str) -> list[str]:
+    """Return the Unicode script (first word of the character's name) of each letter and mark in the prose of a text."""
+    names = [unicodedata.name(char, "") for char in prose(text) if unicodedata.category(char)[0] in "LM"]
+    return [name.split()[0] for name in names if name and not name.startswith(("COMBINING", "VARIATION", "ZERO"))]
+
+
+def inherits(tag: str) -> bool:
+    """Tell whether a catalogue may leave keys out, because another one than English stands behind it."""
+    return len(local_extensions.facts_of(tag).texts) > 2
+
+
+def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
+    """Return what is wrong with `<folder>/<tag>.yaml`: the file's name, the key, what to do; [] if nothing is."""
+    file = f"languages/{tag}.yaml"
+    english = dict(flat(yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8"))))
+    try:
+        content = yaml.load((folder / f"{tag}.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return [f"{file}: cannot be read ({' '.join(str(error).split())}): correct that line"]
+    texts = dict(flat(content))
+    problems = [
+        f"{key}: is not in en.yaml: remove it"
+        for key in texts
+        if key not in english and not key.startswith("language.")
+    ]
+    if not inherits(tag):
+        missing = (key for key in english if key not in texts and not key.startswith("language."))
+        problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
+    problems += _header(tag, content.get("language"))
+    for key, text in texts.items():
+        if key in english and not key.startswith("language."):
+            problems += [f"{key}: {problem}" for problem in _text(text, str(english[key]), content["language"], key)]
+    problems += _whole(content)
+    return [f"{file}: {problem}" for problem in problems]
+
+
+def _header(tag: str, header: object) -> Iterator[str]:
+    if not isinstance(header, dict):
+        yield "language: is missing: copy it from en.yaml and fill it in"
+        return
+    facts = local_extensions.facts_of(tag)
+    variant = "-" in tag
+    for name in HEADER:
+        if name not in header:
+            yield f"language.{name}: is missing: copy it from en.yaml and fill it in"
+    wanted = {"tag": tag, "iso": facts.iso, "script": facts.script, "direction": facts.direction}
+    if not variant:
+        wanted["english_name"] = local_extensions.subtags()[facts.iso][0]
+    for name, value in wanted.items():
+        if header.get(name) != value:
+            yield f"language.{name}: is {header.get(name)}: write {value}"
+    numbers = header.get("numbers")
+    if not (isinstance(numbers, list) and [_digits(text) for text in numbers] == ["1234", "12345678"]):
+        yield 'language.numbers: write how 1234 and 1234567.8 look, for example ["1234", "1.234.567,8"]'
+    if not isinstance(header.get("reviewed"), bool):
+        yield "language.reviewed: write true or false"
+    elif header["reviewed"] and header.get("reviewed_by") in (None, "", "nobody yet"):
+        yield "language.reviewed_by: write who reviewed it, or reviewed: false"
+
+
+def _digits(text: object) -> str:
+    return "".join(str(unicodedata.decimal(char)) for char in str(text) if unicodedata.category(char) == "Nd")
+
+
+def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
+    if not isinstance(text, str) or not text.strip():
+        yield "has no text: write one, in quotation marks if it is a number, yes or no"
+        return
+    if text != unicodedata.normalize("NFC", text):
+        yield "is not in Unicode's form NFC: type the letters anew"
+    if mark := INVISIBLE.search(text):
+        yield f"has an invisible character (U+{ord(mark[0]):04X}): remove it"
+    names, wanted = set(PLACEHOLDER.findall(text)), set(PLACEHOLDER.findall(english))
+    # A catalogue may name its own language, in the form that its grammar asks for.
+    for name in sorted(wanted - names - {"language"}):
+        yield f"lacks {{{name}}}: put it in"
+    for name in sorted(names - wanted):
+        yield f"has {{{name}}}, which means nothing there: remove it"
+    if key.startswith(("starter_prompts.", "language.")):
+        code = set()
+    else:
+        code = set(CODE.findall(english)) - set(CODE.findall(text))
+    for part in sorted(code):
+        yield f"lacks {part}: keep it as it is in en.yaml"
+    if text == english and header.get("iso") != "en" and len(re.findall(r"[^\W\d_]{2,}", prose(text))) > 2:
+        yield "is in English: translate it"
+    scripts = SCRIPTS.get(str(header.get("script")), "").split()
+    letters = letters_of(text)
+    if scripts and len(letters) > 12 and sum(letter in scripts for letter in letters) < 0.7 * len(letters):
+        yield f"is not in the script {header['script']}: write it in that script"
+
+
+def _whole(content: dict) -> Iterator[str]:
+    for key in ("starter_prompts", "prompt_frames"):
+        prompts = content.get(key) or []
+        for prompt, count in collections.Counter(map(str, prompts)).items():
+            if count > 1:
+                yield f"{key}: “{prompt}” stands there twice: write another one"
+    description = str((content.get("space") or {}).get("short_description", ""))
+    if len(description) > SHORT:
+        yield f"space.short_description: has {len(description)} characters: write at most {SHORT}"
+    guidelines = (content.get("task") or {}).get("guidelines")
+    if isinstance(guidelines, str):
+        rows = [line.strip().strip("|").split("|") for line in guidelines.splitlines() if line.startswith("|")]
+        votes = [cells[2].strip() for cells in rows[2:] if len(cells) == 4]
+        if len(votes) != len(rows) - 2 or len(votes) < 6 or set(votes) != {"👍", "👎"}:
+            yield "task.guidelines: needs a table of four columns with six examples, 👍 or 👎 in the third: mend it"
+
+
+def begin(tag: str, folder: Path = LANGUAGES) -> Path:
+    """Write `<folder>/<tag>.yaml` with the facts about the language and the texts in English; return its path."""
+    facts = local_extensions.facts_of(tag)
+    text = (LANGUAGES / "en.yaml").read_text(encoding="utf-8")
+    known = {
+        "tag": facts.tag,
+        "autonym": local_extensions.subtags()[facts.iso][1] or "FILL IN",
+        "english_name": facts.english_name,
+        "iso": facts.iso,
+        "script": facts.script,
+        "direction": facts.direction,
+        "drafted_by": "FILL IN",
+        "reviewed_by": "nobody yet",
+        "reviewed": "false",
+    }
+    _, language, rest = text.partition("language:\n")
+    header, blank, rest = rest.partition("\n\n")
+    for name, value in known.items():
+        lines = [f"  {name}: {value}" if line.startswith(f"  {name}:") else line for line in header.split("\n")]
+        header = "\n".join(lines)
+    path = folder / f"{facts.tag}.yaml"
+    title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
+    path.write_text(title + language + header + blank + rest, encoding="utf-8", newline="\n")
+    return path
+
+
+def main(arguments: list[str]) -> int:
+    """Begin or check the catalogues of the tags in `arguments`; return 1 if something is to do."""
+    if not arguments:
+        arguments = sorted(path.stem for path in LANGUAGES.glob("*.yaml"))
+    found = []
+    for answer in arguments:
+        try:
+            tag = local_extensions.standard_tag(answer)
+        except ValueError as error:
+            hint = f" Did you mean {error}?" if str(error) else ""
+            print(f"“{answer}” is no language tag.{hint} Use one such as yo or sr-Latn.")
+            return 1
+        if not (LANGUAGES / f"{tag}.yaml").is_file():
+            path = begin(tag)
+            print(f"{path} is made. Translate it from top to bottom, then run this again.")
+        else:
+            problems = check(tag)
+            found += problems
+            print("\n".join(problems) or f"languages/{tag}.yaml: complete")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""What every command's `--help` and wrong options say, in the community's language."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from kto.errors import use_utf8
+from kto.texts import t
+
+
+class _Help(argparse.HelpFormatter):
+    """Writes "Usage:" in the language."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, f"{t('cli.usage')} " if prefix is None else prefix)
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose own words come from `texts.yaml`; what is wrong ends the process with status 2.
+
+    Parameters
+    ----------
+    about
+        What the command does, as `--help` says it.
+    """
+
+    def __init__(self, about: str) -> None:
+        use_utf8()
+        super().__init__(
+            description=about, allow_abbrev=False, add_help=False, exit_on_error=False, formatter_class=_Help
+        )
+        self._optionals.title = t("cli.options")
+        self.add_argument("-h", "--help", action="help", help=t("cli.show_help"))
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Return the options; say in a sentence what is wrong with them."""
+        try:
+            options, unknown = self.parse_known_args(args, namespace)
+        except argparse.ArgumentError as error:
+            value = re.search(r"'(.*)'", error.message, re.DOTALL)
+            if value:
+                self.error(t("cli.bad_value", option=error.argument_name, value=value[1]))
+            self.error(t("cli.no_value", option=error.argument_name))
+        if unknown:
+            self.error(t("cli.unknown_option", option=unknown[0]))
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave."""
+        print(message, file=sys.stderr)
+        sys.exit(2)
