@@ -383,7 +383,18 @@ def untranslated(answers: Mapping[str, str]) -> bool:
 def translating(answers: Mapping[str, str]) -> str:
     """Return the page that lists what to translate, in the order in which people meet it (in English)."""
     language = facts(answers)
-    order = ("task", "community", "notebook", "readme", "space", "dataset_card")
+    first = (
+        "task",
+        "community",
+        "space",
+        "readme",
+        "check",
+        "generate",
+        "server",
+        "notebook",
+        "export",
+        "dataset_card",
+    )
     source = project_texts(answers)
     lines = [
         f"# To translate into {language.english_name} ({language.tag})",
@@ -394,8 +405,10 @@ def translating(answers: Mapping[str, str]) -> str:
         "",
         f'Then write `texts = ["{language.tag}"]` into `project.toml` and run `uv run update_pages.py`: it brings your',
         "texts into README, cards, community pages and notebook. You can do that as often as you like.",
+        "Figures are written like the two examples under `numbers`.",
     ]
-    for section in [*order, *(section for section in source if section not in order)]:
+    left_out = {*first, "next", "numbers"}  # the second is shown while a project is made, the third says how 1234 looks
+    for section in [*first, *(section for section in source if section not in left_out)]:
         lines += ["", f"## {section}", ""]
         entries = source[section].items() if isinstance(source[section], dict) else [(section, source[section])]
         lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]

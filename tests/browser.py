@@ -30,14 +30,21 @@ class Page:
         self.url = url
         page.set_default_timeout(WAIT)
 
-    def log_in(self, name: str, password: str) -> None:
-        """Log in and open the only dataset."""
+    def log_in(self, name: str, password: str, path: str = "") -> None:
+        """Log in and open the dataset at `path`, or the only one."""
         self.page.goto(self.url)
         self.page.locator("input[type=text]").fill(name)
         self.page.locator("input[type=password]").fill(password)
         self.page.locator("button[type=submit]").click()
-        self.page.locator(".dataset-card").first.click()
+        self.page.locator(".dataset-card").first.click() if not path else self._open(path)
         self._ready()
+
+    def _open(self, path: str) -> None:
+        self.page.locator(".dataset-card").first.wait_for()  # logged in
+        self.page.goto(self.url + path)
+
+    def shows(self, text: str) -> bool:
+        return self.page.get_by_text(text).first.is_visible()
 
     def vote_with_mouse(self, vote: str) -> tuple[str, str | None]:
         self.page.locator(f"label[for=vote_{vote}]").click()

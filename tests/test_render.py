@@ -62,7 +62,7 @@ def test_files(language: str, tmp_path: Path) -> None:
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
-@pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH", "pt-BR", "no"])
+@pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH", "pt-AO", "no"])
 def test_cards_have_allowed_values(language: str, tmp_path: Path) -> None:
     import datasets
 
@@ -111,14 +111,30 @@ def test_hostile_answers(language: str, text: str, tmp_path: Path) -> None:
     check_exact(done.project, answers)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_any_domain_fits_into_the_sentences_of_every_language(language: str, tmp_path: Path) -> None:
+    """Also the project itself makes the same pages from these answers as the template did."""
+    domain = "\"a\" 'b' “c” 👩🏽‍🌾 मराठी עברית {readme.what} | `d`: #e"
+    answers = {"language": language, "domain": domain, "project_name": domain, "system_prompt": domain}
+    project = replay(tmp_path, **answers).project
+    check_exact(project, answers)
+    prompts = [json.loads(line)["prompt"] for line in (project / "prompts" / "starter.jsonl").open(encoding="utf-8")]
+    assert [domain in prompt for prompt in prompts] == [True] * 8 + [False] * 24
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    done = subprocess.run([sys.executable, "update_pages.py"], cwd=project, capture_output=True, encoding="utf-8")
+    unchanged = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))["pages"]["unchanged"]
+    assert done.stdout == unchanged + "\n", done.stderr
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+
+
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=80)
 words = words.filter(lambda text: text.strip() != "")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(domain=words, name=words, prompt=words)
-def test_any_answers(domain: str, name: str, prompt: str, tmp_path: Path) -> None:
-    answers = {"domain": domain, "project_name": name, "system_prompt": prompt}
+@given(language=st.sampled_from(LANGUAGES), domain=words, name=words, prompt=words)
+def test_any_answers(language: str, domain: str, name: str, prompt: str, tmp_path: Path) -> None:
+    answers = {"language": language, "domain": domain, "project_name": name, "system_prompt": prompt}
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     done = replay(tmp_path, **answers)
     assert done.status == 0, done.output
@@ -141,6 +157,10 @@ def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
     assert toml["project"]["domain"] == nl["defaults"]["domain"]
     assert done.project.name.startswith("kto-nl-") and done.project.name.isascii()
     assert toml["project"]["hub_owner"] == ""
+    lines = (done.project / "prompts" / "starter.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["prompt"] for line in lines] == nl["starter_prompts"], "frames want a subject of one's own"
+    assert toml["language"]["texts"] == ["nl", "en"]
+    assert "drafted by a language model, reviewed by nobody yet" in (done.project / "texts.yaml").read_text("utf-8")
     assert not done.output.startswith("Traceback")
 
 

@@ -135,7 +135,7 @@ def _header(tag: str, header: object) -> Iterator[str]:
     facts = local_extensions.facts_of(tag)
     variant = "-" in tag
     for name in HEADER:
-        if name not in header:
+        if header.get(name) in (None, "", "FILL IN"):
             yield f"language.{name}: is missing: copy it from en.yaml and fill it in"
     wanted = {"tag": tag, "iso": facts.iso, "script": facts.script, "direction": facts.direction}
     if not variant:
