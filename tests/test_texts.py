@@ -73,12 +73,13 @@ def identifier() -> LanguageIdentifier:
 
 
 def long_texts(tag: str) -> dict[str, str]:
-    """Return texts of at least 200 letters by key; the starter prompts are one text."""
+    """Return texts of at least 200 characters (60 where one is a syllable or a word); the starter prompts are one."""
+    long = 60 if tag in ("ja", "zh-Hans", "zh-Hant") else 200
     texts = {key: str(text) for key, text in catalogues.flat(local_extensions.catalogue(tag))}
     prompts = " ".join(text for key, text in texts.items() if key.startswith("starter_prompts."))
     texts["starter_prompts"] = prompts
     bare = {key: " ".join(re.sub(r"[#*|>-]+", " ", catalogues.prose(text)).split()) for key, text in texts.items()}
-    return {key: text for key, text in bare.items() if len(text) >= 200}
+    return {key: text for key, text in bare.items() if len(text) >= long}
 
 
 @pytest.mark.parametrize("tag", OTHERS)
@@ -91,6 +92,15 @@ def test_long_texts_are_in_the_language(tag: str, identifier: LanguageIdentifier
     assert len(found) > 5
     wrong = {key: language for key, language in found.items() if language not in own | CLOSE.get(tag, set())}
     assert wrong == {}
+
+
+@pytest.mark.parametrize(("tag", "encoding"), [("zh-Hans", "gb2312"), ("zh-Hant", "big5")])
+def test_chinese_is_written_in_the_characters_that_it_says(tag: str, encoding: str) -> None:
+    """GB 2312 holds the simplified characters, Big5 the traditional ones."""
+    text = "".join(str(text) for _, text in catalogues.flat(local_extensions.catalogue(tag)))
+    ideographs = {char for char in text if unicodedata.name(char, "").startswith("CJK UNIFIED")}
+    assert len(ideographs) > 300
+    assert {char for char in ideographs if not char.encode(encoding, "ignore")} == set()
 
 
 # --- the checks themselves ---
@@ -146,7 +156,12 @@ def test_a_new_catalogue_is_begun_with_the_facts_and_lists_what_is_to_do(tmp_pat
     assert content["task"] == (local_extensions.catalogue("en") or {})["task"]
     problems = catalogues.check("quy", tmp_path)
     header = [problem for problem in problems if ": language." in problem]
-    assert [problem.split(": ")[1] for problem in header] == ["language.autonym", "language.drafted_by"]
+    assert [problem.split(": ")[1] for problem in header] == [
+        "language.autonym",
+        "language.numbers",
+        "language.drafted_by",
+        "language.numbers",
+    ]
     rest = [problem for problem in problems if problem not in header]
     assert len(rest) > 200 and all("is in English: translate it" in problem for problem in rest)
 

@@ -179,9 +179,16 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     if text == english and header.get("iso") != "en" and len(re.findall(r"[^\W\d_]{2,}", prose(text))) > 2:
         yield "is in English: translate it"
     scripts = SCRIPTS.get(str(header.get("script")), "").split()
-    letters = letters_of(text)
-    if scripts and len(letters) > 12 and sum(letter in scripts for letter in letters) < 0.7 * len(letters):
-        yield f"is not in the script {header['script']}: write it in that script"
+    # Words such as token or dataset may stay as they are, but not most of a text.
+    borrowed = {word for word in re.findall("[A-Za-z]+", text) if word in re.findall("[A-Za-z]+", english)}
+    for limit, kept in (
+        (0.7, re.sub("[A-Za-z]+", lambda word: "" if word[0] in borrowed else word[0], text)),
+        (0.4, text),
+    ):
+        letters = letters_of(kept if header.get("script") != "Latn" else text)
+        if scripts and len(letters) > 12 and sum(letter in scripts for letter in letters) < limit * len(letters):
+            yield f"is not in the script {header['script']}: write it in that script"
+            return
 
 
 def _whole(content: dict) -> Iterator[str]:
@@ -212,6 +219,7 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
         "iso": facts.iso,
         "script": facts.script,
         "direction": facts.direction,
+        "numbers": "FILL IN",
         "drafted_by": "FILL IN",
         "reviewed_by": "nobody yet",
         "reviewed": "false",
