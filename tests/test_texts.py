@@ -64,7 +64,7 @@ def test_numbers_are_written_as_cldr_has_it(tag: str) -> None:
 # py3langid knows another code for these
 KNOWN_AS = {"nb": {"nb", "no"}, "fil": {"tl"}, "zh-Hans": {"zh"}, "zh-Hant": {"zh"}, "pt-BR": {"pt"}}
 # Written so much like another language that py3langid takes one for the other, or unknown to it
-CLOSE: dict[str, set[str]] = {}
+CLOSE = {"sr-Latn": {"hr", "bs"}}
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,7 @@ def identifier() -> LanguageIdentifier:
 
 def long_texts(tag: str) -> dict[str, str]:
     """Return texts of at least 200 characters (60 where one is a syllable or a word); the starter prompts are one."""
-    long = 60 if tag in ("ja", "zh-Hans", "zh-Hant") else 200
+    long = 60 if tag in ("ja", "ko", "zh-Hans", "zh-Hant") else 200
     texts = {key: str(text) for key, text in catalogues.flat(local_extensions.catalogue(tag))}
     prompts = " ".join(text for key, text in texts.items() if key.startswith("starter_prompts."))
     texts["starter_prompts"] = prompts
