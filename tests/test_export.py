@@ -416,7 +416,7 @@ def test_what_people_wrote_into_the_card_stays(voted: Task) -> None:
 
 def test_help(task: Task) -> None:
     done = task.run("export.py", "--help", ARGILLA_API_URL="http://127.0.0.1:9")
-    assert done.returncode == 0 and "--push" in done.stdout and "--forget NAME" in done.stdout and "made" in done.stdout
+    assert done.returncode == 0 and "--push" in done.stdout and "--forget NAME" in done.stdout
 
 
 # --- merging, for any history -----------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def template_files() -> set[str]:
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH"])
 def test_files(language: str, tmp_path: Path) -> None:
-    project = render(tmp_path, language=language)
+    project = render(tmp_path, language=language, domain="🐝 & الزراعة")
     extra = set() if language in LANGUAGES else {"TRANSLATING.md"}
     assert own_files(project) == template_files() | extra
     for name in own_files(project):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,9 @@ from typing import NamedTuple, Self
 from kto.errors import UserError
 
 Message = dict[str, str]
+
+WAIT = 60
+"""Seconds to wait for others that write."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -57,13 +61,25 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Every statement is a transaction of its own: what was put is there, also after a kill.
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_TABLE)
             self._db.execute("SELECT key, model, messages, arguments, answer, finish_reason FROM answers LIMIT 0")
         except (OSError, sqlite3.Error) as error:
             raise UserError("bad_store", path=path, reason=error) from None
+
+    def _write_ahead(self) -> None:
+        # Of several that open a new file at once only one can change its mode, and here SQLite does not wait by itself.
+        deadline = time.monotonic() + WAIT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def __enter__(self) -> Self:
         return self
