@@ -43,6 +43,42 @@ class Page:
         self.page.locator(".dataset-card").first.wait_for()  # logged in
         self.page.goto(self.url + path)
 
+    def fonts(self, selector: str) -> list[tuple[str, set[str]]]:
+        """Return the text of each element that is shown, and the families of fonts that its letters are taken from."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("DOM.enable")
+        session.send("CSS.enable")
+        root = session.send("DOM.getDocument")["root"]["nodeId"]
+        found = []
+        for node in session.send("DOM.querySelectorAll", {"nodeId": root, "selector": selector})["nodeIds"]:
+            object_id = session.send("DOM.resolveNode", {"nodeId": node})["object"]["objectId"]
+            call = {"objectId": object_id, "functionDeclaration": "function() { return this.innerText }"}
+            text = session.send("Runtime.callFunctionOn", call)["result"].get("value") or ""
+            used = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+            if text.strip() and used:
+                found.append((text, {font["familyName"] for font in used}))
+        session.detach()
+        return found
+
+    def first_is_right_of_last(self, text: str) -> bool:
+        """Tell whether the first character of a text on one line is shown to the right of its last one."""
+        return self.page.evaluate(
+            """words => {
+                const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+                for (let node; node = walker.nextNode();) {
+                    const at = node.data.indexOf(words), range = document.createRange();
+                    if (at < 0 || !node.parentElement.offsetParent) continue;
+                    const left = place => {
+                        range.setStart(node, place);
+                        range.setEnd(node, place + 1);
+                        return range.getBoundingClientRect().left;
+                    };
+                    return left(at) > left(at + words.length - 1);
+                }
+            }""",
+            text,
+        )
+
     def shows(self, text: str) -> bool:
         return self.page.get_by_text(text).first.is_visible()
 

@@ -13,8 +13,15 @@ from typing import Any
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
-def clean(folder: Path) -> None:
-    """Finish Argilla's copy of its page, which asks Google for fonts."""
+def clean(folder: Path, language: str = "") -> None:
+    """Finish Argilla's copy of its page, which asks Google for fonts.
+
+    With `language`, a BCP-47 tag, its body says that it is in that language, by which browsers choose the letters; of
+    the whole page Argilla says that it is in the language of its buttons.
+    """
+    for page in folder.rglob("*.html") if re.fullmatch("[A-Za-z0-9-]+", language) else ():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("<body>", f'<body lang="{language}">', 1), encoding="utf-8", newline="")
     for sheet in folder.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
         sheet.write_text(re.sub(r"@import url\(https?:[^)]*\);", "", text), encoding="utf-8", newline="\n")

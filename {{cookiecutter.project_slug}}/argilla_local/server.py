@@ -28,6 +28,7 @@ try:
     from argilla_local.page import SafeHeaders, clean, policy
     from kto import dotenv
     from kto.command_line import Parser
+    from kto.config import load
     from kto.errors import UserError, run
     from kto.texts import t
 except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
@@ -47,6 +48,14 @@ def parse(argv: list[str] | None) -> tuple[Path, int, str]:
     if not options.port.isascii() or not options.port.isdigit() or int(options.port) > 65535:
         raise UserError("bad_port", port=options.port)
     return options.home.resolve(), int(options.port), options.host
+
+
+def language_tag() -> str:
+    """Return the tag of the community's language, "" if the settings cannot be read: people can vote all the same."""
+    try:
+        return load(ROOT).language.tag
+    except UserError:
+        return ""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -161,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
         credentials, fresh = load_credentials(home)
         configure(home, credentials)
         app = import_argilla()
-        clean(home / PAGE)
+        clean(home / PAGE, language_tag())
         prepare_database(home)
         asyncio.run(ensure_owner(credentials))
         url, others = addresses(host, listener)

@@ -120,8 +120,13 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     if dataset is not None:
         return dataset
 
+    values = values_of(config)
+
     def text(key: str) -> str:
-        return t(key, language=values_of(config)["language"], domain=config.project.domain)
+        filled = t(key, language=values["language"], domain=config.project.domain)
+        # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
+        # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
+        return f"\u2067{filled}\u2069" if values["direction"] == "rtl" and key != "task.guidelines" else filled
 
     settings = rg.Settings(
         guidelines=text("task.guidelines"),
