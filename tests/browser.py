@@ -44,7 +44,7 @@ class Page:
         self.page.goto(self.url + path)
 
     def fonts(self, selector: str) -> list[tuple[str, set[str]]]:
-        """Return the text of each element that is shown, and the families of fonts that its letters are taken from."""
+        """Return the own text of each element that is shown, and the families of fonts that its letters are from."""
         session = self.page.context.new_cdp_session(self.page)
         session.send("DOM.enable")
         session.send("CSS.enable")
@@ -52,7 +52,8 @@ class Page:
         found = []
         for node in session.send("DOM.querySelectorAll", {"nodeId": root, "selector": selector})["nodeIds"]:
             object_id = session.send("DOM.resolveNode", {"nodeId": node})["object"]["objectId"]
-            call = {"objectId": object_id, "functionDeclaration": "function() { return this.innerText }"}
+            own = "function() { return [...this.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join('') }"
+            call = {"objectId": object_id, "functionDeclaration": own}
             text = session.send("Runtime.callFunctionOn", call)["result"].get("value") or ""
             used = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
             if text.strip() and used:
