@@ -33,6 +33,16 @@ def test_there_are_at_least_fifty() -> None:
     assert len(whole) >= 50
 
 
+def test_the_readme_names_them_all() -> None:
+    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    names = sorted((local_extensions.catalogue(tag) or {})["language"]["english_name"] for tag in LANGUAGES)
+    assert f"{', '.join(names)}." in readme
+    assert (
+        f"{len(LANGUAGES)} catalogues of {len([key for key in ENGLISH if not key.startswith('language.')])} texts"
+        in readme
+    )
+
+
 @pytest.mark.parametrize("tag", LANGUAGES)
 def test_header_says_who_wrote_and_who_read_it(tag: str) -> None:
     header = (local_extensions.catalogue(tag) or {})["language"]
