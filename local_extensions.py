@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,8 @@ QUESTIONS = (
     "inference",
     "license",
 )
+NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
+"""What of a catalogue does not go into the project's `texts.yaml`."""
 RTL_SCRIPTS = frozenset(
     ("Adlm", "Arab", "Aran", "Gara", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi")
 )
@@ -117,7 +120,12 @@ def catalogue(tag: str) -> dict | None:
     if not re.fullmatch(r"[A-Za-z0-9-]+", tag) or not path.is_file():
         return None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the quick one, where it is there
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise FailedHookException(f"languages/{tag}.yaml cannot be read: {reason}. Correct that line.") from None
+    return content if isinstance(content, dict) and isinstance(content.get("language"), dict) else None
 
 
 def standard_tag(answer: str) -> str:
@@ -146,8 +154,8 @@ def _suggest_tag(answer: str) -> str:
             names.setdefault(english.casefold(), subtag)
             names.setdefault(autonym.casefold(), subtag)
     for path in LANGUAGES.glob("*.yaml"):
-        header = (catalogue(path.stem) or {})["language"]
-        names[header["autonym"].casefold()] = names[header["english_name"].casefold()] = header["tag"]
+        header = (catalogue(path.stem) or {}).get("language", {})
+        names |= {str(header[name]).casefold(): path.stem for name in ("autonym", "english_name") if header.get(name)}
     close = [wanted] if wanted in names else difflib.get_close_matches(wanted, [name for name in names if name], n=3)
     return " or ".join(dict.fromkeys(names[name] for name in close))
 
@@ -183,14 +191,14 @@ def facts_of(answer: str) -> Facts:
     ]:
         texts = catalogue(candidate)
         # A text in another script is no text for these readers: uz-Cyrl does not take uz.
-        if texts and candidate not in chain and texts["language"]["script"] == (script or texts["language"]["script"]):
+        if texts and candidate not in chain and script in ("", texts["language"].get("script")):
             chain.append(candidate)
     if "en" not in chain:
         chain.append("en")
     header = (catalogue(chain[0]) or {})["language"]
     english, autonym, *_ = table[language]
-    if header["iso"] == language:
-        english, autonym = header["english_name"], header["autonym"]
+    if header.get("iso") == language:
+        english, autonym = header.get("english_name") or english, header.get("autonym") or autonym
     elif chain[0] != "en":  # the pages speak the parent language, so they name it
         autonym = autonym or header["autonym"]
     return Facts(
@@ -201,7 +209,7 @@ def facts_of(answer: str) -> Facts:
         script=script or "Zzzz",
         direction="rtl" if script in RTL_SCRIPTS else "ltr",
         texts=chain,
-        reviewed=header["reviewed"] and (chain[0] != "en" or language == "en"),
+        reviewed=header.get("reviewed") is True and (chain[0] != "en" or language == "en"),
     )
 
 
@@ -232,8 +240,7 @@ def texts(answers: Mapping[str, str]) -> dict:
 
 def project_texts(answers: Mapping[str, str]) -> dict:
     """Return what goes into the project's `texts.yaml`: everything but the answers' own defaults and the prompts."""
-    left_out = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
-    own = {key: value for key, value in texts(answers).items() if key not in left_out}
+    own = {key: value for key, value in texts(answers).items() if key not in NOT_IN_TEXTS}
     return {"numbers": _header(facts(answers))["numbers"], **own}
 
 
@@ -284,6 +291,22 @@ def values(answers: Mapping[str, str]) -> dict[str, object]:
 def page(answers: Mapping[str, str], name: str) -> str:
     """Return one page of the project (`README.md`, `space/README.md`, …), its texts and values filled in."""
     return _pages_module().fill_page(PROJECT / "kto" / "pages" / name, texts(answers), values(answers)).rstrip("\n")
+
+
+def text_names(answers: Mapping[str, str]) -> str:
+    """Return, as JSON, the key of every text that the project needs and the placeholders that it may have."""
+    module = _pages_module()
+    wanted: dict[str, list[str]] = {}
+
+    def collect(node: object, path: str) -> None:
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                collect(value, f"{path}.{key}" if path else str(key))
+        elif isinstance(node, str):
+            wanted[path] = sorted(set(module.PLACEHOLDER.findall(node)))
+
+    collect({key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}, "")
+    return json.dumps(wanted, indent=1)
 
 
 def made_pages(answers: Mapping[str, str]) -> str:
@@ -399,13 +422,23 @@ def translating(answers: Mapping[str, str]) -> str:
     lines = [
         f"# To translate into {language.english_name} ({language.tag})",
         "",
-        "There is no catalogue for this language yet, so the texts are in English. Write yours into `texts.yaml`,",
-        "under the same names; keep words in {braces} and in `code` as they are. People meet the texts in this order.",
-        "The prompts are in `prompts/starter.jsonl`, what the models are told is in `prompts/system_prompt.txt`.",
+        "There is no catalogue for this language yet, so the texts and the prompts are in English.",
         "",
-        f'Then write `texts = ["{language.tag}"]` into `project.toml` and run `uv run update_pages.py`: it brings your',
-        "texts into README, cards, community pages and notebook. You can do that as often as you like.",
-        "Figures are written like the two examples under `numbers`.",
+        "Before you ask the models:",
+        "",
+        "- [ ] `prompts/starter.jsonl`: put your own questions there, in your language",
+        "- [ ] `prompts/system_prompt.txt`: say there that the models answer in your language",
+        "- [ ] `name` in `project.toml`: the title of all pages",
+        "",
+        "Before people vote, write your texts into `texts.yaml`, under the same names and in the same shape. Keep",
+        "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The buttons",
+        "of the voting page stay English, so name them as they are there: “Discard”, “Save as draft”.",
+        "`short_description` has at most 60 characters. Figures are written like the two examples under `numbers`.",
+        "`uv run check.py` says if something is missing or wrong.",
+        "",
+        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `project.toml` and run',
+        "`uv run update_pages.py`: it brings your texts into README, cards, community pages and notebook, as often as",
+        "you like. People meet the texts in this order:",
     ]
     left_out = {*first, "next", "numbers"}  # the second is shown while a project is made, the third says how 1234 looks
     for section in [*first, *(section for section in source if section not in left_out)]:
@@ -433,8 +466,11 @@ def default_project_name(answers: Mapping[str, str]) -> str:
 
 
 def default_slug(answers: Mapping[str, str]) -> str:
-    """Suggest `kto-<tag>-<domain>`; the tag is in it because a transliterated domain alone says little."""
-    domain = slugify(answers.get("domain", ""), max_length=40, word_boundary=True)
+    """Suggest `kto-<tag>-<domain>`; a domain in other letters than Latin is left out, spelt in them it is no name."""
+    domain = answers.get("domain", "")
+    if any(char.isalpha() and not unicodedata.name(char, "").startswith("LATIN") for char in domain):
+        domain = ""
+    domain = slugify(domain, max_length=40, word_boundary=True)
     return f"kto-{facts(answers).tag.lower()}-{domain}".rstrip("-")
 
 
@@ -646,6 +682,7 @@ class KtoExtension(Extension):
                 prompts_setting,
                 starter_prompts,
                 system_prompt,
+                text_names,
                 translating,
                 untranslated,
             )

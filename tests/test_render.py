@@ -183,6 +183,19 @@ def test_language_facts(answer: str, tag: str, direction: str, iso: str, tmp_pat
     assert (language["tag"], language["direction"], language["iso"]) == (tag, direction, iso)
 
 
+@pytest.mark.parametrize(
+    ("language", "domain", "slug"),
+    [
+        ("vi", "đời sống", "kto-vi-doi-song"),
+        ("ka", "მეფუტკრეობა", "kto-ka"),
+        ("sr-Latn", "pčele", "kto-sr-latn-pcele"),
+    ],
+)
+def test_suggested_name(language: str, domain: str, slug: str, tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", f"language={language}", f"domain={domain}")
+    assert done.project.name == slug, done.output
+
+
 def test_own_prompts_travel_with_the_project(tmp_path: Path) -> None:
     source = tmp_path / "ours.jsonl"
     source.write_bytes("\ufeff".encode() + '{"prompt": "Hoe gaat het? 👋"}\r\n{"prompt": "\\"Wat\\"?"}\r\n'.encode())

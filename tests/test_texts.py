@@ -134,7 +134,7 @@ def broken(tmp_path: Path, old: str, new: str, tag: str = "nl") -> list[str]:
         ("  nobody_new: ", "  nobody_knew: ", "notebook.nobody_new: is missing: translate it from en.yaml"),
         ("  nobody_new: ", "  nobody_knew: ", "notebook.nobody_knew: is not in en.yaml: remove it"),
         ("{count}", "{counts}", "lacks {count}: put it in"),
-        ("{count}", "{counts}", "has {counts}, which means nothing there: remove it"),
+        ("{count}", "{counts}", "has {counts}, which means nothing there (known: {count}): correct or remove it"),
         ("`.env.example`", "`.env.voorbeeld`", "lacks `.env.example`: keep it as it is in en.yaml"),
         ("  fine: ", "  fine: Everything can be used. #", "check.fine: is in English: translate it"),
         ("  fine: ", "  fine: Все можна використати прямо зараз. #", "check.fine: is not in the script Latn"),
@@ -147,6 +147,8 @@ def broken(tmp_path: Path, old: str, new: str, tag: str = "nl") -> list[str]:
         ("  short_description: ", f"  short_description: {'lang ' * 20} #", "write at most 60"),
         ("  direction: ltr", "  direction: rtl", "language.direction: is rtl: write ltr"),
         ("  tag: nl", "  tag: en", "language.tag: is en: write nl"),
+        ("  numbers: ", "  numbers: [1.234, '1.234.567,8'] #", "language.numbers: write how 1234 and 1234567.8 look"),
+        ("  numbers: ", "  numbers: FILL IN #", "language.numbers: is to be filled in"),
         ("  numbers: ", "  numbers: [a, b] #", "language.numbers: write how 1234 and 1234567.8 look"),
         ("  reviewed: false", "  reviewed: true", "language.reviewed_by: write who reviewed it"),
         ("| 👍 |", "| 👌 |", "task.guidelines: needs a table of four columns"),
@@ -174,10 +176,33 @@ def test_a_new_catalogue_is_begun_with_the_facts_and_lists_what_is_to_do(tmp_pat
         "language.autonym",
         "language.numbers",
         "language.drafted_by",
-        "language.numbers",
     ]
+    assert all("is to be filled in" in problem for problem in header)
     rest = [problem for problem in problems if problem not in header]
     assert len(rest) > 200 and all("is in English: translate it" in problem for problem in rest)
+
+
+def test_what_is_left_in_english_is_named_also_where_it_is_short(tmp_path: Path) -> None:
+    """A few short texts may be the same in two languages, so they count only together."""
+    text = (REPOSITORY / "languages" / "nl.yaml").read_text(encoding="utf-8")
+    for key in ("prompt", "answer", "good", "bad", "model", "reason_not_true", "reason_unsafe"):
+        text = re.sub(rf"(?m)^  {key}: .*$", lambda _, key=key: f'  {key}: "{ENGLISH["task." + key]}"', text, count=1)
+    (tmp_path / "nl.yaml").write_text(text, encoding="utf-8")
+    assert "languages/nl.yaml: task.good: is in English: translate it" in catalogues.check("nl", tmp_path)
+
+
+def test_a_variant_begins_with_its_header_alone(tmp_path: Path) -> None:
+    path = catalogues.begin("es-MX", tmp_path)
+    assert list(yaml.safe_load(path.read_text(encoding="utf-8"))) == ["language"]
+    assert "only what is different from es.yaml" in path.read_text(encoding="utf-8")
+    assert all(": language." in problem for problem in catalogues.check("es-MX", tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "a text", "- a list", "task: {good: ja}", "language: nl"])
+def test_a_file_that_is_no_catalogue_is_told_so(tmp_path: Path, content: str) -> None:
+    (tmp_path / "yo.yaml").write_text(content, encoding="utf-8")
+    problems = catalogues.check("yo", tmp_path)
+    assert problems and all(problem.startswith("languages/yo.yaml: ") for problem in problems)
 
 
 def test_the_command_says_when_a_tag_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,3 +174,32 @@ def test_without_its_memory_nothing_is_overwritten(project: Path) -> None:
     change(project, readme__what="Wij verzamelen duimen.")
     assert "README.new.md" in update(project)
     assert (project / "README.md").read_bytes() == before
+
+
+def test_a_page_that_was_offered_and_removed_is_not_offered_again(project: Path) -> None:
+    readme = project / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\nOnze eigen regel.\n", encoding="utf-8")
+    assert "README.new.md" in update(project)
+    assert "README.new.md" in update(project), "as long as it lies there"
+    (project / "README.new.md").unlink()
+    assert update(project) == UP_TO_DATE
+    change(project, readme__what="Wij verzamelen duimen.")
+    assert "README.new.md" in update(project), "there is something new"
+
+
+def test_a_wrong_placeholder_is_named_with_its_text(project: Path) -> None:
+    change(project, readme__what="Wij verzamelen {thema}.")
+    done = run(project, "update_pages.py")
+    assert done.returncode == 1
+    assert "texts.yaml: “readme.what” uses {thema}" in done.stderr and "{language}, {domain}" in done.stderr
+
+
+def test_the_check_looks_at_every_text(project: Path) -> None:
+    path = project / "texts.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["task"]["vote_help"]
+    content["errors"]["no_rows"] = "Geen rijen in {pad}."
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    done = run(project, "check.py")
+    assert done.returncode == 1
+    assert "“task.vote_help”" in done.stderr and "“errors.no_rows” uses {pad}" in done.stderr

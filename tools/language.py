@@ -54,6 +54,8 @@ HEADER = (
     "reviewed_by",
     "reviewed",
 )
+SAME = 6
+"""Most texts of one or two words that may be as in English."""
 SHORT = 60
 """Most characters of a Space's short description on the Hub."""
 
@@ -98,9 +100,13 @@ def letters_of(text: str) -> list[str]:
     return [name.split()[0] for name in names if name and not name.startswith(("COMBINING", "VARIATION", "ZERO"))]
 
 
-def inherits(tag: str) -> bool:
-    """Tell whether a catalogue may leave keys out, because another one than English stands behind it."""
-    return len(local_extensions.facts_of(tag).texts) > 2
+def parents(tag: str) -> list[str]:
+    """Return the catalogues other than English that stand behind this one; with any it may leave keys out."""
+    return [each for each in local_extensions.facts_of(tag).texts if each not in (tag, "en")]
+
+
+def _is_short(key: str, text: str) -> bool:
+    return not key.startswith("language.") and len(re.findall(r"[^\W\d_]{2,}", prose(text))) in (1, 2)
 
 
 def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
@@ -110,42 +116,51 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
     try:
         content = yaml.load((folder / f"{tag}.yaml").read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return [f"{file}: cannot be read ({' '.join(str(error).split())}): correct that line"]
-    texts = dict(flat(content))
+        hint = "correct that line; a text with a colon goes in quotation marks"
+        return [f"{file}: cannot be read ({' '.join(str(error).split())}): {hint}"]
+    if not isinstance(content, dict):
+        return [f"{file}: is not a list of names and texts: begin it anew (python3 start.py language {tag})"]
+    texts, header = dict(flat(content)), content.get("language")
+    header = header if isinstance(header, dict) else {}
     problems = [
         f"{key}: is not in en.yaml: remove it"
         for key in texts
         if key not in english and not key.startswith("language.")
     ]
-    if not inherits(tag):
+    if not parents(tag):
         missing = (key for key in english if key not in texts and not key.startswith("language."))
         problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
-    problems += _header(tag, content.get("language"))
+    problems += _header(tag, header)
     for key, text in texts.items():
         if key in english and not key.startswith("language."):
-            problems += [f"{key}: {problem}" for problem in _text(text, str(english[key]), content["language"], key)]
+            problems += [f"{key}: {problem}" for problem in _text(text, str(english[key]), header, key)]
     problems += _whole(content)
+    # A few words may be the same in two languages; so many are left over.
+    short = [key for key, text in texts.items() if text == english.get(key) and _is_short(key, str(text))]
+    if header.get("iso") != "en" and len(short) > SAME:
+        problems += [f"{key}: is in English: translate it" for key in short]
     return [f"{file}: {problem}" for problem in problems]
 
 
-def _header(tag: str, header: object) -> Iterator[str]:
-    if not isinstance(header, dict):
-        yield "language: is missing: copy it from en.yaml and fill it in"
-        return
+def _header(tag: str, header: dict) -> Iterator[str]:
     facts = local_extensions.facts_of(tag)
     variant = "-" in tag
     for name in HEADER:
         if header.get(name) in (None, "", "FILL IN"):
-            yield f"language.{name}: is missing: copy it from en.yaml and fill it in"
+            yield f"language.{name}: is to be filled in; docs/adding-a-language.md says how"
     wanted = {"tag": tag, "iso": facts.iso, "script": facts.script, "direction": facts.direction}
     if not variant:
         wanted["english_name"] = local_extensions.subtags()[facts.iso][0]
     for name, value in wanted.items():
-        if header.get(name) != value:
+        if header.get(name) not in (None, "", "FILL IN", value):
             yield f"language.{name}: is {header.get(name)}: write {value}"
     numbers = header.get("numbers")
-    if not (isinstance(numbers, list) and [_digits(text) for text in numbers] == ["1234", "12345678"]):
-        yield 'language.numbers: write how 1234 and 1234567.8 look, for example ["1234", "1.234.567,8"]'
+    shown = isinstance(numbers, list) and all(isinstance(text, str) for text in numbers)
+    if numbers not in (None, "", "FILL IN") and not (
+        shown and [_digits(text) for text in numbers] == ["1234", "12345678"]
+    ):
+        example = '["1234", "1.234.567,8"]'
+        yield f"language.numbers: write how 1234 and 1234567.8 look, in quotation marks, for example {example}"
     if not isinstance(header.get("reviewed"), bool):
         yield "language.reviewed: write true or false"
     elif header["reviewed"] and header.get("reviewed_by") in (None, "", "nobody yet"):
@@ -169,7 +184,8 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     for name in sorted(wanted - names - {"language"}):
         yield f"lacks {{{name}}}: put it in"
     for name in sorted(names - wanted):
-        yield f"has {{{name}}}, which means nothing there: remove it"
+        known = ", ".join(f"{{{each}}}" for each in sorted(wanted)) or "none"
+        yield f"has {{{name}}}, which means nothing there (known: {known}): correct or remove it"
     if key.startswith(("starter_prompts.", "language.")):
         code = set()
     else:
@@ -209,7 +225,10 @@ def _whole(content: dict) -> Iterator[str]:
 
 
 def begin(tag: str, folder: Path = LANGUAGES) -> Path:
-    """Write `<folder>/<tag>.yaml` with the facts about the language and the texts in English; return its path."""
+    """Write `<folder>/<tag>.yaml` with the facts about the language and the texts in English; return its path.
+
+    A variant that inherits (`es-MX`) begins with its header alone: what it does not say, its parent does.
+    """
     facts = local_extensions.facts_of(tag)
     text = (LANGUAGES / "en.yaml").read_text(encoding="utf-8")
     known = {
@@ -231,6 +250,10 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
         header = "\n".join(lines)
     path = folder / f"{facts.tag}.yaml"
     title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
+    if parents(facts.tag):
+        title = f"# {facts.english_name} ({facts.tag}): only what is different from {parents(facts.tag)[0]}.yaml.\n\n"
+        blank = rest = ""
+        header += "\n"
     path.write_text(title + language + header + blank + rest, encoding="utf-8", newline="\n")
     return path
 

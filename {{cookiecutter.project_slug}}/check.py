@@ -5,6 +5,7 @@ uv run check.py
 
 import contextlib
 import difflib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,15 +37,15 @@ class Findings:
 
 
 def check_texts(config: Config, found: Findings) -> None:
-    """Fill every page, and every text of the task, as other commands will."""
+    """Look at every text that some command or page will need, before anybody waits for it."""
+    wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
+    for key, names in wanted.items():
+        with found.collect():
+            pages.check_placeholders(key, texts.look_up(texts.load(), key), names)
     values = pages.values_of(config)
     for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
         with found.collect():
             pages.fill_page(page, texts.load(), values)
-    task = texts.load().get("task")
-    for key in task if isinstance(task, dict) else ["task"]:
-        with found.collect():
-            pages.fill_text(texts.load(), f"task.{key}", values)
 
 
 def check_prompts(config: Config, token: str, found: Findings) -> None:

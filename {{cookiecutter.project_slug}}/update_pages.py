@@ -95,9 +95,12 @@ def main(argv: list[str] | None = None) -> int:
             made[name] = fingerprint(new)
             said.append(t("export.written", path=name))
         else:
-            beside = path.with_suffix(f".new{path.suffix}")
-            write_text(beside, new)
-            said.append(t("pages.by_hand", path=name, new=beside.relative_to(config.root).as_posix()))
+            beside, offered = path.with_suffix(f".new{path.suffix}"), f"{name} (offered)"
+            # Whoever has removed this very page has taken over from it what they wanted.
+            if beside.exists() or made.get(offered) != fingerprint(new):
+                write_text(beside, new)
+                made[offered] = fingerprint(new)
+                said.append(t("pages.by_hand", path=name, new=beside.relative_to(config.root).as_posix()))
     write_text(config.root / MADE, json.dumps(made, indent=1, sort_keys=True) + "\n")
     if update_notebook(config.root / NOTEBOOK, config):
         said.append(t("export.written", path=NOTEBOOK))

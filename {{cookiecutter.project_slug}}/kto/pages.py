@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kto.config import Config, public_names
-from kto.texts import TextsError, fill, look_up
+from kto.texts import PLACEHOLDER, TextsError, fill, look_up
 
 MARKED = ("numbers", "models")
 """What `export.py` fills in the dataset card; between these marks a page may say anything."""
@@ -113,6 +113,15 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object
     return fill(text, value)
 
 
+def check_placeholders(key: str, text: str, known: Iterable[str]) -> None:
+    """Raise `TextsError` if a text has a placeholder that is not among `known`."""
+    for name in PLACEHOLDER.findall(text):
+        if name not in known:
+            names = ", ".join(f"{{{each}}}" for each in ("language", "domain") if each in known)
+            hint = f"Correct it ({names}) or remove it" if names else "Remove it"
+            raise TextsError(f"texts.yaml: “{key}” uses {{{name}}}, which means nothing there. {hint}.")
+
+
 def in_direction(markdown: str, direction: str) -> str:
     """Return Markdown that reads in `direction` ("ltr" or "rtl") where pages are shown left to right.
 
@@ -155,9 +164,14 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
             raise TextsError(f"{page.name} uses {{{name}}}, which means nothing there. Remove it.")
         return values[name]
 
+    def checked(key: str) -> str:
+        text = look_up(texts, key).rstrip("\n")
+        check_placeholders(key, text, values)
+        return text
+
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
     # Texts come first and values last: an answer may look like a mark or a name without becoming one.
-    markdown = _TEXT.sub(lambda match: look_up(texts, match[1]).rstrip("\n"), markdown)
+    markdown = _TEXT.sub(lambda match: checked(match[1]), markdown)
     markdown = _NATIVE.sub(lambda match: in_direction(match[1], str(values["direction"])), markdown)
     return fill(markdown, value)
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "desirable", "undesirable"))
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
 they are typed."""
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
 class TextsError(Exception):
@@ -22,7 +22,7 @@ class TextsError(Exception):
 
 def fill(text: str, value: Callable[[str], object]) -> str:
     """Replace each `{name}` in `text` by `value(name)`; every other brace stays as it is."""
-    return _PLACEHOLDER.sub(lambda match: str(value(match[1])), text)
+    return PLACEHOLDER.sub(lambda match: str(value(match[1])), text)
 
 
 def look_up(texts: Mapping[str, object], key: str) -> str:
@@ -45,7 +45,8 @@ def load(path: Path = ROOT / "texts.yaml") -> Mapping[str, object]:
         texts = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise SystemExit(f"texts.yaml cannot be read: {reason}. Undo the last change to it.") from None
+        hint = "A text with a colon goes in quotation marks; otherwise undo the last change to the file."
+        raise SystemExit(f"texts.yaml cannot be read: {reason}. {hint}") from None
     if not isinstance(texts, Mapping):
         raise SystemExit("texts.yaml is not a list of names and texts. Undo the last change to it.")
     return texts
