@@ -130,7 +130,7 @@ def catalogue(tag: str) -> dict | None:
 
 def standard_tag(answer: str) -> str:
     """Return a BCP-47 tag in its usual spelling (`ger` → `de`, `PT_br` → `pt-BR`); raise `ValueError` with a hint."""
-    match = _TAG.fullmatch(answer.strip().replace("_", "-"))
+    match = _TAG.fullmatch(answer.strip().replace("_", "-")) if len(answer) < 100 else None
     language = match["language"].lower() if match else ""
     row = subtags().get(language)
     if match is None or row is None:
@@ -154,7 +154,10 @@ def _suggest_tag(answer: str) -> str:
             names.setdefault(english.casefold(), subtag)
             names.setdefault(autonym.casefold(), subtag)
     for path in LANGUAGES.glob("*.yaml"):
-        header = (catalogue(path.stem) or {}).get("language", {})
+        try:
+            header = (catalogue(path.stem) or {}).get("language", {})
+        except FailedHookException:  # somebody is at work on it
+            continue
         names |= {str(header[name]).casefold(): path.stem for name in ("autonym", "english_name") if header.get(name)}
     close = [wanted] if wanted in names else difflib.get_close_matches(wanted, [name for name in names if name], n=3)
     return " or ".join(dict.fromkeys(names[name] for name in close))
@@ -183,6 +186,9 @@ def facts_of(answer: str) -> Facts:
     _, _, usual, parent = table[language]
     of_region = table.get(f"{language}-{region}", [""] * 4)[2] if region else ""
     script = match["script"] or of_region or usual or (table[parent][2] if parent in table else "")
+    if not script:  # the table knows the script of few small languages, but who writes their catalogue does
+        own = str(((catalogue(tag) or catalogue(language) or {}).get("language") or {}).get("script", ""))
+        script = own if re.fullmatch("[A-Z][a-z]{3}", own) else ""
     chain = []
     for candidate in [
         tag,

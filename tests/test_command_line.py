@@ -41,12 +41,24 @@ def test_help_is_in_the_language(project: Path, command: str) -> None:
         (["--pusht"], "--pusht is hier geen optie. --help toont ze allemaal.\n"),
         (["extra"], "extra is hier geen optie. --help toont ze allemaal.\n"),
         (["--output"], "Bij --output hoort een waarde. --help toont welke.\n"),
+        (["--push="], '--push kan niet "" zijn. --help toont wat wel past.\n'),
+        (["--push=it's"], "--push kan niet it's zijn. --help toont wat wel past.\n"),
         (["--push=3"], "--push kan niet 3 zijn. --help toont wat wel past.\n"),
     ],
 )
 def test_a_wrong_option_is_said_in_the_language(project: Path, arguments: list[str], said: str) -> None:
     done = run(project, "export.py", *arguments)
     assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_percent_sign_in_a_text_is_one(tmp_path: Path) -> None:
+    project = render(tmp_path, language="nl")
+    path = project / "texts.yaml"
+    path.write_text(
+        path.read_text("utf-8").replace("  help_push: ", "  help_push: 100 % zeker, %s #"), encoding="utf-8"
+    )
+    done = run(project, "export.py", "--help")
+    assert done.returncode == 0 and "100 % zeker, %s" in done.stdout, done.stderr
 
 
 def test_help_can_be_shown_on_a_console_with_an_old_code_page(tmp_path: Path) -> None:

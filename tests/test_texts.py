@@ -2,7 +2,7 @@
 
 import ast
 import re
-import sys
+import shutil
 import unicodedata
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +55,10 @@ LOCALES = {"pt": "pt_PT", "arz": "ar_EG"}
 
 
 def cldr(value: float, tag: str, example: str) -> str:
-    """Return a number as CLDR writes it, with the separators that go with the digits of the example."""
+    """Return a number as CLDR writes it, with the separators that go with the digits of the example.
+
+    CLDR knows few small languages. Raises `UnknownLocaleError` for the others: name in `LOCALES` one that writes alike.
+    """
     system = "latn" if re.search("[0-9]", example) else "default"
     return format_decimal(value, locale=LOCALES.get(tag, tag.replace("-", "_")), numbering_system=system)
 
@@ -103,7 +106,7 @@ def test_long_texts_are_in_the_language(tag: str, identifier: LanguageIdentifier
         assert tag in CLOSE, f"py3langid does not know {tag}: say so in CLOSE"
         return
     found = {key: identifier.classify(text)[0] for key, text in long_texts(tag).items()}
-    assert len(found) > 4
+    assert len(found) > 4 or catalogues.parents(tag)
     wrong = {key: language for key, language in found.items() if language not in own | CLOSE.get(tag, set())}
     assert wrong == {}
 
@@ -198,7 +201,51 @@ def test_a_variant_begins_with_its_header_alone(tmp_path: Path) -> None:
     assert all(": language." in problem for problem in catalogues.check("es-MX", tmp_path))
 
 
-@pytest.mark.parametrize("content", ["", "a text", "- a list", "task: {good: ja}", "language: nl"])
+def test_who_writes_a_catalogue_knows_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table knows the script of few small languages."""
+    path = catalogues.begin("shy", tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert "  script: FILL IN" in text
+    text = text.replace("script: FILL IN", "script: Arab").replace("direction: ltr", "direction: rtl")
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(local_extensions, "LANGUAGES", tmp_path)
+    shutil.copy(REPOSITORY / "languages" / "subtags.tsv", tmp_path)
+    shutil.copy(REPOSITORY / "languages" / "en.yaml", tmp_path)
+    for cached in (local_extensions.catalogue, local_extensions.facts_of):
+        cached.cache_clear()
+    try:
+        facts = local_extensions.facts_of("shy")
+        assert (facts.script, facts.direction, facts.texts) == ("Arab", "rtl", ["shy", "en"])
+        assert not [problem for problem in catalogues.check("shy", tmp_path) if "language.script" in problem]
+    finally:
+        monkeypatch.undo()
+        for cached in (local_extensions.catalogue, local_extensions.facts_of):
+            cached.cache_clear()
+
+
+@pytest.mark.parametrize("tag", ["no", "alu", "kud"])
+def test_a_new_catalogue_says_what_was_meant(tag: str, tmp_path: Path) -> None:
+    """`no` would be false in YAML, and a name with an apostrophe in front no text."""
+    header = yaml.safe_load(catalogues.begin(tag, tmp_path).read_text(encoding="utf-8"))["language"]
+    assert header["tag"] == tag and header["english_name"] == local_extensions.subtags()[tag][0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "task.prompt: Vraag",
+        "starter_prompts: {0: a}",
+        "prompt_frames: 3",
+        "prompt_frames:\n  - {domain}: wat?",
+        "space: hallo",
+        "task: hallo",
+        "",
+        "a text",
+        "- a list",
+        "task: {good: ja}",
+        "language: nl",
+    ],
+)
 def test_a_file_that_is_no_catalogue_is_told_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "yo.yaml").write_text(content, encoding="utf-8")
     problems = catalogues.check("yo", tmp_path)
@@ -220,7 +267,7 @@ def test_the_command_says_when_a_tag_is_none(capsys: pytest.CaptureFixture[str])
     [
         ("pt-BR", ["pt-BR", "pt", "en"]),
         ("pt-AO", ["pt", "en"]),
-        ("es-MX", ["es", "en"]),
+        ("es-419-x-a", ["es", "en"]),
         ("zh", ["zh-Hans", "en"]),
         ("zh-TW", ["zh-Hant", "en"]),
         ("zh-HK", ["zh-Hant", "en"]),
@@ -287,4 +334,3 @@ def test_no_text_is_superfluous() -> None:
 def test_the_notebook_has_the_cells_that_are_filled() -> None:
     source = (TEMPLATE / "setup_argilla.ipynb").read_text(encoding="utf-8")
     assert re.findall(r'nb\(cookiecutter, "([a-z-]+)"\)', source) == list(pages().CELLS)
-    assert "kto_pages" in sys.modules

@@ -162,6 +162,7 @@ def test_a_translated_project_speaks_its_language(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_named(project: Path, name: str, bad: str | bytes, said: str) -> None:
     before = (project / "space" / "README.md").read_bytes()
+    change(project, space__what="Hier stemmen wij.")
     (project / name).write_bytes(bad if isinstance(bad, bytes) else bad.encode())
     done = run(project, "update_pages.py")
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
@@ -203,3 +204,47 @@ def test_the_check_looks_at_every_text(project: Path) -> None:
     done = run(project, "check.py")
     assert done.returncode == 1
     assert "“task.vote_help”" in done.stderr and "“errors.no_rows” uses {pad}" in done.stderr
+
+
+def test_what_people_write_into_the_offered_page_stays(project: Path) -> None:
+    readme, beside = project / "README.md", project / "README.new.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\nOnze eigen regel.\n", encoding="utf-8")
+    update(project)
+    beside.write_text(beside.read_text(encoding="utf-8") + "\nOnze eigen regel.\n", encoding="utf-8")
+    change(project, readme__what="Wij verzamelen duimen.")
+    assert "README.new.md" in update(project)
+    assert "Onze eigen regel." in beside.read_text(encoding="utf-8")
+
+
+def test_a_mistake_in_the_middle_leaves_everything_as_it_was(project: Path) -> None:
+    change(project, readme__what="Eerste.", space__what="Fout {naam}.")
+    before = content(project)
+    assert run(project, "update_pages.py").returncode == 1
+    assert content(project) == before
+    change(project, readme__what="Tweede.", space__what="Goed.")
+    assert "README.new.md" not in update(project)
+    assert "Tweede." in (project / "README.md").read_text(encoding="utf-8")
+
+
+def test_other_models_come_into_the_card_until_the_first_export(project: Path) -> None:
+    use(project, "generation", models=["acme/other"])
+    update(project)
+    card = (project / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "`acme/other`" in card and "acme/one" not in card
+
+
+@pytest.mark.parametrize("spoilt", ["id", "metadata", "source"])
+def test_a_notebook_that_lacks_something_is_no_trouble(project: Path, spoilt: str) -> None:
+    path = project / "setup_argilla.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        cell.pop(spoilt)
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    change(project, notebook__title="Nieuwe titel", space__what="Hier stemmen wij.")
+    assert "space/README.md" in update(project)
+
+
+def test_a_byte_order_mark_is_no_change(project: Path) -> None:
+    path = project / "README.md"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert update(project) == UP_TO_DATE

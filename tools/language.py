@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from cookiecutter.exceptions import FailedHookException
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -54,6 +55,11 @@ HEADER = (
     "reviewed_by",
     "reviewed",
 )
+SECTIONS = {
+    key: type(value)
+    for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
+    if key != "language"
+}
 SAME = 6
 """Most texts of one or two words that may be as in English."""
 SHORT = 60
@@ -65,6 +71,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+    if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+        hint = "a text that begins with a brace goes in quotation marks"
+        raise yaml.constructor.ConstructorError(None, None, hint, node.start_mark)
     keys = [key.value for key, _ in node.value]
     for key, count in collections.Counter(keys).items():
         if count > 1:
@@ -119,10 +128,16 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
         hint = "correct that line; a text with a colon goes in quotation marks"
         return [f"{file}: cannot be read ({' '.join(str(error).split())}): {hint}"]
     if not isinstance(content, dict):
-        return [f"{file}: is not a list of names and texts: begin it anew (python3 start.py language {tag})"]
+        return [f"{file}: is not a list of names and texts: remove the file, then begin it anew"]
+    problems = [f"{key}: has a dot in its name: put it into its section" for key in content if "." in str(key)]
+    for key, kind in SECTIONS.items():
+        if key in content and not isinstance(content[key], kind):
+            problems.append(f"{key}: has another shape than in en.yaml: write it as there")
+    if problems:
+        return [f"{file}: {problem}" for problem in problems]
     texts, header = dict(flat(content)), content.get("language")
     header = header if isinstance(header, dict) else {}
-    problems = [
+    problems += [
         f"{key}: is not in en.yaml: remove it"
         for key in texts
         if key not in english and not key.startswith("language.")
@@ -157,7 +172,10 @@ def _header(tag: str, header: dict) -> Iterator[str]:
     numbers = header.get("numbers")
     shown = isinstance(numbers, list) and all(isinstance(text, str) for text in numbers)
     if numbers not in (None, "", "FILL IN") and not (
-        shown and [_digits(text) for text in numbers] == ["1234", "12345678"]
+        shown
+        and [_digits(text) for text in numbers] == ["1234", "12345678"]
+        and all(re.fullmatch(r"\d.*\d", text) for text in numbers)
+        and re.fullmatch(r".*\d\D+\d", numbers[1])
     ):
         example = '["1234", "1.234.567,8"]'
         yield f"language.numbers: write how 1234 and 1234567.8 look, in quotation marks, for example {example}"
@@ -224,6 +242,11 @@ def _whole(content: dict) -> Iterator[str]:
             yield "task.guidelines: needs a table of four columns with six examples, 👍 or 👎 in the third: mend it"
 
 
+def _scalar(value: object) -> str:
+    """Return a value as YAML reads it back: the tag of Norwegian is a text, and not false."""
+    return yaml.safe_dump(value, allow_unicode=True, default_flow_style=True).removesuffix("\n...\n").strip()
+
+
 def begin(tag: str, folder: Path = LANGUAGES) -> Path:
     """Write `<folder>/<tag>.yaml` with the facts about the language and the texts in English; return its path.
 
@@ -236,17 +259,19 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
         "autonym": local_extensions.subtags()[facts.iso][1] or "FILL IN",
         "english_name": facts.english_name,
         "iso": facts.iso,
-        "script": facts.script,
+        "script": facts.script if facts.script != "Zzzz" else "FILL IN",
         "direction": facts.direction,
         "numbers": "FILL IN",
         "drafted_by": "FILL IN",
         "reviewed_by": "nobody yet",
-        "reviewed": "false",
+        "reviewed": False,
     }
     _, language, rest = text.partition("language:\n")
     header, blank, rest = rest.partition("\n\n")
     for name, value in known.items():
-        lines = [f"  {name}: {value}" if line.startswith(f"  {name}:") else line for line in header.split("\n")]
+        lines = [
+            f"  {name}: {_scalar(value)}" if line.startswith(f"  {name}:") else line for line in header.split("\n")
+        ]
         header = "\n".join(lines)
     path = folder / f"{facts.tag}.yaml"
     title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
@@ -274,7 +299,10 @@ def main(arguments: list[str]) -> int:
             path = begin(tag)
             print(f"{path} is made. Translate it from top to bottom, then run this again.")
         else:
-            problems = check(tag)
+            try:
+                problems = check(tag)
+            except FailedHookException as error:
+                problems = [str(error)]
             found += problems
             print("\n".join(problems) or f"languages/{tag}.yaml: complete")
     return int(bool(found))

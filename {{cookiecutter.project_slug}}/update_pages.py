@@ -23,7 +23,7 @@ MADE = Path("kto") / "made_pages.json"
 def read(path: Path) -> str | None:
     """Return the text of a page, None if there is none."""
     try:
-        return path.read_bytes().decode("utf-8")  # its line ends are its own
+        return path.read_bytes().decode("utf-8-sig")  # its line ends are its own
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -39,48 +39,49 @@ def read_made(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in made.items()} if isinstance(made, dict) else {}
 
 
+def plain(page: str) -> str:
+    return page.replace("\r\n", "\n").rstrip("\n")
+
+
 def new_page(name: str, old: str, config: Config) -> str:
     """Return a page with the texts and settings of now, and what `export.py` has filled in."""
     page = fill_page(config.root / "kto" / "pages" / name, texts.load(), values_of(config)).rstrip("\n") + "\n"
-    for mark in MARKED:
-        begin, end = f"<!-- {mark} -->\n", f"<!-- end {mark} -->"
-        if all(each in page and each in old.replace("\r\n", "\n") for each in (begin, end)):
-            filled = old.replace("\r\n", "\n").split(begin, 1)[1].split(end, 1)[0]
-            page = page.split(begin, 1)[0] + begin + filled + end + page.split(end, 1)[1]
+    parts = {mark: (f"<!-- {mark} -->\n", f"<!-- end {mark} -->") for mark in MARKED}
+    if not all(mark in page and mark in plain(old) for both in parts.values() for mark in both):
+        return page
+    filled = {mark: plain(old).split(begin, 1)[1].split(end, 1)[0] for mark, (begin, end) in parts.items()}
+    if filled["numbers"].strip():  # before the first export the models are those of project.toml
+        for mark, (begin, end) in parts.items():
+            page = page.split(begin, 1)[0] + begin + filled[mark] + end + page.split(end, 1)[1]
     return page
 
 
-def update_notebook(path: Path, config: Config) -> bool:
-    """Give the notebook's cells of text their new texts; cells that people have added or changed stay."""
-    source = read(path)
-    if source is None:
-        return False
+def new_notebook(source: str, path: Path, config: Config) -> str | None:
+    """Return the notebook with new texts in its cells, None if there are none; what people have changed stays."""
     try:
         notebook = json.loads(source)
-        cells = {cell["id"]: cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"}
-    except (ValueError, KeyError, TypeError) as error:
+        cells = [cell for cell in notebook["cells"] if cell.get("cell_type") == "markdown" and cell.get("id") in CELLS]
+        changed = False
+        for cell in cells:
+            made, old = (cell.get("metadata") or {}).get("made"), "".join(cell.get("source") or "")
+            new = fill_cell(cell["id"], texts.load(), values_of(config))
+            if old != new and fingerprint(old) == made:
+                cell["source"] = new.splitlines(keepends=True)
+                cell["metadata"]["made"] = fingerprint(new)
+                changed = True
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError("cannot_read_table", path=path, reason=error) from None
-    changed = False
-    for name, cell in cells.items():
-        made = cell["metadata"].get("made") if name in CELLS else None
-        old = "".join(cell["source"])
-        new = fill_cell(name, texts.load(), values_of(config)) if made else old
-        if made and old != new and fingerprint(old) == made:
-            cell["source"] = new.splitlines(keepends=True)
-            cell["metadata"]["made"] = fingerprint(new)
-            changed = True
-    if changed:
-        write_text(path, json.dumps(notebook, ensure_ascii=False, indent=1) + "\n")
-    return changed
+    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n" if changed else None
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fill every page anew and say which have changed."""
+    """Fill every page anew and say which have changed. Nothing is written before everything is made."""
     Parser(t("pages.help")).parse_args(argv)
     config = load()
     made = read_made(config.root / MADE)
     skeletons = config.root / "kto" / "pages"
-    said = []
+    said: list[str] = []
+    written: dict[Path, str] = {}
     for skeleton in sorted(skeletons.rglob("*.md")):
         name = skeleton.relative_to(skeletons).as_posix()
         path = config.root / name
@@ -88,22 +89,30 @@ def main(argv: list[str] | None = None) -> int:
         if old is None:  # somebody has no use for it
             continue
         new = new_page(name, old, config)
-        if fingerprint(new) == fingerprint(old):
+        if plain(new) == plain(old):
             made[name] = fingerprint(new)
         elif fingerprint(old) == made.get(name):
-            write_text(path, new)
+            written[path] = new
             made[name] = fingerprint(new)
             said.append(t("export.written", path=name))
         else:
             beside, offered = path.with_suffix(f".new{path.suffix}"), f"{name} (offered)"
+            there = read(beside)
             # Whoever has removed this very page has taken over from it what they wanted.
-            if beside.exists() or made.get(offered) != fingerprint(new):
-                write_text(beside, new)
-                made[offered] = fingerprint(new)
+            if there is not None or made.get(offered) != fingerprint(new):
+                if there is None or fingerprint(there) == made.get(offered):  # not one that somebody works on
+                    written[beside] = new
+                    made[offered] = fingerprint(new)
                 said.append(t("pages.by_hand", path=name, new=beside.relative_to(config.root).as_posix()))
-    write_text(config.root / MADE, json.dumps(made, indent=1, sort_keys=True) + "\n")
-    if update_notebook(config.root / NOTEBOOK, config):
+    path = config.root / NOTEBOOK
+    source = read(path)
+    notebook = None if source is None else new_notebook(source, path, config)
+    if notebook is not None:
+        written[path] = notebook
         said.append(t("export.written", path=NOTEBOOK))
+    for path, content in written.items():
+        write_text(path, content)
+    write_text(config.root / MADE, json.dumps(made, indent=1, sort_keys=True) + "\n")
     print("\n".join(said) or t("pages.unchanged"))
     return 0
 

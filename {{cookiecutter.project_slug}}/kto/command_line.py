@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from kto.errors import use_utf8
 from kto.texts import t
 
 
@@ -15,6 +14,9 @@ class _Help(argparse.HelpFormatter):
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, f"{t('cli.usage')} " if prefix is None else prefix)
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return action.help or ""  # a % in a text is a %
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,7 +29,6 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, about: str) -> None:
-        use_utf8()
         super().__init__(
             description=about, allow_abbrev=False, add_help=False, exit_on_error=False, formatter_class=_Help
         )
@@ -39,9 +40,9 @@ class Parser(argparse.ArgumentParser):
         try:
             options, unknown = self.parse_known_args(args, namespace)
         except argparse.ArgumentError as error:
-            value = re.search(r"'(.*)'", error.message, re.DOTALL)
+            value = re.search(r"""(['"])(.*)\1""", error.message, re.DOTALL)
             if value:
-                self.error(t("cli.bad_value", option=error.argument_name, value=value[1]))
+                self.error(t("cli.bad_value", option=error.argument_name, value=value[2] or '""'))
             self.error(t("cli.no_value", option=error.argument_name))
         if unknown:
             self.error(t("cli.unknown_option", option=unknown[0]))

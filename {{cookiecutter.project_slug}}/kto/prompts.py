@@ -146,12 +146,12 @@ def _read_jsonl(path: Path, column: str) -> list[str]:
         try:
             texts.append(_text(json.loads(line.decode("utf-8")), column))
         except UnicodeDecodeError:
-            problems.append(t("generate.bad_line", number=number, reason=t("generate.line_no_utf8")))
+            problems.append(t("generate.bad_line", number=str(number), reason=t("generate.line_no_utf8")))
         except _Unusable as error:
-            problems.append(t("generate.bad_line", number=number, reason=error))
+            problems.append(t("generate.bad_line", number=str(number), reason=error))
         except (ValueError, RecursionError) as error:
             reason = t("generate.line_no_json", reason=getattr(error, "msg", error))
-            problems.append(t("generate.bad_line", number=number, reason=reason))
+            problems.append(t("generate.bad_line", number=str(number), reason=reason))
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN])
         if len(problems) > _SHOWN:

@@ -44,7 +44,9 @@ def _upload(api: HfApi, config: Config, workspace: str) -> None:
             text = path.read_text(encoding="utf-8")
             text = re.sub(r"(?m)^(\s*- name:) argilla$", lambda found: f"{found[1]} {json.dumps(workspace)}", text)
             path.write_text(text, encoding="utf-8", newline="\n")
-        api.upload_folder(repo_id=config.annotation.space, repo_type="space", folder_path=files)
+        api.upload_folder(
+            repo_id=config.annotation.space, repo_type="space", folder_path=files, ignore_patterns=["*.new.md"]
+        )
 
 
 def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> str:

@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `project.toml` and `texts.yaml` are."""
 
-_COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "desirable", "undesirable"))
+_COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "desirable", "undesirable"))
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
 they are typed."""
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
@@ -39,7 +39,7 @@ def look_up(texts: Mapping[str, object], key: str) -> str:
 def load(path: Path = ROOT / "texts.yaml") -> Mapping[str, object]:
     """Return the content of `texts.yaml`; raise `SystemExit` with one sentence if it cannot be read.
 
-    There is no text to say it in when the texts themselves are unreadable, so this sentence alone is English.
+    There is no text to say it in when the texts themselves are unreadable, so this is English, as a `TextsError` is.
     """
     try:
         texts = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
