@@ -20,7 +20,7 @@ BAD = [
     ("generation", "inference", "cloud", '"huggingface"'),
     ("generation", "base_url", "localhost:80", "http://"),
     ("annotation", "min_submitted", 1.5, "a whole number"),
-    ("annotation", "annotators", ["Jan Smit"], "letters, digits"),
+    ("annotation", "annotators", ["Jan Smit"], "letters a to z"),
     ("export", "test_fraction", 2, "0 to 0.9"),
     ("export", "private", "yes", "true or false"),
     ("training", "batch_size", 1, "2 to 4096"),
