@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -224,6 +224,18 @@ def facts(answers: Mapping[str, str]) -> Facts:
     return facts_of(answers.get("language") or "en")
 
 
+def flat(node: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield (dotted key, text) of all texts; the members of a list have numbers as keys."""
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from flat(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node:
+        for number, value in enumerate(node):
+            yield from flat(value, f"{path}.{number}")
+    else:
+        yield path, node
+
+
 def _merge(base: dict, over: dict) -> dict:
     merged = dict(base)
     for key, value in over.items():
@@ -301,17 +313,9 @@ def page(answers: Mapping[str, str], name: str) -> str:
 
 def text_names(answers: Mapping[str, str]) -> str:
     """Return, as JSON, the key of every text that the project needs and the placeholders that it may have."""
-    module = _pages_module()
-    wanted: dict[str, list[str]] = {}
-
-    def collect(node: object, path: str) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                collect(value, f"{path}.{key}" if path else str(key))
-        elif isinstance(node, str):
-            wanted[path] = sorted(set(module.PLACEHOLDER.findall(node)))
-
-    collect({key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}, "")
+    find = _pages_module().PLACEHOLDER.findall
+    needed = {key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}
+    wanted = {key: sorted(set(find(str(text)))) for key, text in flat(needed)}
     return json.dumps(wanted, indent=1)
 
 

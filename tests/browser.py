@@ -30,18 +30,14 @@ class Page:
         self.url = url
         page.set_default_timeout(WAIT)
 
-    def log_in(self, name: str, password: str, path: str = "") -> None:
-        """Log in and open the dataset at `path`, or the only one."""
+    def log_in(self, name: str, password: str) -> None:
+        """Log in and open the only dataset."""
         self.page.goto(self.url)
         self.page.locator("input[type=text]").fill(name)
         self.page.locator("input[type=password]").fill(password)
         self.page.locator("button[type=submit]").click()
-        self.page.locator(".dataset-card").first.click() if not path else self._open(path)
+        self.page.locator(".dataset-card").first.click()
         self._ready()
-
-    def _open(self, path: str) -> None:
-        self.page.locator(".dataset-card").first.wait_for()  # logged in
-        self.page.goto(self.url + path)
 
     def fonts(self, selector: str) -> list[tuple[str, set[str]]]:
         """Return the own text of each element that is shown, and the families of fonts that its letters are from."""

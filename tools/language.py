@@ -18,9 +18,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 import local_extensions  # noqa: E402
+from local_extensions import flat  # noqa: E402
 
 LANGUAGES = REPOSITORY / "languages"
-PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+PLACEHOLDER = local_extensions._pages_module().PLACEHOLDER
 CODE = re.compile(
     r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
@@ -82,18 +83,6 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def flat(node: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Yield (dotted key, text) of all texts; the members of a list have numbers as keys."""
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from flat(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list) and node:
-        for number, value in enumerate(node):
-            yield from flat(value, f"{path}.{number}")
-    else:
-        yield path, node
 
 
 def prose(text: str) -> str:
@@ -204,10 +193,7 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     for name in sorted(names - wanted):
         known = ", ".join(f"{{{each}}}" for each in sorted(wanted)) or "none"
         yield f"has {{{name}}}, which means nothing there (known: {known}): correct or remove it"
-    if key.startswith(("starter_prompts.", "language.")):
-        code = set()
-    else:
-        code = set(CODE.findall(english)) - set(CODE.findall(text))
+    code = set() if key.startswith("starter_prompts.") else set(CODE.findall(english)) - set(CODE.findall(text))
     for part in sorted(code):
         yield f"lacks {part}: keep it as it is in en.yaml"
     if text == english and header.get("iso") != "en" and len(re.findall(r"[^\W\d_]{2,}", prose(text))) > 2:

@@ -13,7 +13,7 @@ from kto import texts
 from kto.command_line import Parser
 from kto.config import Config, load
 from kto.errors import UserError, run
-from kto.pages import CELLS, MARKED, NOTEBOOK, fill_cell, fill_page, fingerprint, values_of
+from kto.pages import CELLS, MARKED, NOTEBOOK, fill_cell, fill_marked, fill_page, fingerprint, values_of
 from kto.tables import write_text
 from kto.texts import t
 
@@ -51,8 +51,8 @@ def new_page(name: str, old: str, config: Config) -> str:
         return page
     filled = {mark: plain(old).split(begin, 1)[1].split(end, 1)[0] for mark, (begin, end) in parts.items()}
     if filled["numbers"].strip():  # before the first export the models are those of project.toml
-        for mark, (begin, end) in parts.items():
-            page = page.split(begin, 1)[0] + begin + filled[mark] + end + page.split(end, 1)[1]
+        for mark in MARKED:
+            page = fill_marked(page, mark, filled[mark])
     return page
 
 
