@@ -47,6 +47,8 @@ class ModelServer:
     def __init__(self, names: tuple[str, ...] = (), latency: float = 0.0, key: str = "", port: int = 0) -> None:
         self.names, self.latency, self.key, self.port = names, latency, key, port
         self.reply: Callable[[dict[str, Any]], Any] = lambda body: f"{body['model']} answers: {_prompt(body)}"
+        self.about: dict[str, dict[str, Any]] = {}  # what the list of models says about each, besides its id
+        self.usage: dict[str, int] = {}  # what answers say about tokens
         self.chats: list[Chat] = []
         self.in_flight = self.most_in_flight = 0
         self._faults: dict[str, list[Fault]] = {}
@@ -126,7 +128,7 @@ class ModelServer:
         if self.key and headers.get("authorization") != f"Bearer {self.key}":
             return await _send(writer, 401, {"error": {"message": "Invalid key."}})
         if path == "/v1/models":
-            return await _send(writer, 200, {"object": "list", "data": [{"id": name} for name in self.names]})
+            return await _send(writer, 200, {"object": "list", "data": [{"id": name} | self.about.get(name, {}) for name in self.names]})
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await _send(writer, 404, {"error": {"message": "No such page."}})
         body = json.loads(content)
@@ -159,7 +161,7 @@ class ModelServer:
         message = {"role": "assistant", "content": reply}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         said = {"id": "chat", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
-        return 200, said
+        return 200, said | ({"usage": self.usage} if self.usage else {})
 
 
 def _prompt(body: dict[str, Any]) -> str:

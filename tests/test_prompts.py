@@ -1,11 +1,14 @@
 """Where prompts come from, and what bad input gets."""
 
+import csv
+import io
 import json
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from generating import TEMPLATE
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kto import prompts
@@ -13,6 +16,7 @@ from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")
+assert TEMPLATE  # kto is found there
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -22,10 +26,16 @@ def settings(root: Path, source: str, column: str = "prompt", split: str = "trai
     return SimpleNamespace(root=root, generation=generation)
 
 
-def load(folder: Path, content: bytes | str, limit: int | None = None, column: str = "prompt") -> prompts.Prompts:
-    path = folder / "x.jsonl"
+def load(
+    folder: Path, content: bytes | str, limit: int | None = None, column: str = "prompt", name: str = "x.jsonl"
+) -> prompts.Prompts:
+    path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    return prompts.load(settings(folder, "x.jsonl", column), limit)
+    return prompts.load(settings(folder, name, column), limit)
+
+
+def texts_in(folder: Path, content: bytes | str, column: str = "prompt", name: str = "x.csv") -> list[str]:
+    return [prompt.text for prompt in load(folder, content, column=column, name=name).prompts]
 
 
 @given(
@@ -91,20 +101,126 @@ def test_all_bad_lines_are_counted_and_five_are_shown(tmp_path: Path) -> None:
     assert "and 3 more lines" in str(error.value)
 
 
-@given(st.binary(max_size=200))
-@example(b"\xef\xbb\xbf")
-@example(b"\xff\xfe{\x00}\x00")
-def test_whatever_the_file_holds_the_error_is_a_sentence(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
+@given(
+    st.lists(st.tuples(TEXT, st.text(st.characters(exclude_categories=["Cs"]))), min_size=1, max_size=6),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["prompt", "vraag, of opdracht", "a;b"]),
+)
+@example([("two\nlines", 'a "b", c'), ("a;b,c\td", "\u2028")], ";", "\r\n", True, False, "prompt")
+def test_a_table_of_any_kind(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    delimiter: str,
+    end: str,
+    bom: bool,
+    quoted: bool,
+    column: str,
+) -> None:
+    file = io.StringIO(newline="")
+    lone = any("\r" in cell for row in rows for cell in row)  # Python's writer does not quote these by itself
+    quoting = csv.QUOTE_ALL if quoted or lone else csv.QUOTE_MINIMAL
+    writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    writer.writerow(["id", column, "note"])
+    writer.writerows((number, text, note) for number, (text, note) in enumerate(rows))
+    found = texts_in(tmp_path_factory.mktemp("p"), ("\ufeff" if bom else "") + file.getvalue(), column)
+    expected: dict[str, str] = {}
+    for text, _ in rows:
+        expected.setdefault(unicodedata.normalize("NFC", text.replace("\r\n", "\n")), text.replace("\r\n", "\n"))
+    assert found == list(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("prompt\nHello, world; yes\n\nWhy?\n", ["Hello, world; yes", "Why?"]),  # one column: nobody quotes there
+        ('prompt\n"Hello, ""you"""\n', ['Hello, "you"']),
+        (" prompt ;id\nWhy?;1\n;;\nHow?\n", ["Why?", "How?"]),
+        ("id\tprompt\n1\tOne, two; three\n", ["One, two; three"]),
+        ("\n\nid,prompt,\n1,Why?,\n,,\n2,How?,,,\n", ["Why?", "How?"]),  # as spreadsheets leave it
+        ('\ufeff"prompt"\r\n"Why?\r\nHow?"\r\n', ["Why?\nHow?"]),
+    ],
+)
+def test_a_table(tmp_path: Path, content: str, expected: list[str]) -> None:
+    assert texts_in(tmp_path, content) == expected
+    assert texts_in(tmp_path, content, name="X.CSV") == expected
+
+
+def test_a_table_without_the_column(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.csv has no column “prompt”.*: nummer, vraag"):
+        load(tmp_path, "nummer;vraag\n1;Waarom?\n", name="x.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"id,prompt\n1,good\n2,\n", "line 3: “prompt” is empty"),
+        (b"id,prompt\n1,good\n2\n", "line 3: “prompt” is empty"),
+        (b"id,prompt\n1,Yes, and no\n", "line 2: it has more cells"),
+        (b'id,prompt\n1,"two\nlines"\n2,"caf\xe9"\n', "line 4: it is not written in UTF-8"),
+        (b'id,prompt\n1,"two\nlines"\n2,"open\nto the end\n', "line 4: it is not CSV"),
+        (b'id,prompt\n1,"a" b\n', "line 2: it is not CSV"),
+        (b"prompt\n" + b"x" * 200_000 + b"\n", "line 2: it is not CSV"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(tmp_path, content, name="x.csv")
+    assert reason in str(error.value) and str(tmp_path / "x.csv") in str(error.value)
+
+
+def test_all_bad_rows_are_counted_and_five_are_shown(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load(tmp_path, "id,prompt\n" + "1,\n" * 8, name="x.csv")
+    assert [f"line {number}:" in str(error.value) for number in (2, 6, 7)] == [True, True, False]
+    assert "and 3 more lines" in str(error.value)
+
+
+@given(st.lists(TEXT.filter(lambda text: "\n" not in text), min_size=1), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_a_text_with_one_prompt_per_line(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], end: str, bom: bool
+) -> None:
+    content = ("\ufeff" if bom else "") + f"{end} {end}".join(texts)
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(unicodedata.normalize("NFC", text.strip()), text.strip())
+    assert texts_in(tmp_path_factory.mktemp("p"), content, name="x.txt") == list(first.values())
+
+
+def test_a_bad_line_of_a_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 3: it is not written in UTF-8"):
+        load(tmp_path, b"Why?\n\ncaf\xe9\n", name="x.txt")
+
+
+@given(st.binary(max_size=200), st.sampled_from(["x.jsonl", "x.csv", "x.tsv"]))
+@example(b"\xef\xbb\xbf", "x.jsonl")
+@example(b"\xff\xfe{\x00}\x00", "x.jsonl")
+@example(b'"a"\x1f"b"\nc', "x.csv")
+@example(b'"', "x.csv")
+@example(b"\x00,\r\r\n", "x.csv")
+def test_whatever_the_file_holds_the_error_is_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, name: str
+) -> None:
     with pytest.raises(UserError):
-        load(tmp_path_factory.mktemp("p"), junk)
+        load(tmp_path_factory.mktemp("p"), junk, name=name)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("starter", Path), ("owner/data.jsonl", Path), ("mine.txt", Path), ("owner/data", str), ("squad", str)],
+    [
+        ("starter", Path),
+        ("owner/data.jsonl", Path),
+        ("owner/data.CSV", Path),
+        ("absent.txt", Path),
+        ("mine", Path),
+        ("owner/data", str),
+        ("squad", str),
+    ],
 )
 def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
-    (tmp_path / "mine.txt").write_text("", encoding="utf-8")
+    (tmp_path / "mine").write_text("", encoding="utf-8")
     assert isinstance(prompts.source(settings(tmp_path, name)), kind)
 
 

@@ -19,7 +19,7 @@ from tools import language as catalogues
 ENGLISH = dict(catalogues.flat(local_extensions.catalogue("en")))
 OTHERS = [tag for tag in LANGUAGES if tag != "en"]
 # Looked up by a name that is put together
-COMPUTED = re.compile(r"config\.(allowed_|an?_)|task\.reason_|generate\.failed_|readme\.step_")
+COMPUTED = re.compile(r"config\.(allowed_|an?_)|task\.reason_|generate\.(failed|column)_|readme\.step_")
 
 
 @pytest.mark.parametrize("tag", LANGUAGES)
@@ -312,7 +312,7 @@ def looked_up() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 keys |= {node.value, f"errors.{node.value}"}
-    for path in (TEMPLATE / "kto" / "pages").rglob("*.md"):
+    for path in [*(TEMPLATE / "kto" / "pages").rglob("*.md"), *(TEMPLATE / "kto" / "cards").glob("*.md")]:
         named = catalogues.PLACEHOLDER.findall(path.read_text(encoding="utf-8"))
         keys |= {name.removesuffix("_quoted") for name in named}
     keys |= {f"notebook.{key}" for cell in pages().CELLS.values() for _, key in cell}

@@ -42,6 +42,7 @@ def make_generations(answers: Mapping[str, Sequence[str | None]], models: Sequen
             "raw_generation_responses": list(texts),
             "generations": list(texts),
             "finish_reason": [None if text is None else "stop" for text in texts],
+            "language_verdict": [None if text is None else "unchecked" for text in texts],
             "answer_id": [f"{model} {prompt}" for model in models],
         }
         for prompt, texts in answers.items()

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import endpoint, hub_models, pages, prompts, serving, texts
+from kto import endpoint, hub_models, pages, prompts, routes, serving, texts
 from kto.command_line import Parser
 from kto.config import Config, load, split_provider
+from kto.endpoint import Endpoint
 from kto.errors import UserError, run
 from kto.hub_models import BadToken, HubModel, Unreachable
 from kto.texts import t
@@ -62,10 +63,15 @@ def check_prompts(config: Config, token: str, found: Findings) -> None:
             found.problems.append(t("check.no_dataset", name=origin))
 
 
+def general(config: Config) -> list[str]:
+    """Return the models that have no server of their own."""
+    return [name for name in config.generation.models if config.model(name).base_url is None]
+
+
 def check_hub(config: Config, token: str, found: Findings) -> None:
     """Ask the Hub about all models, and for others like those that cannot be used."""
     local = config.generation.inference == "local"
-    names = [name for name in config.generation.models if not (local and serving.folder(config, name))]
+    names = [name for name in general(config) if not (local and serving.folder(config, name))]
     for name, model in zip(names, hub_models.look_up(names, token), strict=True):
         if isinstance(model, HubModel):
             problem = _problem(model, token, local)
@@ -117,26 +123,35 @@ def _size(model: HubModel) -> str:
 
 def check_folders(config: Config, found: Findings) -> None:
     """Look for what a model in a folder needs, and for a way to start it."""
-    for name in config.generation.models:
+    for name in general(config):
         folder = serving.folder(config, name)
         if folder and not serving.is_chat_model(folder):
             found.problems.append(t("check.no_chat_model", path=folder))
     with found.collect():
-        serving.command(config, config.generation.models[0], 0)
+        for name in general(config)[:1]:
+            serving.command(config, name, 0)
 
 
-def check_server(config: Config, found: Findings) -> None:
-    """Ask an OpenAI-compatible server which models it has."""
-    with found.collect():
-        server = endpoint.find(config)
-        listed = endpoint.listed_models(server)
-        if listed is None:
-            found.notes.append(t("check.no_list", url=server.base_url))
-            return
-        for name in config.generation.models:
-            if name not in listed:
-                close = difflib.get_close_matches(name, listed, n=3, cutoff=0) or ["–"]
-                found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=", ".join(close)))
+def check_servers(config: Config, found: Findings) -> None:
+    """Ask OpenAI-compatible servers which models they have."""
+    asked: dict[Endpoint, list[str]] = {}
+    inference = config.generation.inference
+    for name in config.generation.models:
+        own = config.model(name)
+        if own.base_url is None and inference != "openai-compatible":
+            continue
+        with found.collect():
+            asked.setdefault(routes.server(config, own), []).append(name)
+    for server, names in asked.items():
+        with found.collect():
+            listed = endpoint.listed_models(server)
+            if listed is None:
+                found.notes.append(t("check.no_list", url=server.base_url))
+                continue
+            for name in (config.model(name).name or name for name in names):
+                if name not in listed:
+                    close = ", ".join(difflib.get_close_matches(name, listed, n=3, cutoff=0) or ["–"])
+                    found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,9 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     check_texts(config, found)
     check_prompts(config, token, found)
     inference = config.generation.inference
-    if inference == "openai-compatible":
-        check_server(config, found)
-    else:
+    check_servers(config, found)
+    if inference != "openai-compatible":
         check_hub(config, token, found)
     if inference == "local":
         check_folders(config, found)

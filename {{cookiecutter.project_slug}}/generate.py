@@ -1,225 +1,252 @@
 """Step 1: ask the models. prompts × models → data/generations/train.parquet.
 
-    uv run generate.py [--limit N] [--base-url URL] [--output DIR]
+    uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR] [--push]
 
 Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
 """
 
+import argparse
 import contextlib
 import dataclasses
-import json
-import os
-import subprocess
+import math
+import shutil
 import sys
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, processes, serving
+from kto import endpoint, generations, pipeline, progress, report, routes, serving
 from kto.command_line import Parser
 from kto.config import Config, load
 from kto.endpoint import Endpoint
 from kto.errors import UserError, run
-from kto.pipeline import KEY, Asked, Job, Outcome
-from kto.prompts import Prompt, messages
+from kto.generations import Found
+from kto.keeper import Keeper
+from kto.lock import alone
+from kto.pipeline import Work
+from kto.plan import Plan
 from kto.prompts import load as load_prompts
-from kto.store import Store, answer_key
-from kto.tables import write_rows
-from kto.texts import ROOT, t
+from kto.routes import Route
+from kto.store import Store
+from kto.tables import Row, write_lines, write_rows
+from kto.texts import ROOT, number, t
 
-PROGRESS = 15  # seconds between two lines that say how far it is
-
-
-@dataclasses.dataclass
-class Plan:
-    """What is to be asked: for each model the key of its answer to each prompt, and what the run found out."""
-
-    config: Config
-    prompts: Sequence[Prompt]
-    system_prompt: str
-    store: Store
-    keys: Mapping[str, list[str]]
-    weights: Mapping[str, str]
-    outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)  # by key: what came of this run's requests
-
-    def missing(self, model: str) -> list[int]:
-        """Return the positions of the prompts that this model has not answered."""
-        absent = set(self.store.missing(self.keys[model]))
-        return [number for number, key in enumerate(self.keys[model]) if key in absent]
+_BYTES_PER_ANSWER = 8192  # that the store takes, generously
+_ROOM = 50_000_000  # bytes for everything else
 
 
-def parse(argv: list[str] | None) -> tuple[int | None, str | None, Path]:
-    """Read the command line: how many prompts (None: all), the server's address if it is given, the output folder."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = Parser(t("generate.help"))
     parser.add_argument("--limit", metavar="N", help=t("generate.help_limit"))
+    parser.add_argument("--dry-run", action="store_true", help=t("generate.help_dry_run"))
+    parser.add_argument("--max-cost", metavar="DOLLARS", help=t("generate.help_max_cost"))
+    parser.add_argument("--yes", action="store_true", help=t("generate.help_yes"))
     parser.add_argument("--base-url", metavar="URL", help=t("generate.help_base_url"))
     default = ROOT / "data" / "generations"
     parser.add_argument("--output", type=Path, default=default, metavar="DIR", help=t("generate.help_output"))
+    parser.add_argument("--ray", nargs="?", const="auto", metavar="ADDRESS", help=t("generate.help_ray"))
+    parser.add_argument("--push", action="store_true", help=t("generate.help_push"))
     options = parser.parse_args(argv)
-    if options.limit is not None and not (options.limit.isascii() and options.limit.isdigit() and int(options.limit)):
-        raise UserError("bad_limit", limit=options.limit)
-    return options.limit and int(options.limit), options.base_url, options.output.resolve()
+    if options.limit is not None:
+        if not (options.limit.isascii() and options.limit.isdigit() and int(options.limit)):
+            raise UserError("bad_limit", limit=options.limit)
+        options.limit = int(options.limit)
+    if options.max_cost is not None:
+        options.max_cost = _dollars(options.max_cost)
+    options.output = options.output.resolve()
+    return options
 
 
-def prepare(config: Config, limit: int | None, store: Store) -> Plan:
-    """Read the prompts and name every answer that is wanted."""
-    found = load_prompts(config, limit, endpoint.secret(config, "HF_TOKEN"))
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text.removeprefix("$"))
+    except ValueError:
+        dollars = math.nan
+    if not (math.isfinite(dollars) and dollars >= 0):
+        raise UserError("bad_max_cost", value=text)
+    return dollars
+
+
+def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
+    """Read the prompts, and find out which answers are missing."""
+    found = load_prompts(config, options.limit, endpoint.secret(config, "HF_TOKEN"))
     if found.duplicates:
         print(t("generate.duplicates", number=found.duplicates))
     if found.empty:
         print(t("generate.empty_rows", number=found.empty))
-    generation = config.generation
-    arguments = {"max_tokens": generation.max_tokens, "temperature": generation.temperature}
-    system_prompt = config.system_prompt
-    conversations = [messages(system_prompt, prompt.text) for prompt in found.prompts]
-    weights = {model: "" for model in generation.models}
-    if generation.inference == "local":
-        folders = {model: serving.folder(config, model) for model in generation.models}
-        weights |= {model: serving.weights_digest(path) for model, path in folders.items() if path}
-    keys = {
-        model: [answer_key(model, each, arguments, weights[model]) for each in conversations]
-        for model in generation.models
-    }
-    return Plan(config, found.prompts, system_prompt, store, keys, weights)
+    gate = routes.gate_for(config)
+    plan = Plan(config, found.prompts, config.system_prompt, routes.find(config, gate, options.base_url), gate, store)
+    plan.look()
+    return plan
 
 
-def ask(plan: Plan, models: Sequence[Asked], server: Endpoint, concurrency: int, timeout: float) -> None:
-    """Run the pipeline over everything that these models have not answered; answers go to the store as they come.
+def look_at_servers(plan: Plan, tolerant: bool) -> dict[str, str]:
+    """Ask the servers what they have, and note their prices; return why models cannot be asked, by model.
 
     Raises
     ------
     UserError
-        The pipeline broke down. What was answered until then is in the store.
+        None of the servers can be used, and that is not tolerated.
     """
-    wanted = sorted({number for asked in models for number in plan.missing(asked.model)})
-    rows = [{"input": plan.prompts[number].text, "system_prompt": plan.system_prompt} for number in wanted]
-    config, generation = plan.config, plan.config.generation
-    job = Job(
-        models=models,
-        rows=rows,
-        store=str(plan.store.path),
-        concurrency=concurrency,
-        attempts=generation.attempts,
-        timeout=timeout,
-        temperature=generation.temperature,
-        max_tokens=generation.max_tokens,
-    )
-    log = config.root / "data" / "logs" / "generate.log"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
-        # Settings of OpenAI's own service are not for other servers, and nothing here has to be asked of the Hub.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-        environment |= {
-            KEY: server.key,
-            "PYTHONUTF8": "1",
-            "PYTHONWARNINGS": "ignore",
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_CACHE": str(folder / "datasets"),
-            "DISTILABEL_LOG_LEVEL": "WARNING",
-        }
-        if server.is_local:
-            environment["NO_PROXY"] = environment["no_proxy"] = "*"
-        command = [sys.executable, "-m", "kto.pipeline", str(folder)]
-        with processes.running(command, log=log, cwd=ROOT, env=environment) as pipeline:
-            begin, shown = len(plan.store), time.monotonic()
-            while (status := pipeline.poll()) is None:
-                if time.monotonic() - shown > PROGRESS:
-                    print(t("generate.progress", number=len(plan.store) - begin), flush=True)
-                    shown = time.monotonic()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    pipeline.wait(0.2)
-        if status:
-            raise UserError("pipeline_ended", log=log)
-        outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-    plan.outcomes |= {each["answer_id"]: Outcome(**each) for found in outcome.values() for each in found}
-
-
-def ask_everywhere(plan: Plan, base_url: str | None) -> None:
-    """Ask all models for what is missing: together on a server, or one after the other on this machine."""
-    config, generation = plan.config, plan.config.generation
-    incomplete = [model for model in generation.models if plan.missing(model)]
-    if generation.inference != "local" or base_url is not None:
-        if not incomplete:
-            return
-        server = endpoint.find(config, base_url)
+    incomplete = [route for route in plan.routes if plan.wanted[route.model]]
+    servers = {route.endpoint for route in incomplete if route.endpoint}
+    listed, problems = {}, {}
+    for server in servers:
         try:
-            endpoint.listed_models(server)  # is it there at all?
+            listed[server] = endpoint.model_list(server) or []
         except UserError as error:
             if error.key != "no_api":  # a server need not tell what it has
-                raise
-        number = sum(len(plan.missing(model)) for model in incomplete)
-        print(t("generate.asking", number=number, models=len(incomplete)), flush=True)
-        models = [Asked(model, model, server.base_url, plan.weights[model]) for model in incomplete]
-        ask(plan, models, server, generation.concurrency, generation.timeout)
+                problems[server] = error
+    if problems and not tolerant and len(problems) == len({route.endpoint for route in incomplete}):
+        raise next(iter(problems.values()))
+    plan.routes = [
+        dataclasses.replace(route, prices=endpoint.prices(listed.get(route.endpoint, ()), str(route.body["model"])))
+        if route.endpoint
+        else route
+        for route in plan.routes
+    ]
+    return {route.model: str(problems[route.endpoint]) for route in incomplete if route.endpoint in problems}
+
+
+def agree(plan: Plan, options: argparse.Namespace) -> None:
+    """Say what the missing answers will take; where they may cost money, go on only if that is wanted.
+
+    Raises
+    ------
+    UserError
+        Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
+    """
+    estimates = plan.estimate()
+    asked = [each for each in estimates.values() if each.requests]
+    costs = [each.cost for each in asked]
+    print(t("generate.asking", number=plan.requests, models=len(asked)), flush=True)
+    paid = plan.config.generation.inference == "huggingface" or any(costs)
+    if paid or options.dry_run:
+        print(report.before(estimates))
+        known = sum(cost for cost in costs if cost is not None)
+        if any(cost is not None for cost in costs):
+            print(t("generate.cost", dollars=number(known, 2 if known >= 1 else 4)))
+        if paid and None in costs:
+            print(t("generate.cost_unknown"))
+    if options.dry_run:
         return
-    # One model at a time, because memory is short. Without this setting `transformers serve` passes over the
-    # temperature for models that do not sample by themselves.
-    sample = {"generation_config": json.dumps({"do_sample": True})}
-    extra = sample if generation.temperature > 0 and serving.is_transformers(config) else None
-    for position, model in enumerate(incomplete):
+    if options.max_cost is not None and None in costs:
+        unknown = [model for model, each in estimates.items() if each.requests and each.cost is None]
+        raise UserError("no_price", models=", ".join(unknown))
+    if shutil.disk_usage(plan.store.path.parent).free < plan.requests * _BYTES_PER_ANSWER + _ROOM:
+        raise UserError("no_room", path=plan.store.path)
+    if paid and not options.yes and options.max_cost is None:
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise UserError("needs_yes")
+        input(t("generate.go_on"))
+
+
+def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) -> None:
+    """Ask these models for everything that they have not answered; answers go to the store as they come."""
+    config = plan.config
+    rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in plan.prompts]
+    wanted = {route.model: plan.wanted[route.model] for route in models}
+    language = config.language.tag if plan.gate.supported else ""
+    work = Work(models, rows, wanted, config.generation.attempts, language, config.language.script)
+
+    def settled() -> dict[str, int]:
+        return {route.model: keeper.tally(route.model).settled for route in models}
+
+    with progress.shown({model: len(numbers) for model, numbers in wanted.items()}, settled):
+        if ray is None:
+            pipeline.run_here(work, keeper)
+        else:
+            from kto import ray_cluster
+
+            ray_cluster.run(work, keeper, ray)
+
+
+def ask_everywhere(plan: Plan, keeper: Keeper, unusable: dict[str, str], ray: str | None) -> None:
+    """Ask all models for what is missing: those on servers together, those on this machine one after the other."""
+    config = plan.config
+    incomplete = [route for route in plan.routes if plan.wanted[route.model]]
+    there = [route for route in incomplete if route.endpoint and route.model not in unusable]
+    if there:
+        ask(plan, there, keeper, ray)
+    for position, route in enumerate(each for each in incomplete if not each.endpoint):
         log = config.root / "data" / "logs" / f"model-{position + 1}.log"
-        print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
-        with serving.serving(config, model, log) as url:
-            print(t("generate.asking", number=len(plan.missing(model)), models=1), flush=True)
-            asked = Asked(model, serving.served_name(config, model), url, plan.weights[model], extra)
-            # Requests wait for each other there, so an answer may take as long as all that are in flight.
-            timeout = generation.timeout * config.local.concurrency
-            ask(plan, [asked], Endpoint(url), config.local.concurrency, timeout)
+        print(t("generate.starting", model=route.model, log=log.relative_to(config.root)), flush=True)
+        try:
+            with serving.serving(config, route.model, log) as url:  # one at a time, because memory is short
+                ask(plan, [dataclasses.replace(route, endpoint=Endpoint(url))], keeper, None)
+        except UserError as error:
+            unusable[route.model] = str(error)
+    for model, reason in unusable.items():
+        keeper.tally(model).failures[reason] += len(plan.wanted[model])
 
 
-def outcomes(plan: Plan) -> dict[str, list[Outcome]]:
-    """Return what every model answered to every prompt: from this run, or from the store where nothing was asked."""
+def write(plan: Plan, keeper: Keeper | None, output: Path) -> int:
+    """Write the table, say how it went, and return how many answers are missing.
 
-    def outcome(key: str) -> Outcome:
-        if key in plan.outcomes:
-            return plan.outcomes[key]
-        answer = plan.store.get(key)
-        return Outcome(answer.text, answer.finish_reason, key) if answer else Outcome(None, "", key)
+    Raises
+    ------
+    UserError
+        There is no answer at all; then an earlier table stays.
+    """
+    found = {route.model: Found() for route in plan.routes}
+    gaps: list[Row] = []
+    failures = keeper.failures if keeper else {}
+    tallies = keeper.tallies if keeper else {}
 
-    return {model: [outcome(key) for key in keys] for model, keys in plan.keys.items()}
+    def rows() -> Iterator[Row]:
+        yield from generations.rows(plan, found, gaps, failures)
+        if not any(each.answers for each in found.values()):
+            raise UserError("no_answers")
 
-
-def summary(model: str, found: Sequence[Outcome], before: int) -> str:
-    """Say in one line how a model did; `before` is the number of its answers that were in the store already."""
-    answered = sum(each.text is not None for each in found)
-    gaps = len(found) - answered
-    empty = sum(each.text is not None and generations.clean(each.text) is None for each in found)
-    parts = [t("generate.model", model=model, number=answered, new=answered - before, kept=before)]
-    if empty:
-        parts.append(t("generate.model_empty", number=empty))
+    path = output / "train.parquet"
+    models = [route.model for route in plan.routes]
+    priced = {route.model for route in plan.routes if route.prices}
+    try:
+        write_rows(path, rows(), generations.SCHEMA)
+    finally:
+        print(report.after(models, len(plan.prompts), found, tallies, priced))
+    print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(models)))
+    if not plan.gate.supported:
+        print(t("generate.not_judged", language=plan.config.language.autonym))
     if gaps:
-        [(reason, _)] = Counter(each.failure for each in found if each.text is None).most_common(1)
-        parts.append(t("generate.model_gaps", number=gaps, reason=reason))
-    return " ".join(parts)
+        write_lines(output / "gaps.jsonl", gaps)
+    else:
+        (output / "gaps.jsonl").unlink(missing_ok=True)
+    return len(gaps)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Ask for what is missing, write the table, say how it went. 1 if there are gaps."""
-    limit, base_url, output = parse(argv)
+    options = parse(argv)
     config = load()
-    with Store(config.root / "data" / "answers.sqlite") as store:
-        path = output / "train.parquet"
-        generations.restore(store, path)
-        plan = prepare(config, limit, store)
-        before = {model: len(plan.prompts) - len(plan.missing(model)) for model in config.generation.models}
-        try:
-            ask_everywhere(plan, base_url)
-        except KeyboardInterrupt:
-            print(t("generate.interrupted"), file=sys.stderr)
-            raise
-        found = outcomes(plan)
-    for model in config.generation.models:
-        print(summary(model, found[model], before[model]))
-    gaps = sum(each.text is None for answers in found.values() for each in answers)
-    if gaps == len(plan.prompts) * len(found):
-        raise UserError("no_answers")
-    write_rows(path, generations.rows(plan.prompts, plan.system_prompt, found), generations.SCHEMA)
-    print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(found)))
+    if options.push:  # what is missing is said before anything is done
+        from kto import publish_generations
+
+        publish_generations.target(config)
+    data = config.root / "data"
+    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
+        generations.restore(store, options.output / "train.parquet")
+        plan = prepare(config, options, store)
+        keeper: Keeper | None = None
+        if plan.requests:
+            unusable = look_at_servers(plan, tolerant=options.dry_run)
+            agree(plan, options)
+            if options.dry_run:
+                return 0
+            with contextlib.closing(Keeper(store.path, options.max_cost)) as keeper:
+                try:
+                    ask_everywhere(plan, keeper, unusable, options.ray)
+                except KeyboardInterrupt:
+                    print(t("generate.interrupted"), file=sys.stderr)
+                    raise
+        elif options.dry_run:
+            print(t("generate.asking", number=0, models=0))
+            return 0
+        gaps = write(plan, keeper, options.output)
     if gaps:
-        raise UserError("gaps", number=gaps)
+        raise UserError("gaps", number=gaps, path=options.output / "gaps.jsonl")
+    if options.push:
+        print(t("generate.pushed", url=publish_generations.push(config, options.output / "train.parquet")))
     return 0
 
 

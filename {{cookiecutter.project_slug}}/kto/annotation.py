@@ -211,15 +211,22 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
 def read_generations(config: Config) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
+    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them.
+
     Raises
     ------
     UserError
         There are none, or the file cannot be read.
     """
     path = config.root / "data" / "generations" / "train.parquet"
-    rows = read_rows(path, ("prompt_id", "generation_model", "generation_prompt", "generations"))
+    columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
+    rows = read_rows(path, columns)
     if not rows:
         raise UserError("no_generations", path=path)
+    if not config.annotation.wrong_language:
+        for row in rows:
+            pairs = zip(row["generations"], row["language_verdict"], strict=True)
+            row["generations"] = [None if verdict == "wrong" else answer for answer, verdict in pairs]
     return rows
 
 

@@ -15,7 +15,7 @@ INFERENCE = ("huggingface", "local", "openai-compatible")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[a-z0-9][a-z0-9-]*)?")
 _PROVIDER = re.compile(r":[a-z0-9][a-z0-9-]*\Z")
 
-_KINDS: Mapping[object, str] = {bool: "a_bool", str: "a_string", int: "an_int", float: "a_float"}
+_KINDS: Mapping[object, str] = {bool: "a_bool", str: "a_string", int: "an_int", float: "a_float", dict: "a_table"}
 
 T = TypeVar("T")
 Check = Callable[[Any], bool]
@@ -93,6 +93,50 @@ class Generation:
     max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens")
     timeout: float = _setting(_between(1, 86_400), "timeout")
     attempts: int = _setting(_between(1, 100), "attempts")
+    ask_again: int = _setting(_between(0, 10), "ask_again")
+
+
+def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
+    """Describe a setting that may be left out."""
+    return dataclasses.field(default=None, metadata={"type": kind, "check": check, "allowed": allowed})
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """`[models."NAME"]`: what is different for one model; None is as in `[generation]`.
+
+    Attributes
+    ----------
+    base_url
+        Its own server.
+    key
+        Name of the variable, in the environment or `.env`, that holds the key for that server.
+    name
+        The name that the server gives it.
+    extra
+        Further fields of a request (`seed`, `reasoning_effort`, …).
+    """
+
+    base_url: str | None = _optional(str, _matches(r"https?://\S+"), "url")
+    key: str | None = _optional(str, _matches(r"[A-Za-z_][A-Za-z0-9_]*"), "variable")
+    name: str | None = _optional(str, lambda value: bool(value.strip()), "not_empty")
+    concurrency: int | None = _optional(int, _between(1, 1024), "concurrency")
+    temperature: float | None = _optional(float, _between(0, 2), "temperature")
+    top_p: float | None = _optional(float, _between(0, 1), "top_p")
+    max_tokens: int | None = _optional(int, _between(1, 1_000_000), "max_tokens")
+    timeout: float | None = _optional(float, _between(1, 86_400), "timeout")
+    extra: Mapping[str, Any] | None = _optional(dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class NewPrompts:
+    """`[new_prompts]`: what make_prompts.py asks a model for."""
+
+    model: str = _setting()
+    topics: tuple[str, ...] = _setting()
+    count: int = _setting(_between(1, 1_000_000), "count")
+    per_request: int = _setting(_between(1, 50), "per_request")
+    similarity: float = _setting(_between(0.1, 1), "similarity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +160,7 @@ class Annotation:
         lambda value: all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}", name) for name in value), "annotators"
     )
     space: str = _setting(_matches(r"(?:[\w.-]+/[\w.-]+)?"), "space")
+    wrong_language: bool = _setting()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +192,16 @@ class Config:
     project: Project
     language: Language
     generation: Generation
+    new_prompts: NewPrompts
     local: Local
     annotation: Annotation
     export: Export
     training: Training
+    models: Mapping[str, Model] = dataclasses.field(default_factory=dict)
+
+    def model(self, name: str) -> Model:
+        """Return the settings of one model."""
+        return self.models.get(name, Model())
 
     @property
     def system_prompt(self) -> str:
@@ -201,6 +252,9 @@ def _convert(value: object, kind: object) -> object:
     elif kind is float:
         if type(value) in (int, float):
             return float(value)  # type: ignore[arg-type]
+    elif kind is dict:
+        if isinstance(value, dict):
+            return value
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError
@@ -224,12 +278,16 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
             problems.append(f"{t('config.unknown_key', section=section, key=name)} {hint}".rstrip())
     for field in fields:
         if field.name not in table:
-            problems.append(t("config.missing_key", section=section, key=field.name))
+            if field.default is None:
+                values[field.name] = None
+            else:
+                problems.append(t("config.missing_key", section=section, key=field.name))
             continue
+        wanted = field.metadata.get("type", field.type)
         try:
-            value = _convert(table[field.name], field.type)
+            value = _convert(table[field.name], wanted)
         except TypeError:
-            expected = _KINDS.get(field.type, "a_list")
+            expected = _KINDS.get(wanted, "a_list")
             problems.append(t("config.wrong_type", section=section, key=field.name, expected=t(f"config.{expected}")))
             continue
         check = field.metadata["check"]
@@ -262,7 +320,21 @@ def load(root: Path = ROOT) -> Config:
         if name not in [field.name for field in sections]:
             hint = _nearest(name, [field.name for field in sections])
             problems.append(f"{t('config.unknown_section', section=name)} {hint}".rstrip())
-    parsed = {field.name: _read_section(field.name, field.type, data.get(field.name), problems) for field in sections}  # type: ignore[arg-type]
+    models = data.pop("models", {})
+    parsed: dict[str, Any] = {
+        field.name: _read_section(field.name, field.type, data.get(field.name), problems)  # type: ignore[arg-type]
+        for field in sections
+        if field.name != "models"
+    }
+    if isinstance(models, Mapping):
+        parsed["models"] = {name: _read_section(f'models."{name}"', Model, models[name], problems) for name in models}
+        known = parsed["generation"].models if parsed["generation"] else list(models)
+        for name in models:
+            if name not in known:
+                hint = _nearest(name, list(known))
+                problems.append(f"{t('config.unknown_model', name=name)} {hint}".rstrip())
+    else:
+        problems.append(t("config.missing_section", section="models"))
     if problems:
         raise UserError("bad_settings", path=path, problems="\n".join(f"  - {problem}" for problem in problems))
-    return Config(root=root, **parsed)  # type: ignore[arg-type]
+    return Config(root=root, **parsed)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from kto import dotenv
-from kto.config import Config
+from kto.config import Config, split_provider
 from kto.errors import UserError
 
 TIMEOUT = 10
@@ -75,8 +77,8 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
     return Endpoint(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
 
 
-def listed_models(endpoint: Endpoint) -> list[str] | None:
-    """Return the names that the server gives its models, None if it is too busy to tell.
+def model_list(endpoint: Endpoint) -> list[Mapping[str, Any]] | None:
+    """Return what the server says about its models, each with an `id`; None if it is too busy to tell.
 
     Raises
     ------
@@ -100,6 +102,43 @@ def listed_models(endpoint: Endpoint) -> list[str] | None:
     if response.status_code == 401:
         raise UserError("key_refused", url=endpoint.base_url)
     try:
-        return [str(model["id"]) for model in response.json()["data"]]
+        listed = response.json()["data"]
+        if all(isinstance(model["id"], str) for model in listed):
+            return list(listed)
     except (ValueError, LookupError, TypeError):
-        raise UserError("no_api", url=endpoint.base_url) from None
+        pass
+    raise UserError("no_api", url=endpoint.base_url) from None
+
+
+def listed_models(endpoint: Endpoint) -> list[str] | None:
+    """Return the names that the server gives its models; see `model_list`."""
+    listed = model_list(endpoint)
+    return None if listed is None else [model["id"] for model in listed]
+
+
+def prices(listed: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
+    """Return the dollars that a model takes per token read and written, None if the server does not say.
+
+    The Hub's router gives dollars per million tokens for each provider. Where it chooses the provider itself, the
+    dearest of them counts.
+    """
+    for entry in listed:
+        model, provider = (entry["id"], "") if entry["id"] == name else split_provider(name)
+        if entry["id"] != model:
+            continue
+        offers = []
+        for each in entry.get("providers") or []:
+            pricing = each.get("pricing") if isinstance(each, Mapping) else None
+            if isinstance(pricing, Mapping) and provider in (
+                "",
+                "fastest",
+                "cheapest",
+                "preferred",
+                each.get("provider"),
+            ):
+                found = pricing.get("input"), pricing.get("output")
+                if all(isinstance(price, int | float) and price >= 0 for price in found):
+                    offers.append((float(found[0]) / 1e6, float(found[1]) / 1e6))  # type: ignore[arg-type]
+        if offers:
+            return max(offers, key=sum)
+    return None

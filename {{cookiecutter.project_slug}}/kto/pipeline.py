@@ -1,142 +1,156 @@
-"""The distilabel pipeline that asks the models, one step per model, all at the same time.
+"""The distilabel pipeline that describes the work: prompts → one step per model → one row per prompt.
 
-It runs in a process of its own, `python -m kto.pipeline FOLDER`: distilabel starts several processes, writes many log
-lines and does not stop while a step works, and so all of that can be logged and stopped from outside.
+distilabel itself runs it on a Ray cluster (`kto.ray_cluster`). On one machine we run its steps ourselves: distilabel
+1.5.3 starts a process per step, passes every row through queues and keeps all rows in each, which takes twice the time
+and memory of the requests.
 """
 
+import asyncio
 import dataclasses
-import hashlib
-import json
-import multiprocessing.process
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-KEY = "KTO_API_KEY"
-"""Name of the environment variable through which the API key reaches the pipeline."""
+from kto.asker import Asker
+from kto.judging import Judge
+from kto.keeper import Keeper
+from kto.routes import Route
+from kto.store import Kept
 
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """A model and how to reach it; see `kto.llm.StoredLLM` for the fields."""
-
-    model: str
-    request_model: str
-    base_url: str
-    weights: str = ""
-    extra_body: Mapping[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What a run asks: every model gets every row (`input` and `system_prompt`)."""
-
-    models: Sequence[Asked]
-    rows: Sequence[Mapping[str, str]]
-    store: str
-    concurrency: int
-    attempts: int
-    timeout: float
-    temperature: float
-    max_tokens: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of one request: the text as it came, None for a gap, and then the sentence that says why."""
-
-    text: str | None
-    finish_reason: str
-    answer_id: str
-    failure: str = ""
-
-
-def run(job: Job, cache: Path) -> dict[str, list[Outcome]]:
-    """Run the pipeline; return the outcomes of each model, in the order of the rows. `cache` is an empty folder."""
+if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline
-    from distilabel.steps import GroupColumns, LoadDataFromDicts
     from distilabel.steps.tasks import TextGeneration
 
-    from kto.llm import StoredLLM
+_HERE = "here"
+_WINDOW = 2  # prompts under way per request in flight: those that wait for another attempt take no place
 
-    # One batch: distilabel writes its cache after every batch, and one failed batch would take others along. The cache
-    # itself is of no use beside the answer store; a folder and a name of this run's own keep it out of the way.
-    size = len(job.rows)
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(job), sort_keys=True).encode()).hexdigest()[:16]
-    with Pipeline(name=f"answers-{digest}", cache_dir=cache) as pipeline:
-        load = LoadDataFromDicts(data=[dict(row) for row in job.rows], batch_size=size)
-        ask = [
-            TextGeneration(
-                name=f"ask_{number}",
-                llm=StoredLLM(
-                    model=asked.model,
-                    request_model=asked.request_model,
-                    base_url=asked.base_url,
-                    api_key=os.environ.get(KEY) or "none",  # the client insists on one
-                    weights=asked.weights,
-                    extra_body=None if asked.extra_body is None else dict(asked.extra_body),
-                    store=job.store,
-                    concurrency=job.concurrency,
-                    attempts=job.attempts,
-                    timeout=max(round(job.timeout), 1),
-                    max_retries=0,
-                    generation_kwargs={"max_new_tokens": job.max_tokens, "temperature": job.temperature},
-                ),
-                input_mappings={"instruction": "input"},
-                input_batch_size=size,
-                add_raw_input=False,
-                add_raw_output=False,
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is asked.
+
+    Attributes
+    ----------
+    routes
+        The models.
+    rows
+        With `input` and `system_prompt`.
+    wanted
+        By model: the numbers of the rows that it has to answer, and what the store has for the tries of the answer.
+    language, script
+        Of the language gate, "" if nothing is judged.
+    attempts
+        How often one answer is asked for.
+    """
+
+    routes: Sequence[Route]
+    rows: Sequence[Mapping[str, str]]
+    wanted: Mapping[str, Mapping[int, Sequence[Kept | None]]]
+    attempts: int
+    language: str = ""
+    script: str = ""
+
+
+def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pipeline":
+    """Return the pipeline; `keeper` says who keeps the answers, see `kto.llm.StoredLLM`.
+
+    Keys for the servers are put into the environment of this process, under names of their own.
+    """
+    with warnings.catch_warnings(action="ignore"):  # it meets newer packages than it knows, which these say many times
+        from distilabel.pipeline import Pipeline
+        from distilabel.steps import GroupColumns, LoadDataFromDicts
+        from distilabel.steps.tasks import TextGeneration
+
+        from kto.llm import StoredLLM
+
+    data = [dict(row) for row in rows]
+    size = max(len(data), 1)  # one batch: a failed batch would take others along
+    with Pipeline(name="answers") as pipeline:
+        load = LoadDataFromDicts(name="prompts", data=data, batch_size=size)
+        ask = []
+        for number, route in enumerate(work.routes):
+            assert route.endpoint is not None
+            variable = f"KTO_KEY_{number}"
+            os.environ[variable] = route.endpoint.key
+            llm = StoredLLM(
+                model=route.model,
+                keeper=keeper,
+                base_url=route.endpoint.base_url,
+                key_variable=variable,
+                body=dict(route.body),
+                arguments=dict(route.tries.arguments),
+                firmly=route.tries.firmly,
+                again=route.tries.again,
+                weights=route.tries.weights,
+                language=work.language,
+                script=work.script,
+                concurrency=route.concurrency,
+                attempts=work.attempts,
+                timeout=route.timeout,
+                prices=route.prices,
             )
-            for number, asked in enumerate(job.models)
-        ]
+            ask.append(
+                TextGeneration(
+                    name=f"ask_{number}",
+                    llm=llm,
+                    input_mappings={"instruction": "input"},
+                    input_batch_size=size,
+                    add_raw_input=False,
+                    add_raw_output=False,
+                )
+            )
         group = GroupColumns(
+            name="answers",
             columns=["generation", "model_name"],
             output_columns=["raw_generation_responses", "generation_model"],
             input_batch_size=size,
         )
         load >> ask >> group
-        table = pipeline.run(use_cache=False)["default"]["train"].to_list()
-    return {
-        asked.model: [
-            Outcome(
-                text=row["raw_generation_responses"][row["generation_model"].index(asked.model)],
-                finish_reason=row[f"llm_ask_{number}_finish_reason"],
-                answer_id=row[f"llm_ask_{number}_answer_id"],
-                failure=row[f"llm_ask_{number}_failure"],
-            )
-            for row in table
-        ]
-        for number, asked in enumerate(job.models)
-    }
+    return pipeline
 
 
-def _end_if_a_step_is_killed() -> None:
-    """End this process if one of its steps was killed, for example because memory is short: distilabel would wait."""
-    steps: set[multiprocessing.process.BaseProcess] = set()
-    while True:
-        steps |= {child for child in multiprocessing.active_children() if "Manager" not in child.name}
-        if any(step.exitcode not in (None, 0, -signal.SIGTERM) for step in steps):
-            for child in multiprocessing.active_children():  # on Windows nothing else would end them
-                child.kill()
-            os._exit(1)
-        time.sleep(1)
+def run_here(work: Work, keeper: Keeper) -> None:
+    """Run the pipeline's steps in this process, all models at the same time."""
+    judge = Judge(work.language, work.script) if work.language else None  # gets ready while distilabel is imported
+    pipeline = describe(work, _HERE, [])
+    from kto import llm
+
+    llm.KEEPERS[_HERE] = keeper
+    if judge:
+        llm.JUDGES[work.language, work.script] = judge
+    steps = [pipeline.dag.get_step(f"ask_{number}")["step"] for number in range(len(work.routes))]
+    try:
+        asyncio.run(_ask_all(work, steps))
+    finally:
+        llm.JUDGES.clear()
+        if judge:
+            judge.close()
 
 
-def main(folder: Path) -> None:
-    """Run the job in `folder`/job.json and write what came of it to `folder`/outcome.json."""
-    threading.Thread(target=_end_if_a_step_is_killed, daemon=True).start()
-    fields = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    job = Job(**{**fields, "models": [Asked(**each) for each in fields["models"]]})
-    outcome = {
-        model: [dataclasses.asdict(each) for each in found] for model, found in run(job, folder / "cache").items()
-    }
-    (folder / "outcome.json").write_text(json.dumps(outcome, ensure_ascii=False), encoding="utf-8")
+async def _ask_all(work: Work, steps: "Sequence[TextGeneration]") -> None:
+    async with asyncio.TaskGroup() as group:
+        for route, step in zip(work.routes, steps, strict=True):
+            group.create_task(_ask_one(work, route, step))
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+async def _ask_one(work: Work, route: Route, step: "TextGeneration") -> None:
+    """Give a model its prompts, as many at a time as do it good."""
+    step.load()
+    asker: Asker = step.llm.asker  # type: ignore[attr-defined]
+    window = asyncio.Semaphore(_WINDOW * route.concurrency)
+
+    async def ask(row: Mapping[str, str], found: Sequence[Kept | None]) -> None:
+        try:
+            await asker.answer(step.format_input({"instruction": row["input"], **row}), found)
+        finally:
+            window.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, found in work.wanted[route.model].items():
+                await window.acquire()
+                group.create_task(ask(work.rows[number], found))
+    finally:
+        await asker.close()
+        step.unload()

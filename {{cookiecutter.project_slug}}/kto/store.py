@@ -4,36 +4,101 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from kto.errors import UserError
+from kto.language_gate import Judgement
 
 Message = dict[str, str]
 
 WAIT = 60
 """Seconds to wait for others that write."""
 
-_TABLE = """
+_TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
     model TEXT NOT NULL,
     messages TEXT NOT NULL,
     arguments TEXT NOT NULL,
     answer TEXT NOT NULL,
     finish_reason TEXT NOT NULL,
-    received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ'))
-) WITHOUT ROWID
+    received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ')),
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    seconds REAL,
+    refused INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS judgements (
+    key TEXT NOT NULL,
+    gate TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    language TEXT NOT NULL,
+    score REAL NOT NULL,
+    PRIMARY KEY (key, gate)
+) WITHOUT ROWID;
 """
+# Stores of an earlier version lack these.
+_LATER = {
+    "prompt_tokens": "INTEGER",
+    "completion_tokens": "INTEGER",
+    "seconds": "REAL",
+    "refused": "INTEGER NOT NULL DEFAULT 0",
+}
+_PUT = (
+    "INSERT INTO answers (key, model, messages, arguments, answer, finish_reason, prompt_tokens,"
+    " completion_tokens, seconds, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+_JUDGE = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
+_GET = (
+    "SELECT answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, verdict, language, score"
+    " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
+)
 
 
 class Answer(NamedTuple):
-    """What a model answered: its text as it came, and why it stopped ("stop", "length", …; "" if it did not say)."""
+    """What a model answered.
+
+    Attributes
+    ----------
+    text
+        As it came.
+    finish_reason
+        Why it stopped: "stop", "length" (cut by `max_tokens`), …; "" if the server did not say.
+    prompt_tokens, completion_tokens
+        As the server counted them, None if it did not.
+    seconds
+        From the request to the whole answer, None if nobody measured.
+    refused
+        The server says that the model, or a filter, refused to answer.
+    """
 
     text: str
     finish_reason: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    refused: bool = False
+
+
+class Kept(NamedTuple):
+    """An answer in the store, and what a gate said about it, None if it has not been asked."""
+
+    answer: Answer
+    judgement: Judgement | None
+
+
+class Entry(NamedTuple):
+    """What is put into the store: an answer, and what was asked to get it."""
+
+    key: str
+    model: str
+    messages: Sequence[Message]
+    arguments: Mapping[str, object]
+    answer: Answer
 
 
 def answer_key(model: str, messages: Sequence[Message], arguments: Mapping[str, object], weights: str = "") -> str:
@@ -60,14 +125,28 @@ class Store:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Every statement is a transaction of its own: what was put is there, also after a kill.
             self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-            self._write_ahead()
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(_TABLE)
-            self._db.execute("SELECT key, model, messages, arguments, answer, finish_reason FROM answers LIMIT 0")
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()  # what is no answer store keeps its tables as they are
+                raise
         except (OSError, sqlite3.Error) as error:
             raise UserError("bad_store", path=path, reason=error) from None
+
+    def _prepare(self) -> None:
+        """Make what the file lacks; raise `sqlite3.Error` if it is no answer store."""
+        self._write_ahead()
+        self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES.split(";"):
+            self._db.execute(statement)
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(answers)")}
+        for name in _LATER.keys() - there:
+            self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
+        self._db.execute(f"{_GET} LIMIT 0", ["", ""])
+        self._db.execute("SELECT key, model, messages, arguments FROM answers LIMIT 0")
+        self._db.execute("COMMIT")
 
     def _write_ahead(self) -> None:
         # Of several that open a new file at once only one can change its mode, and here SQLite does not wait by itself.
@@ -93,31 +172,49 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def get(self, key: str) -> Answer | None:
-        """Return the answer with this key, None if there is none."""
-        row = self._db.execute("SELECT answer, finish_reason FROM answers WHERE key = ?", [key]).fetchone()
-        return row and Answer(*row)
+    def get(self, key: str, gate: str = "") -> Kept | None:
+        """Return the answer with this key and what `gate` said about it, None if there is no such answer."""
+        row = self._db.execute(_GET, [gate, key]).fetchone()
+        if row is None:
+            return None
+        text, reason, read, written, seconds, refused, verdict, language, score = row
+        judgement = None if verdict is None else Judgement(verdict, language, score)
+        return Kept(Answer(text, reason, read, written, seconds, bool(refused)), judgement)
 
-    def put(
-        self, key: str, model: str, messages: Sequence[Message], arguments: Mapping[str, object], answer: Answer
-    ) -> Answer:
-        """Commit an answer and return the one that is in the store now: if there was one already, it stays.
+    def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
+        """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
+
+        Where there is an answer already, it stays.
 
         Raises
         ------
         sqlite3.Error
-            It could not be written, for example because the disk is full.
+            They could not be written, for example because the disk is full.
         """
-        self._db.execute(
-            "INSERT OR IGNORE INTO answers (key, model, messages, arguments, answer, finish_reason)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [key, model, _json(list(messages)), _json(dict(arguments)), *answer],
-        )
-        return self.get(key) or answer
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(
+                _PUT,
+                (
+                    [each.key, each.model, _json(list(each.messages)), _json(dict(each.arguments)), *each.answer]
+                    for each in entries
+                ),
+            )
+            self._db.executemany(_JUDGE, ([key, gate, *judgement] for gate, key, judgement in judgements))
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
+            raise
 
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those of `keys` that have no answer, in the same order."""
-        return [key for key in keys if self.get(key) is None]
+    def completion_tokens(self) -> dict[str, float]:
+        """Return by model how many tokens its answers have on average, as far as servers counted them."""
+        counted = "SELECT model, avg(completion_tokens) FROM answers WHERE completion_tokens > 0 GROUP BY model"
+        return dict(self._db.execute(counted))
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all answers."""
+        return (key for [key] in self._db.execute("SELECT key FROM answers"))
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,22 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 
 Row = dict[str, Any]
 
+_BATCH = 2000  # rows
+
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Replace `path` by a Parquet file with these rows; raise `UserError` if it cannot be written."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
+    """Replace `path` by a Parquet file with these rows; raise `UserError` if it cannot be written.
+
+    No more than some thousand rows are in memory at the same time. If `rows` raises something, `path` stays as it was.
+    """
+    rows = iter(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            pq.write_table(table, file)
+        with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+            batch = list(itertools.islice(rows, _BATCH))
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            while batch := list(itertools.islice(rows, _BATCH)):
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None
 
@@ -52,6 +61,16 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
         return []
     try:
         return pq.read_table(path, columns=list(columns)).to_pylist()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
+
+
+def read_batches(path: Path, columns: Iterable[str]) -> Iterator[list[Row]]:
+    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH, columns=list(columns)):
+                yield batch.select(list(columns)).to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 

@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `project.toml` and `texts.yaml` are."""
 
-_COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "desirable", "undesirable"))
+_COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "desirable", "undesirable", "total"))
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
 they are typed."""
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")

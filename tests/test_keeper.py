@@ -1,0 +1,324 @@
+"""What stands between models and the store: an answer counts when it is on the disk, and money is not overspent."""
+
+import asyncio
+import itertools
+import random
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from generating import TEMPLATE
+from hypothesis import given
+from hypothesis import settings as with_settings
+from hypothesis import strategies as st
+from kto import keeper as kto_keeper
+from kto.errors import UserError
+from kto.keeper import CannotKeep, Keeper, Spent
+from kto.language_gate import Judgement
+from kto.store import Answer, Entry, Kept, Store
+
+pytest_plugins = ["generating_fixtures"]
+pytestmark = pytest.mark.usefixtures("english")
+
+RIGHT = Judgement("right", "nl", 0.9)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answers.sqlite"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "answers.sqlite"
+
+
+def entry(number: int, text: str = "Ja.") -> Entry:
+    return Entry(f"k{number}", "a/b", [], {}, Answer(text, "stop", 3, 4, 0.5))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else can write to the store while this is open."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def settle_down() -> None:
+    """Let everything that can go on without time passing go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def run(path: Path, work: Coroutine[Any, Any, Any], keeper: Keeper) -> Any:
+    with closing(keeper):
+        return asyncio.run(work)
+
+
+def test_an_answer_counts_when_others_can_read_it(path: Path) -> None:
+    keeper = Keeper(path)
+
+    async def put(number: int, other: Store) -> None:
+        await keeper.put(entry(number))
+        assert other.get(f"k{number}") == Kept(entry(number).answer, None)
+
+    async def work() -> None:
+        with Store(path) as other:
+            await asyncio.gather(*(put(number, other) for number in range(300)))
+
+    run(path, work(), keeper)
+
+
+def test_many_answers_become_few_transactions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    class Counting(Store):
+        def put(self, entries: Any, judgements: Any = ()) -> None:
+            listed = list(entries)
+            sizes.append(len(listed))
+            super().put(listed, judgements)
+
+    monkeypatch.setattr(kto_keeper, "Store", Counting)
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        with locked(path):
+            puts = [asyncio.create_task(keeper.put(entry(number))) for number in range(1200)]
+            await settle_down()
+            assert not any(put.done() for put in puts)
+        await asyncio.gather(*puts)
+
+    run(path, work(), keeper)
+    assert sum(sizes) == 1200 and len([size for size in sizes if size]) <= 4 and max(sizes) <= 500
+
+
+def test_closing_writes_what_waits(path: Path) -> None:
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        await keeper.put(entry(0))
+        lock.__enter__()
+        _puts = [asyncio.create_task(keeper.put(entry(number))) for number in range(1, 700)]
+        await keeper.judge("gate", "k5", RIGHT)
+        await settle_down()  # and then Ctrl-C: the loop ends, and with it everybody who waits
+
+    lock = locked(path)
+    asyncio.run(work())
+    lock.__exit__(None, None, None)
+    keeper.close()
+    with Store(path) as store:
+        assert len(store) == 700 and store.get("k5", "gate") == Kept(entry(5).answer, RIGHT)
+
+
+def test_judgements_are_written_with_the_next_answers_or_at_the_end(path: Path) -> None:
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        await keeper.put(entry(1))
+        await keeper.judge("gate", "k1", RIGHT)
+        await keeper.put(entry(2))
+        assert await keeper.get("k1", "gate") == Kept(entry(1).answer, RIGHT)
+        await keeper.judge("gate", "k2", RIGHT)
+        assert await keeper.get("k3", "gate") is None
+
+    run(path, work(), keeper)
+    with Store(path) as store:
+        assert store.get("k2", "gate") == Kept(entry(2).answer, RIGHT)
+
+
+def fails_with(keeper: Keeper, words: str) -> int:
+    """Put until it fails; check that nothing was said to be kept that is not, and return how many were kept."""
+
+    async def work() -> int:
+        kept = 0
+        with pytest.raises(CannotKeep, match=words):
+            for number in itertools.count():
+                await asyncio.wait_for(keeper.put(entry(number, "lang " * 1000)), 10)
+                kept += 1
+        later = [keeper.put(entry(number)) for number in range(10_000, 10_020)]
+        outcomes = await asyncio.wait_for(asyncio.gather(*later, return_exceptions=True), 5)
+        assert all(isinstance(outcome, CannotKeep) for outcome in outcomes)
+        for number in range(kept):
+            assert await keeper.get(f"k{number}", "")
+        assert keeper.tally("a/b").answers == kept
+        return kept
+
+    return asyncio.run(work())
+
+
+def test_an_error_while_writing_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    keeper = Keeper(path)
+    monkeypatch.setattr(Store, "put", broken)
+    with closing(keeper):
+        assert fails_with(keeper, r"answers.sqlite cannot be written \(disk I/O error\)") == 0
+
+
+def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Store):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self._db.execute("PRAGMA max_page_count=60")
+
+    monkeypatch.setattr(kto_keeper, "Store", Full)
+    with closing(Keeper(path)) as keeper:
+        assert 5 < fails_with(keeper, "database or disk is full") < 60
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import yaml, kto.texts
+kto.texts.load = lambda: yaml.safe_load(Path(sys.argv[3]).read_text(encoding="utf-8"))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from test_keeper import Keeper, fails_with
+keeper = Keeper(Path(sys.argv[4]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+print(fails_with(keeper, "cannot be written"))
+keeper.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files cannot be limited there")
+def test_a_file_that_the_system_does_not_let_grow(path: Path) -> None:
+    texts = TEMPLATE.parent / "languages" / "en.yaml"
+    command = [sys.executable, "-B", "-c", LIMITED, str(TEMPLATE), str(Path(__file__).parent), str(texts), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 5 < int(done.stdout) < 100
+    with Store(path) as store:
+        assert len(store) >= int(done.stdout)
+
+
+def test_a_store_that_cannot_be_opened_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> Store:
+        raise UserError("bad_store", path=path, reason="too many open files")
+
+    keeper = Keeper(path)
+    monkeypatch.setattr(kto_keeper, "Store", closed)
+    with closing(keeper):
+        assert fails_with(keeper, "too many open files") == 0
+
+
+def test_an_answer_that_no_file_takes_leaves_nobody_waiting(path: Path) -> None:
+    async def work() -> None:
+        with pytest.raises(CannotKeep):
+            await asyncio.wait_for(keeper.put(entry(1, "\ud83d")), 10)
+
+    keeper = Keeper(path)
+    run(path, work(), keeper)
+
+
+def test_tallies(path: Path) -> None:
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        for number in range(3):
+            await keeper.put(entry(number))
+            await keeper.settle("a/b", "", "")
+        await keeper.put(Entry("k9", "a/b", [], {}, Answer("", "")))  # of a server that counts nothing
+        await keeper.settle("a/b", "k9", "No luck.")
+        await keeper.settle("other", "k8", "No luck.")
+        await keeper.pay("a/b", 0.5, 0.25)
+
+    run(path, work(), keeper)
+    tally = keeper.tally("a/b")
+    assert (tally.answers, tally.settled, tally.answered, tally.cost) == (4, 4, 3, 0.25)
+    assert (tally.prompt_tokens, tally.completion_tokens, tally.seconds) == (9, 12, 1.5)
+    assert tally.failures == Counter({"No luck.": 1}) and keeper.failures == {"k9": "No luck.", "k8": "No luck."}
+    assert keeper.tally("other").answered == 0 and set(keeper.tallies) == {"a/b", "other"}
+
+
+class Purse:
+    """Requests that cost what they are told, and check each other."""
+
+    def __init__(self, keeper: Keeper, most: float) -> None:
+        self.keeper, self.most = keeper, most
+        self.in_flight = 0
+        self.reserved = self.spent = 0.0
+        self.refused: list[float] = []
+
+    async def request(self, price: float, share: float, turns: int) -> None:
+        await asyncio.sleep(0)
+        try:
+            await self.keeper.reserve("m", price)
+        except Spent:
+            assert self.in_flight == 0  # otherwise there might be money left
+            self.refused.append(self.spent + price)
+            return
+        self.in_flight += 1
+        self.reserved += price
+        assert self.spent + self.reserved <= self.most * (1 + 1e-9)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        self.in_flight -= 1
+        self.reserved -= price
+        self.spent += price * share
+        await self.keeper.pay("m", price, price * share)
+
+
+REQUESTS = st.lists(st.tuples(st.floats(0, 10), st.sampled_from([0, 0.1, 0.5, 1]), st.integers(0, 9)), max_size=30)
+
+
+@given(REQUESTS, st.floats(0, 40))
+@with_settings(deadline=None)
+def test_never_is_more_spent_than_may_be(shared: Path, requests: list, most: float) -> None:
+    keeper = Keeper(shared, most)
+    purse = Purse(keeper, most)
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(purse.request(*request)) for request in requests]
+        _, waiting = await asyncio.wait(tasks, timeout=2) if tasks else (None, None)
+        assert not waiting
+        for task in tasks:
+            task.result()
+
+    run(shared, work(), keeper)
+    assert all(price > most * (1 - 1e-9) for price in purse.refused)
+    assert keeper.tally("m").cost == pytest.approx(purse.spent)
+
+
+def test_those_who_wait_go_on_when_others_turn_out_cheaper(path: Path) -> None:
+    keeper = Keeper(path, 10)
+
+    async def work() -> None:
+        await keeper.reserve("m", 6)
+        waiting = [asyncio.create_task(keeper.reserve("m", 4.5)) for _ in range(2)]
+        await settle_down()
+        assert not any(task.done() for task in waiting)
+        await keeper.pay("m", 6, 0.5)
+        await settle_down()
+        assert all(task.done() for task in waiting)
+        last = asyncio.create_task(keeper.reserve("m", 4))
+        await keeper.pay("m", 4.5, 4.5)
+        await settle_down()
+        assert not last.done()
+        await keeper.pay("m", 4.5, 4.5)
+        with pytest.raises(Spent, match="--max-cost"):
+            await last
+        await keeper.reserve("m", 0.5)  # a cheaper model can still be asked
+
+    run(path, work(), keeper)
+
+
+def test_without_a_limit_nobody_waits(path: Path) -> None:
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        for _ in range(100):
+            await keeper.reserve("m", random.random() * 1e6)
+        await keeper.pay("m", 5, 2)
+
+    run(path, work(), keeper)
+    assert keeper.tally("m").cost == 2

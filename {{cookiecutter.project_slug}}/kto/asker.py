@@ -1,0 +1,252 @@
+"""Asks one model: tries again what can be tried again, stops where nothing helps, and keeps every answer."""
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kto import chat, tries
+from kto.chat import Chat
+from kto.endpoint import Endpoint
+from kto.judging import Judge
+from kto.keeper import CannotKeep, Keeping, Spent
+from kto.language_gate import Judgement
+from kto.store import Answer, Entry, Kept, Message
+from kto.texts import t
+from kto.tries import Tries
+
+_FIRST_WAIT = 1.0  # seconds before the second attempt, if the server is not well; doubles with each further one
+_FIRST_WAIT_FAILED = 0.25  # the same after a 500, which often is about one request only
+_LONGEST_WAIT = 60.0
+_FEWEST_GAPS = 10  # so many prompts without an answer, one after the other, say that the model is of no use now
+_MOST_REJECTED = 100  # the same, if the server took none of them
+_FRAME = 32  # tokens that a chat template puts around a message, generously
+_LONGEST_REASON = 200  # characters
+
+
+class _Gap(Exception):
+    """Why there is no answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How a model is asked.
+
+    Attributes
+    ----------
+    endpoint
+        The server.
+    body
+        What requests hold besides messages and arguments: `model`, the name that the server gives it.
+    concurrency
+        Requests in flight at the same time.
+    attempts
+        How often one answer is asked for. A 429 does not count: it says that others come first. But if no answer at
+        all comes through for `timeout` seconds, the requests for this model end.
+    timeout
+        Seconds that one request may take.
+    prices
+        Dollars per token read and written, None if they are not known.
+    """
+
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+    concurrency: int
+    attempts: int
+    timeout: float
+    prices: tuple[float, float] | None = None
+
+
+class Asker:
+    """Asks one model for what the store lacks; an answer counts only when it is on the disk.
+
+    A request that fails leaves a gap for its own prompt only; the gap comes with a sentence that says why. A refused
+    key or payment, a server that is gone, or many gaps in a row end the requests for this model; what is in flight
+    then is waited for. An answer in the wrong language is asked for again, with a firmer instruction. Belongs to one
+    event loop.
+
+    Parameters
+    ----------
+    judge
+        Judges the language of answers; None: nobody does.
+    """
+
+    def __init__(self, tries: Tries, manner: Manner, keeper: Keeping, judge: Judge | None) -> None:
+        self._tries = tries
+        self._manner = manner
+        self._keeper = keeper
+        self._judge = judge
+        self._gate = judge.gate.name if judge else ""
+        self._chat: Chat | None = None
+        self._slots = asyncio.Semaphore(manner.concurrency)
+        self._answers = 0  # so far
+        self._last = time.monotonic()  # time of the last answer
+        self._gaps = 0  # prompts without an answer since then
+        self._rejected = False  # the last of these gaps is about its prompt (400, 404, 422 …)
+        self._limits = 0  # 429s since then
+        self._resume_at = 0.0  # time before which the server wants no request
+        self._stopped = ""  # why no further request is sent
+        self._end = asyncio.Event()  # set then
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._chat:
+            await self._chat.close()
+            self._chat = None
+
+    async def look_up(self, conversation: Sequence[Message]) -> list[Kept | None]:
+        """Return what the store has for the tries of an answer."""
+        return [await self._keeper.get(key, self._gate) for key in self._tries.keys(conversation)]
+
+    async def answer(self, conversation: Sequence[Message], found: Sequence[Kept | None]) -> tuple[Kept | None, str]:
+        """Return the answer to a conversation, None if there is none, and why one is missing ("": none is).
+
+        Parameters
+        ----------
+        found
+            What the store has for its tries.
+        """
+        found = list(found)
+        failure = ""
+        try:
+            if not tries.is_complete(found):
+                await self._complete(conversation, found)
+        except _Gap as gap:
+            failure = str(gap)
+        except Exception as error:  # a prompt's trouble stays with that prompt, whatever it is
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            failure = t("generate.failed_unexpectedly", reason=reason)
+        self._gaps = self._gaps + 1 if failure else 0
+        if failure and not self._stopped:
+            self._stop_if_useless(failure)
+        await self._keeper.settle(self._tries.model, self._tries.key(conversation, 0) if failure else "", failure)
+        number = tries.chosen(found)
+        return None if number is None else found[number], failure
+
+    def _stop(self, reason: str) -> None:
+        """Send no further request; whoever waits to send one gives up."""
+        self._stopped = reason
+        self._end.set()
+
+    def _stop_if_useless(self, failure: str) -> None:
+        # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
+        # of them are tried, because the first ones of a list may be of one kind.
+        if self._rejected and self._answers:
+            return
+        most = _MOST_REJECTED if self._rejected else _FEWEST_GAPS
+        if self._gaps >= max(most, self._manner.concurrency):
+            self._stop(failure)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait so long, or until the model is stopped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
+
+    async def _complete(self, conversation: Sequence[Message], found: list[Kept | None]) -> None:
+        """Ask until `found` is complete, try by try; raise `_Gap` when that cannot be."""
+        for number, kept in enumerate(found):
+            if kept is not None:  # in the wrong language, else it would be complete
+                continue
+            messages = self._tries.messages(conversation, number)
+            key = self._tries.key(conversation, number)
+            answer = await self._ask(messages, key)
+            found[number] = Kept(answer, await self._judged(key, answer, conversation[-1]["content"]))
+            if not tries.is_wrong(found[number]):
+                return
+
+    async def _judged(self, key: str, answer: Answer, prompt: str) -> Judgement | None:
+        if self._judge is None:
+            return None
+        judgement = await self._judge.judge(answer.text, prompt)
+        await self._keeper.judge(self._gate, key, judgement)
+        return judgement
+
+    async def _ask(self, messages: list[Message], key: str) -> Answer:
+        """Ask until there is an answer and it is on the disk; raise `_Gap` when there will be none."""
+        failed = limited = 0
+        began = self._answers
+        while True:
+            while (seconds := self._resume_at - time.monotonic()) > 0:
+                if self._stopped:
+                    raise _Gap(self._stopped)
+                await self._sleep(seconds + random.random())  # not all at the same moment
+            async with self._slots:
+                if self._stopped:
+                    raise _Gap(self._stopped)
+                if self._resume_at > time.monotonic():  # said while this one waited for its place
+                    continue
+                try:
+                    answer = await self._request(messages)
+                    # The place is free for the next one only when this one is safe: so no more answers can be lost, and
+                    # paid for again, than requests may be in flight.
+                    await self._keeper.put(Entry(key, self._tries.model, messages, self._tries.arguments, answer))
+                    self._answers += 1
+                    self._limits = 0
+                    self._last = time.monotonic()
+                    return answer
+                except (CannotKeep, Spent, chat.Refused) as reason:
+                    self._stop(str(reason))
+                    raise _Gap(self._stopped) from None
+                except chat.WillFailAgain as trouble:
+                    self._rejected = True
+                    raise _Gap(str(trouble)) from None
+                except chat.Trouble as trouble:
+                    what = trouble
+            if what.wait > self._manner.timeout:
+                self._stop(t("generate.failed_wait", seconds=round(what.wait)))
+                raise _Gap(self._stopped)
+            if isinstance(what, chat.Limited):
+                limited += 1
+                self._limit(what.wait)
+            else:
+                failed += 1
+            if failed == self._manner.attempts:
+                if isinstance(what, chat.NotThere) and self._answers == began:
+                    self._stop(str(what))  # the server is gone
+                self._rejected = False
+                raise _Gap(str(what))
+            first = _FIRST_WAIT_FAILED if isinstance(what, chat.Failed) else _FIRST_WAIT
+            wait = min(first * 2 ** min(failed + limited - 1, 30), _LONGEST_WAIT)
+            told = what.wait + min(what.wait, 1) * random.random()  # not all at the same moment
+            await self._sleep(max(wait * random.uniform(0.5, 1), told))
+
+    def _limit(self, wait: float) -> None:
+        """Note that a request was one too many."""
+        self._limits += 1
+        # One refusal may be about one request; a row of them says that everybody has to wait.
+        if self._limits > self._manner.concurrency // 4:
+            self._resume_at = max(self._resume_at, time.monotonic() + wait)
+        if time.monotonic() - self._last > self._manner.timeout:
+            self._stop(t("generate.failed_limit", seconds=round(self._manner.timeout)))
+
+    async def _request(self, messages: list[Message]) -> Answer:
+        """Send one request; raise `chat.Trouble` if it brings no answer, `Spent` if it might cost too much."""
+        if self._chat is None:
+            self._chat = Chat(self._manner.endpoint, self._manner.concurrency, self._manner.timeout)
+        body = {**self._manner.body, **self._tries.arguments, "messages": messages}
+        if self._manner.prices is None:
+            return await self._chat.complete(body)
+        read = sum(len(each["content"].encode()) + _FRAME for each in messages)
+        most = self._dollars(read, int(self._tries.arguments["max_tokens"]))
+        await self._keeper.reserve(self._tries.model, most)
+        cost = most  # what is not known to be cheaper is counted in full
+        try:
+            answer = await self._chat.complete(body)
+            if answer.prompt_tokens is not None and answer.completion_tokens is not None:
+                cost = self._dollars(answer.prompt_tokens, answer.completion_tokens)
+            return answer
+        except chat.Trouble as trouble:
+            if isinstance(trouble, chat.NotThere) or not isinstance(trouble, chat.Unwell):
+                cost = 0.0  # requests that are refused, or that nobody took, are not billed
+            raise
+        finally:
+            await self._keeper.pay(self._tries.model, most, cost)
+
+    def _dollars(self, read: int, written: int) -> float:
+        """Return the price of so many tokens; a prompt never has more of them than bytes."""
+        assert self._manner.prices is not None
+        return read * self._manner.prices[0] + written * self._manner.prices[1]

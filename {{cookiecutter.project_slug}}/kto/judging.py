@@ -1,0 +1,114 @@
+"""The language gate in a process of its own: identifying languages would take half of the time that requests need."""
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from kto.language_gate import UNCHECKED, Gate, Judgement
+
+_BATCH = 100  # answers that are sent over at a time
+_ROOT = Path(__file__).resolve().parent.parent
+
+_Waiting = tuple[str, str, "asyncio.Future[Judgement]"]
+
+
+class Judge:
+    """Judges answers for one language; the process starts at once, and ends with this one.
+
+    Parameters
+    ----------
+    tag, script
+        As `kto.language_gate.Gate` takes them; the gate must support them.
+    """
+
+    def __init__(self, tag: str, script: str) -> None:
+        self.gate = Gate(tag, script)
+        environment = {**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # It reads until its input ends, which happens also if we are killed.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kto.judging", tag, script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=_ROOT,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for us alone
+        )
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    async def judge(self, answer: str, prompt: str) -> Judgement:
+        """Judge an answer to a prompt."""
+        future: asyncio.Future[Judgement] = asyncio.get_running_loop().create_future()
+        self._queue.put((answer, prompt, future))
+        return await future
+
+    def close(self) -> None:
+        """End the process."""
+        self._queue.put(None)
+        self._thread.join()
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _work(self) -> None:
+        last = False
+        while not last:
+            batch = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < _BATCH:
+                    batch.append(self._queue.get_nowait())
+            last = None in batch
+            waiting = [each for each in batch if each]
+            if not waiting:
+                continue
+            judgements = self._ask([(answer, prompt) for answer, prompt, _ in waiting])
+            futures = [future for _, _, future in waiting]
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                futures[0].get_loop().call_soon_threadsafe(_tell, futures, judgements)
+
+    def _ask(self, answers: Sequence[tuple[str, str]]) -> list[Judgement]:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(answers) + "\n")
+            self._process.stdin.flush()
+            return [Judgement(*each) for each in json.loads(self._process.stdout.readline())]
+        except (OSError, ValueError):  # somebody killed it
+            return [_judge(self.gate, answer, prompt) for answer, prompt in answers]
+
+
+def _judge(gate: Gate, answer: str, prompt: str) -> Judgement:
+    try:
+        return gate.judge(answer, prompt)
+    except Exception:  # a text that breaks the gate must not keep the others waiting
+        return UNCHECKED
+
+
+def _tell(futures: "Sequence[asyncio.Future[Judgement]]", judgements: Sequence[Judgement]) -> None:
+    for future, judgement in zip(futures, judgements, strict=True):
+        if not future.done():  # cancelled
+            future.set_result(judgement)
+
+
+def main(tag: str, script: str) -> None:
+    """Judge lines of JSON, each a list of answers with their prompts, until there are no more."""
+    gate = Gate(tag, script)
+    gate.judge("x " * 40)  # loads what it needs
+    for line in sys.stdin:
+        print(json.dumps([_judge(gate, answer, prompt) for answer, prompt in json.loads(line)]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

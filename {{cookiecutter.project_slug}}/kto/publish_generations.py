@@ -1,0 +1,80 @@
+"""Send the answers of the models to the Hub, as a dataset of their own, before anybody has voted."""
+
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import DatasetCard, constants
+
+from kto.config import Config
+from kto.errors import UserError
+from kto.hub import hub_token, told_plainly
+from kto.pages import fill_marked, fill_page, in_direction, values_of
+from kto.tables import read_batches
+from kto.texts import TextsError, number, t
+from kto.texts import load as load_texts
+
+_CARD = Path(__file__).parent / "cards" / "generations.md"
+
+
+def target(config: Config) -> tuple[str, str]:
+    """Return the dataset's id and a token; raise `UserError` if there is no owner or no token."""
+    return f"{config.project.repo_id}-generations", hub_token(config)
+
+
+def push(config: Config, table: Path) -> str:
+    """Send `data/generations/train.parquet` with a card to `owner/slug-generations`; return the dataset's address.
+
+    What was there before stays in the history of the repository. A dataset that does not exist yet starts as
+    `[export] private` says. After an interruption the same call goes on: the Hub knows the files that it has got.
+
+    Raises
+    ------
+    UserError
+        There is no owner or no token, or the Hub cannot be reached, or refuses.
+    """
+    repo_id, token = target(config)
+    card = DatasetCard(fill_card(config, table))
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    try:
+        rows = pq.read_table(table, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError("cannot_read_table", path=table, reason=" ".join(str(error).split())) from None
+    with told_plainly(repo_id):
+        dataset = datasets.Dataset(datasets.table.InMemoryTable(rows.replace_schema_metadata()))
+        dataset.push_to_hub(repo_id, private=config.export.private, token=token)
+        described = DatasetCard.load(repo_id, token=token).data
+        for name in ("dataset_info", "configs"):
+            card.data[name] = described[name]
+        card.push_to_hub(repo_id, token=token)
+    return f"{constants.ENDPOINT}/datasets/{repo_id}"
+
+
+def fill_card(config: Config, table: Path) -> str:
+    """Return the card for a table of generations, with what each model did."""
+    columns = ("generation_model", "generations", "language_verdict")
+    answers, verdicts = Counter[str](), Counter[tuple[str, str]]()
+    prompts = 0
+    names: list[str] = []
+    for batch in read_batches(table, columns):
+        prompts += len(batch)
+        for row in batch:
+            names = row["generation_model"]
+            for model, text, verdict in zip(names, row["generations"], row["language_verdict"], strict=True):
+                answers[model] += text is not None
+                verdicts[model, verdict] += 1
+    header = ("model", "asked", "answered", "right")
+    lines = ["| " + " | ".join(t(f"generate.column_{name}") for name in header) + " |", "|---|--:|--:|--:|"]
+    for model in names:
+        checked = verdicts[model, "right"] + verdicts[model, "wrong"]
+        share = f"{number(100 * verdicts[model, 'right'] / checked, 1)} %" if checked else "–"
+        lines.append(f"| `{model}` | {number(prompts)} | {number(answers[model])} | {share} |")
+    values = values_of(config)
+    try:
+        card = fill_page(_CARD, load_texts(), values)
+        return fill_marked(card, "numbers", in_direction("\n".join(lines), str(values["direction"])))
+    except (OSError, TextsError) as error:
+        raise UserError("bad_card", path=_CARD, reason=error) from None

@@ -1,0 +1,103 @@
+"""What the models did, as a table for people."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kto.generations import Found
+from kto.keeper import Tally
+from kto.plan import Estimate
+from kto.texts import number, t
+
+_NONE = "–"
+_SHOWN = 3  # reasons per model
+_ALWAYS = ("model", "requests", "asked", "answered", "stored", "missing")
+
+
+def _money(dollars: float | None) -> str:
+    if dollars is None:
+        return _NONE
+    return f"${number(dollars, 2 if dollars >= 1 or not dollars else 4)}"
+
+
+def _text(table: Table) -> str:
+    """Return a table as lines; as wide as it takes, because a log has no width."""
+    file = io.StringIO()
+    Console(file=file, width=1000, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return a table of `columns`, which are named by the end of a text's key; those that say nothing are left out."""
+    kept = {name: cells for name, cells in columns.items() if name in _ALWAYS or set(cells) - {_NONE, number(0)}}
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for position, name in enumerate(kept):
+        table.add_column(t(f"generate.column_{name}"), justify="right" if position else "left", no_wrap=True)
+    for row in zip(*kept.values(), strict=True):
+        table.add_row(*map(escape, row))
+    return _text(table)
+
+
+def before(estimates: Mapping[str, Estimate]) -> str:
+    """Return what the missing answers will take."""
+    rows = {model: each for model, each in estimates.items() if each.requests}
+    columns = {
+        "model": list(rows),
+        "requests": [number(each.requests) for each in rows.values()],
+        "read": [number(each.read) for each in rows.values()],
+        "written": [number(each.expected) for each in rows.values()],
+        "cost": [_money(each.cost) for each in rows.values()],
+    }
+    return _table(columns)
+
+
+def after(
+    models: Sequence[str], prompts: int, found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]
+) -> str:
+    """Return how the models did.
+
+    Parameters
+    ----------
+    prompts
+        How many answers were wanted of each.
+    found
+        What the table holds.
+    tallies
+        What this run did.
+    priced
+        Models whose price is known.
+    """
+    did = [tallies.get(model, Tally()) for model in models]
+    has = [found[model] for model in models]
+    columns = {
+        "model": list(models),
+        "asked": [number(prompts)] * len(models),
+        "answered": [number(each.answers) for each in has],
+        "stored": [number(max(each.answers - tally.answered, 0)) for each, tally in zip(has, did, strict=True)],
+        "missing": [number(each.missing) for each in has],
+        "cut": [number(each.cut) for each in has],
+        "empty": [number(each.empty) for each in has],
+        "refused": [number(each.refused) for each in has],
+        "right": [_share(each, "right") for each in has],
+        "wrong": [number(each.verdicts["wrong"]) for each in has],
+        "unchecked": [number(each.verdicts["unchecked"]) for each in has],
+        "read": [number(tally.prompt_tokens) for tally in did],
+        "written": [number(tally.completion_tokens) for tally in did],
+        "seconds": [number(tally.seconds / tally.answers, 1) if tally.answers else _NONE for tally in did],
+        "cost": [_money(tally.cost if model in priced else None) for model, tally in zip(models, did, strict=True)],
+    }
+    lines = [_table(columns)]
+    for model, tally in zip(models, did, strict=True):
+        reasons = tally.failures.most_common(_SHOWN)
+        lines += [t("generate.gap", model=model, number=count, reason=reason) for reason, count in reasons]
+    return "\n".join(lines)
+
+
+def _share(found: Found, verdict: str) -> str:
+    """Return the share of a verdict among the answers that were checked, in percent."""
+    checked = found.verdicts["right"] + found.verdicts["wrong"]
+    return f"{number(100 * found.verdicts[verdict] / checked, 1)} %" if checked else _NONE

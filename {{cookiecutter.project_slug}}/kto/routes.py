@@ -1,0 +1,101 @@
+"""Where each model is asked, and how: what `project.toml` says in general and for this model."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kto import endpoint, serving
+from kto.config import Config, Model
+from kto.endpoint import Endpoint
+from kto.language_gate import Gate
+from kto.texts import t
+from kto.tries import Tries
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """How one model is reached.
+
+    Attributes
+    ----------
+    tries
+        What is asked, as the answer store knows it.
+    endpoint
+        The server; None for a model that has to be started on this machine.
+    body
+        What requests hold besides messages and arguments.
+    concurrency
+        Requests in flight.
+    timeout
+        Seconds that one request may take.
+    prices
+        Dollars per token read and written, None if they are not known.
+    """
+
+    tries: Tries
+    endpoint: Endpoint | None
+    body: Mapping[str, Any]
+    concurrency: int
+    timeout: float
+    prices: tuple[float, float] | None = None
+
+    @property
+    def model(self) -> str:
+        """Its name in the project."""
+        return self.tries.model
+
+
+def gate_for(config: Config) -> Gate:
+    """Return the language gate of the project."""
+    return Gate(config.language.tag, config.language.script)
+
+
+def find(config: Config, gate: Gate, base_url: str | None = None) -> list[Route]:
+    """Return the routes of all models; `base_url`, if given, replaces the address in `[generation]`.
+
+    Raises
+    ------
+    UserError
+        There is no address, or no key where one is needed.
+    """
+    return [_route(config, gate, model, base_url) for model in config.generation.models]
+
+
+def _route(config: Config, gate: Gate, model: str, base_url: str | None) -> Route:
+    generation, own = config.generation, config.model(model)
+    starts_here = generation.inference == "local" and base_url is None and own.base_url is None
+    again = generation.ask_again if gate.supported else 0
+    firmly = t("generate.firmly", language=config.language.autonym) if again else ""
+    path = serving.folder(config, model) if generation.inference == "local" else None
+    tries = Tries(model, _arguments(config, own), firmly, again, serving.weights_digest(path) if path else "")
+    concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
+    timeout = own.timeout or generation.timeout
+    if not starts_here:
+        return Route(tries, server(config, own, base_url), {"model": own.name or model}, concurrency, timeout)
+    body: dict[str, Any] = {"model": own.name or serving.served_name(config, model)}
+    if serving.is_transformers(config) and tries.arguments["temperature"] > 0:
+        # Without it `transformers serve` passes over the temperature for models that do not sample by themselves.
+        body["generation_config"] = json.dumps({"do_sample": True})
+    # Requests wait for each other there, so an answer may take as long as all that are in flight.
+    return Route(tries, None, body, concurrency, timeout * concurrency)
+
+
+def _arguments(config: Config, own: Model) -> dict[str, Any]:
+    generation = config.generation
+    arguments: dict[str, Any] = {
+        "max_tokens": own.max_tokens or generation.max_tokens,
+        "temperature": generation.temperature if own.temperature is None else own.temperature,
+    }
+    if own.top_p is not None:
+        arguments["top_p"] = own.top_p
+    return arguments | dict(own.extra or {})
+
+
+def server(config: Config, own: Model, base_url: str | None = None) -> Endpoint:
+    """Return the server of a model with settings `own`; see `find`."""
+    key = endpoint.secret(config, own.key) if own.key else ""
+    if own.base_url is not None:  # the general key is not for other servers
+        return Endpoint(own.base_url.rstrip("/"), key)
+    general = endpoint.find(config, base_url)
+    return Endpoint(general.base_url, key) if own.key else general
