@@ -128,7 +128,11 @@ class ModelServer:
         if self.key and headers.get("authorization") != f"Bearer {self.key}":
             return await _send(writer, 401, {"error": {"message": "Invalid key."}})
         if path == "/v1/models":
-            return await _send(writer, 200, {"object": "list", "data": [{"id": name} | self.about.get(name, {}) for name in self.names]})
+            return await _send(
+                writer,
+                200,
+                {"object": "list", "data": [{"id": name} | self.about.get(name, {}) for name in self.names]},
+            )
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await _send(writer, 404, {"error": {"message": "No such page."}})
         body = json.loads(content)

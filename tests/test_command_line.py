@@ -18,7 +18,7 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto import texts
 
-COMMANDS = ("check.py", "generate.py", "export.py", "train.py", "update_pages.py", "kto/notebook.py")
+COMMANDS = ("check.py", "make_prompts.py", "generate.py", "export.py", "train.py", "update_pages.py", "kto/notebook.py")
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_a_second_run_ends_at_once(project: Path, free: ModelServer) -> None:
         while not free.chats:
             assert first.poll() is None
         second = run(project, "generate.py", "--base-url", free.url)
-        assert second.returncode == 1 and "Another generate.py is at work" in second.stderr
+        assert second.returncode == 1 and "Another command is asking models" in second.stderr
         first.communicate(timeout=60)
         assert first.returncode == 0 and len(free.chats) == 32
     assert run(project, "generate.py", "--base-url", free.url).returncode == 0
@@ -183,7 +183,7 @@ def test_a_wrong_language_is_asked_again_and_marked(project: Path, free: ModelSe
     """The community speaks Dutch; one model answers in English until it is told firmly, the other one always does."""
     use(project, "language", tag="nl", autonym="Nederlands", script="Latn")
     use(project, "generation", ask_again=2)
-    dutch = "Bewaar het brood in een papieren zak bij kamertemperatuur, dan blijft de korst knapperig en wordt het niet droog."
+    dutch = "Bewaar het brood in een papieren zak bij kamertemperatuur, dan blijft de korst lekker knapperig."
     english = (
         "Keep the bread in a paper bag at room temperature, so that the crust stays crisp and it does not get dry."
     )

@@ -30,7 +30,7 @@ IDENTIFIER = re.compile(
 )
 INVISIBLE = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
 NAMES = re.compile(
-    r"\b(Argilla|Hub|Space|Docker|Discord|KTO|PRO|Team|Enterprise|Python|JSONL?|TOML|YAML|CSV|TRL|UTF-8|Ctrl-C|HF|API|GB"
+    r"\b(Argilla|Hub|Ray|Space|Docker|Discord|KTO|PRO|Team|Enterprise|Python|JSONL?|TOML|YAML|CSV|TRL|UTF-8|Ctrl-C|HF|API|GB"
     r"|Make calls to Inference Providers|Discard|Save as draft|Submit|Enter|README|Krippendorff|Latn)\b"
 )
 QUOTED = re.compile(r"[“„«”‘「『][ -~]+[”“»’」』]|\"[ -~]+\"")

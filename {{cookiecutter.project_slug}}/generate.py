@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kto import endpoint, generations, pipeline, progress, report, routes, serving
-from kto.command_line import Parser
+from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
 from kto.errors import UserError, run
@@ -138,7 +138,7 @@ def agree(plan: Plan, options: argparse.Namespace) -> None:
     if paid and not options.yes and options.max_cost is None:
         if not (sys.stdin and sys.stdin.isatty()):
             raise UserError("needs_yes")
-        input(t("generate.go_on"))
+        wait_for_enter(t("generate.go_on"))
 
 
 def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) -> None:

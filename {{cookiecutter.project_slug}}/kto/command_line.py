@@ -52,3 +52,11 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and leave."""
         print(message, file=sys.stderr)
         sys.exit(2)
+
+
+def wait_for_enter(question: str) -> None:
+    """Show a question, and go on when Enter is pressed; everything else ends the command as Ctrl-C does."""
+    try:
+        input(question)
+    except EOFError:  # Ctrl-D
+        raise KeyboardInterrupt from None

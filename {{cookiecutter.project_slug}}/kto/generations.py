@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,14 +58,18 @@ def is_refusal(answer: Answer, text: str) -> bool:
     """Tell whether an answer is a refusal: the server says so, or its first words are one in this language."""
     if answer.refused:
         return True
-    start = " ".join(text[:200].casefold().replace("’", "'").split())
+    start = _plain(text[:200])
     return any(start.startswith(phrase) for phrase in _refusals())
 
 
 @functools.cache
 def _refusals() -> tuple[str, ...]:
-    lines = t("generate.refusals").casefold().replace("’", "'").split("\n")
-    return tuple(" ".join(line.split()) for line in lines if line.strip())
+    return tuple(_plain(line) for line in t("generate.refusals").split("\n") if line.strip())
+
+
+def _plain(text: str) -> str:
+    """Return a text as it is compared: the same letters may be coded and spaced in several ways."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())
 
 
 def restore(store: Store, table: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from kto.batches import batches, deliver
 from kto.language_gate import UNCHECKED, Gate, Judgement
 
 _BATCH = 100  # answers that are sent over at a time
@@ -64,20 +65,11 @@ class Judge:
         self._process.stdout.close()
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            batch = [self._queue.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _BATCH:
-                    batch.append(self._queue.get_nowait())
-            last = None in batch
-            waiting = [each for each in batch if each]
+        for waiting in batches(self._queue, _BATCH):
             if not waiting:
                 continue
             judgements = self._ask([(answer, prompt) for answer, prompt, _ in waiting])
-            futures = [future for _, _, future in waiting]
-            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-                futures[0].get_loop().call_soon_threadsafe(_tell, futures, judgements)
+            deliver(zip((future for _, _, future in waiting), judgements, strict=True))
 
     def _ask(self, answers: Sequence[tuple[str, str]]) -> list[Judgement]:
         assert self._process.stdin and self._process.stdout
@@ -94,12 +86,6 @@ def _judge(gate: Gate, answer: str, prompt: str) -> Judgement:
         return gate.judge(answer, prompt)
     except Exception:  # a text that breaks the gate must not keep the others waiting
         return UNCHECKED
-
-
-def _tell(futures: "Sequence[asyncio.Future[Judgement]]", judgements: Sequence[Judgement]) -> None:
-    for future, judgement in zip(futures, judgements, strict=True):
-        if not future.done():  # cancelled
-            future.set_result(judgement)
 
 
 def main(tag: str, script: str) -> None:

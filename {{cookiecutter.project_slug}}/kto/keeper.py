@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from kto.batches import batches, deliver
 from kto.language_gate import Judgement
 from kto.store import Entry, Kept, Store
 from kto.texts import t
@@ -165,16 +166,8 @@ class Keeper:
 
     def _write(self) -> None:
         """Write until None comes; runs in the thread, with a connection of its own."""
-        last = False
-        while not last:
-            batch = [self._queue.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _BATCH:
-                    batch.append(self._queue.get_nowait())
-            last = None in batch
-            waiting = [each for each in batch if each]
-            if waiting or last:
-                self._commit(waiting)
+        for waiting in batches(self._queue, _BATCH):
+            self._commit(waiting)  # judgements, too, if there are no answers any more
         if self._writer is not None:
             self._writer.close()
 
@@ -191,18 +184,4 @@ class Keeper:
         except Exception as reason:  # every further answer would be lost, and may be paid for
             self._broken = t("generate.failed_to_keep", path=self.path, reason=reason)
             error = CannotKeep(self._broken)
-        written = [future for _, future in waiting]
-        if not written:
-            return
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            written[0].get_loop().call_soon_threadsafe(_tell, written, error)
-
-
-def _tell(written: Sequence["asyncio.Future[None]"], error: Exception | None) -> None:
-    for future in written:
-        if future.done():  # cancelled
-            continue
-        if error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
+        deliver((future, error) for _, future in waiting)

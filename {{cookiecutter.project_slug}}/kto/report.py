@@ -42,6 +42,16 @@ def _table(columns: Mapping[str, Sequence[str]]) -> str:
     return _text(table)
 
 
+def pairs(cells: Mapping[str, str]) -> str:
+    """Return a table of names and figures."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for name, cell in cells.items():
+        table.add_row(escape(name), escape(cell))
+    return _text(table)
+
+
 def before(estimates: Mapping[str, Estimate]) -> str:
     """Return what the missing answers will take."""
     rows = {model: each for model, each in estimates.items() if each.requests}

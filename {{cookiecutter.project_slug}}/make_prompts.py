@@ -1,0 +1,185 @@
+"""Before step 1, if there are too few prompts: let a model write new ones → prompts/new.jsonl, for people to read.
+
+    uv run make_prompts.py [--count N] [--base-url URL] [--yes] [--output FILE]
+
+Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+
+from kto import endpoint, progress, report, routes, serving
+from kto.command_line import Parser, wait_for_enter
+from kto.config import Config, load
+from kto.endpoint import Endpoint
+from kto.errors import UserError, run
+from kto.keeper import Keeper
+from kto.lock import alone
+from kto.new_prompts import COUNTS, Book, Maker, judge_for
+from kto.plan import Estimate
+from kto.routes import Route
+from kto.store import Store
+from kto.texts import ROOT, number, t
+
+_READ = 600  # tokens of a request, about
+_WRITTEN = 60  # tokens of a prompt in an answer, about; more in scripts that tokenizers know less well
+_ALWAYS = ("asked", "instructions", "new")  # counts that are shown even if they are 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(t("new_prompts.help"))
+    parser.add_argument("--count", metavar="N", help=t("new_prompts.help_count"))
+    parser.add_argument("--base-url", metavar="URL", help=t("generate.help_base_url"))
+    parser.add_argument("--yes", action="store_true", help=t("generate.help_yes"))
+    default = ROOT / "prompts" / "new.jsonl"
+    parser.add_argument("--output", type=Path, default=default, metavar="FILE", help=t("new_prompts.help_output"))
+    options = parser.parse_args(argv)
+    if options.count is not None:
+        if not (options.count.isascii() and options.count.isdigit() and 0 < int(options.count[:9]) <= 1_000_000):
+            raise UserError("bad_count", value=options.count)
+        options.count = int(options.count)
+    options.output = options.output.resolve()
+    if options.output.suffix.lower() != ".jsonl":
+        raise UserError("no_jsonl_name", path=options.output)
+    return options
+
+
+def with_one_model(config: Config) -> Config:
+    """Return the settings with the model that writes the prompts as the only one.
+
+    Raises
+    ------
+    UserError
+        It is not in the list of models.
+    """
+    models = config.generation.models
+    model = config.new_prompts.model or models[0]
+    if model not in models:
+        raise UserError("no_such_writer", model=model, models=", ".join(models))
+    return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
+
+
+def look_at_server(route: Route) -> Route:
+    """Return the route with the prices that the server names.
+
+    Raises
+    ------
+    UserError
+        The server cannot be used.
+    """
+    if route.endpoint is None:
+        return route
+    try:
+        listed = endpoint.model_list(route.endpoint) or []
+    except UserError as error:
+        if error.key != "no_api":  # a server need not tell what it has
+            raise
+        listed = []
+    return dataclasses.replace(route, prices=endpoint.prices(listed, str(route.body["model"])))
+
+
+def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
+    """Say what it will take; where that may cost money, go on only if it is wanted.
+
+    Raises
+    ------
+    UserError
+        Nobody is there to be asked.
+    """
+    print(t("new_prompts.asking", number=maker.missing, model=route.model), flush=True)
+    requests = maker.requests()
+    longest = int(route.tries.arguments["max_tokens"])
+    written = min(_WRITTEN * config.new_prompts.per_request, longest)
+    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, route.prices)
+    if config.generation.inference != "huggingface" and not estimate.cost:
+        return
+    print(report.before({route.model: estimate}))
+    if estimate.cost is None:
+        print(t("generate.cost_unknown"))
+    if not yes:
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise UserError("prompts_need_yes")
+        wait_for_enter(t("generate.go_on"))
+
+
+def ask(config: Config, maker: Maker, route: Route, keeper: Keeper) -> None:
+    """Ask the model, on its server or on this machine."""
+
+    def settled() -> dict[str, int]:
+        return {route.model: maker.counts["new"] - before}
+
+    before = maker.counts["new"]
+    with contextlib.ExitStack() as stack:
+        if route.endpoint is None:
+            log = config.root / "data" / "logs" / "model-1.log"
+            print(t("generate.starting", model=route.model, log=log.relative_to(config.root)), flush=True)
+            route = dataclasses.replace(
+                route, endpoint=Endpoint(stack.enter_context(serving.serving(config, route.model, log)))
+            )
+        stack.enter_context(progress.shown({route.model: maker.missing}, settled))
+        maker.ask(route, keeper)
+
+
+def table(maker: Maker) -> str:
+    """Return what became of the answers, as a table for people."""
+    shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
+    return report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown})
+
+
+def make(config: Config, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
+    """Make so many new prompts, or as many as there are to get."""
+    own = with_one_model(config)
+    gate = routes.gate_for(own)
+    route = routes.find(own, gate, options.base_url)[0]
+    with contextlib.ExitStack() as stack:
+        judge = judge_for(config)
+        if judge:
+            stack.callback(judge.close)
+        maker = Maker(config, book, wanted, judge)
+        keeper = stack.enter_context(contextlib.closing(Keeper(store.path)))
+        try:
+            maker.replay(route, keeper)
+            if maker.missing > 0:
+                route = look_at_server(route)
+                agree(config, maker, route, options.yes)
+                ask(own, maker, route, keeper)
+        except KeyboardInterrupt:
+            print(t("generate.interrupted"), file=sys.stderr)
+            raise
+    return maker
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make what is missing, say how it went and how to go on. 1 if there are fewer than wanted."""
+    options = parse(argv)
+    config = load()
+    with_one_model(config)  # before anything is written
+    data = config.root / "data"
+    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
+        book = Book(config, options.output, endpoint.secret(config, "HF_TOKEN"))
+        total = options.count or config.new_prompts.count
+        if book.there >= total:
+            print(t("new_prompts.enough", path=options.output, number=book.there))
+            return 0
+        maker = make(config, options, store, book, total - book.there)
+    print(table(maker))
+    made = maker.counts["new"]
+    if made or book.there:
+        path = options.output
+        setting = path.relative_to(config.root) if path.is_relative_to(config.root) else path
+        print(t("new_prompts.next", path=path, setting=f'prompts = "{setting.as_posix()}"'))
+    if not routes.gate_for(config).supported:
+        print(t("generate.not_judged", language=config.language.autonym))
+    if maker.missing > 0:
+        if maker.reason:
+            raise UserError("prompts_failed", number=made, total=maker.wanted, reason=maker.reason)
+        raise UserError("prompts_exhausted", number=made, total=maker.wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
