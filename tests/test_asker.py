@@ -485,7 +485,7 @@ def test_a_store_that_holds_one_try_only(
     [(kept, failure)] = ask(["a"], judge=dutch, again=2)
     enough = text == DUTCH or there == 2
     assert failure == "" and kept and kept.answer.text == (text if enough else ENGLISH + "!")
-    assert len(server.chats) == (0 if enough else 2)
+    assert len(server.chats) == (0 if enough else 2 - there)  # what comes before that one is of no use any more
 
 
 def test_without_a_judge_every_answer_will_do(server: ModelServer, ask: Ask) -> None:

@@ -120,3 +120,20 @@ def test_counts_are_written_as_the_language_does_and_ports_are_not(project: Path
     )
     said = run(project, "say.py").stdout
     assert "12.345" in said and "65536" in said
+
+
+@pytest.mark.parametrize(("said", "goes_on"), [("", True), (" ", True), ("n", False), ("nee", False), (None, False)])
+def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, goes_on: bool) -> None:
+    from kto.command_line import wait_for_enter
+
+    def answer(_: str) -> str:
+        if said is None:
+            raise EOFError
+        return said
+
+    monkeypatch.setattr("builtins.input", answer)
+    if goes_on:
+        wait_for_enter("?")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            wait_for_enter("?")

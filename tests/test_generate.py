@@ -238,7 +238,7 @@ def unused_port() -> int:
         ({}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "sk-\u2013x"}, "OPENAI_API_KEY has characters"),
         ({"inference": "huggingface"}, [], {}, "HF_TOKEN is missing"),
         ({"inference": "huggingface"}, [], {"HF_TOKEN": " "}, "HF_TOKEN is missing"),
-        ({"inference": "huggingface"}, ["--base-url", "{url}"], {"HF_TOKEN": "right"}, "Add --yes, or a limit"),
+        ({"inference": "huggingface"}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "right"}, "Add --yes, or a limit"),
         ({}, ["--base-url", "{url}", "--max-cost", "much"], {}, "much is not an amount of money"),
         ({}, ["--base-url", "{url}", "--max-cost", "-1"], {}, "-1 is not an amount of money"),
         ({"prompts": "nowhere.jsonl"}, ["--base-url", "{url}"], {}, "nowhere.jsonl cannot be read"),

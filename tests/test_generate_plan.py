@@ -1,5 +1,6 @@
 """What generate.py says before it asks, what it may cost, and that only one run is at work."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -156,6 +157,23 @@ def test_each_model_has_its_own_settings(project: Path, free: ModelServer) -> No
                 assert pq.read_table(project / "data/generations/train.parquet").to_pylist() == first
 
 
+def test_extra_fields_that_would_cost_or_break(project: Path) -> None:
+    with (project / "project.toml").open("a", encoding="utf-8") as file:
+        extra = "{ n = 5, stream = true, max_tokens = -1, day = 2024-01-01, odd = nan, seed = 1 }"
+        file.write(f'\n[models."acme/one"]\nbase_url = "http://["\nextra = {extra}\n')
+    done = run(project, "generate.py", "--base-url", "http://127.0.0.1:9/v1")
+    assert done.returncode == 1 and "base_url = http://[ cannot be used" in done.stderr
+    for field in ("n", "stream", "max_tokens", "day", "odd"):
+        assert f'[models."acme/one".extra] {field} is unknown' in done.stderr
+    assert "seed" not in done.stderr
+
+
+def test_the_token_for_the_hub_goes_to_the_hub_alone(project: Path, free: ModelServer) -> None:
+    use(project, "generation", inference="huggingface")
+    done = run(project, "generate.py", "--base-url", free.url, "--yes", env={"HF_TOKEN": "hf_secret"})
+    assert done.returncode == 0 and not any("authorization" in chat.headers for chat in free.chats)
+
+
 def test_settings_of_a_model_that_is_not_there(project: Path) -> None:
     with (project / "project.toml").open("a", encoding="utf-8") as file:
         file.write('\n[models."acme/tow"]\ntemperature = 7.5\nconcurency = 2\nextra = "seed"\n')
@@ -177,6 +195,8 @@ def test_one_server_that_is_down_does_not_hold_back_the_other(project: Path, fre
     assert done.returncode == 1 and "acme/two: There is no server at http://127.0.0.1:9/v1" in done.stdout
     rows = pq.read_table(project / "data/generations/train.parquet").to_pylist()
     assert all(row["generations"][0] and row["generations"][1] is None for row in rows)
+    gaps = (project / "data/generations/gaps.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(gaps) == 5 and all("There is no server at" in json.loads(gap)["reason"] for gap in gaps)
 
 
 def test_a_wrong_language_is_asked_again_and_marked(project: Path, free: ModelServer) -> None:
@@ -228,3 +248,20 @@ def test_cut_empty_and_refused_answers_are_marked(project: Path, free: ModelServ
     assert [row["generations"][0] is None for row in rows] == [False, True, True, False, False]
     head, one, _ = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if re.match("Model |acme/", line)]
     assert (one[head.index("Empty")], one[head.index("Refused")]) == ("2", "1") and "Cut off" not in head
+
+    # What only the server has said is still there in a clone, which has the table but not the store.
+    free.usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    write_prompts(project, [*PROMPTS, "One more"])
+    refusal = {
+        "choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}],
+        "usage": free.usage,
+    }
+    free.reply = lambda body: (200, refusal)
+    assert run(project, "generate.py", "--base-url", free.url).returncode == 0
+    rows = pq.read_table(project / "data/generations/train.parquet").to_pylist()
+    assert rows[-1]["refused"] == [True, True] and rows[-1]["completion_tokens"] == [3, 3]
+    for file in (project / "data").glob("answers.sqlite*"):
+        file.unlink()
+    asked = len(free.chats)
+    assert run(project, "generate.py", "--base-url", free.url).returncode == 0 and len(free.chats) == asked
+    assert pq.read_table(project / "data/generations/train.parquet").to_pylist() == rows

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import math
 import shutil
+import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kto import endpoint, generations, pipeline, progress, report, routes, serving
@@ -108,7 +109,7 @@ def look_at_servers(plan: Plan, tolerant: bool) -> dict[str, str]:
     return {route.model: str(problems[route.endpoint]) for route in incomplete if route.endpoint in problems}
 
 
-def agree(plan: Plan, options: argparse.Namespace) -> None:
+def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) -> None:
     """Say what the missing answers will take; where they may cost money, go on only if that is wanted.
 
     Raises
@@ -116,11 +117,14 @@ def agree(plan: Plan, options: argparse.Namespace) -> None:
     UserError
         Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
     """
-    estimates = plan.estimate()
+    estimates = {model: each for model, each in plan.estimate().items() if model not in unusable}
     asked = [each for each in estimates.values() if each.requests]
     costs = [each.cost for each in asked]
-    print(t("generate.asking", number=plan.requests, models=len(asked)), flush=True)
-    paid = plan.config.generation.inference == "huggingface" or any(costs)
+    requests = sum(each.requests for each in asked)
+    print(t("generate.asking", number=requests, models=len(asked)), flush=True)
+    keyed = [route for route in plan.routes if estimates.get(route.model) and route.endpoint and route.endpoint.key]
+    elsewhere = any(route.endpoint and not route.endpoint.is_local for route in keyed)  # such servers send a bill
+    paid = plan.config.generation.inference == "huggingface" or elsewhere or any(costs)
     if paid or options.dry_run:
         print(report.before(estimates))
         known = sum(cost for cost in costs if cost is not None)
@@ -133,7 +137,7 @@ def agree(plan: Plan, options: argparse.Namespace) -> None:
     if options.max_cost is not None and None in costs:
         unknown = [model for model, each in estimates.items() if each.requests and each.cost is None]
         raise UserError("no_price", models=", ".join(unknown))
-    if shutil.disk_usage(plan.store.path.parent).free < plan.requests * _BYTES_PER_ANSWER + _ROOM:
+    if shutil.disk_usage(plan.store.path.parent).free < requests * _BYTES_PER_ANSWER + _ROOM:
         raise UserError("no_room", path=plan.store.path)
     if paid and not options.yes and options.max_cost is None:
         if not (sys.stdin and sys.stdin.isatty()):
@@ -180,7 +184,7 @@ def ask_everywhere(plan: Plan, keeper: Keeper, unusable: dict[str, str], ray: st
         keeper.tally(model).failures[reason] += len(plan.wanted[model])
 
 
-def write(plan: Plan, keeper: Keeper | None, output: Path) -> int:
+def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output: Path) -> int:
     """Write the table, say how it went, and return how many answers are missing.
 
     Raises
@@ -194,7 +198,7 @@ def write(plan: Plan, keeper: Keeper | None, output: Path) -> int:
     tallies = keeper.tallies if keeper else {}
 
     def rows() -> Iterator[Row]:
-        yield from generations.rows(plan, found, gaps, failures)
+        yield from generations.rows(plan, found, gaps, failures, unusable)
         if not any(each.answers for each in found.values()):
             raise UserError("no_answers")
 
@@ -219,6 +223,14 @@ def main(argv: list[str] | None = None) -> int:
     """Ask for what is missing, write the table, say how it went. 1 if there are gaps."""
     options = parse(argv)
     config = load()
+    try:
+        return generate(config, options)
+    except sqlite3.Error as error:
+        raise UserError("bad_store", path=config.root / "data" / "answers.sqlite", reason=error) from None
+
+
+def generate(config: Config, options: argparse.Namespace) -> int:
+    """Do what `main` says."""
     if options.push:  # what is missing is said before anything is done
         from kto import publish_generations
 
@@ -228,9 +240,10 @@ def main(argv: list[str] | None = None) -> int:
         generations.restore(store, options.output / "train.parquet")
         plan = prepare(config, options, store)
         keeper: Keeper | None = None
+        unusable: dict[str, str] = {}
         if plan.requests:
             unusable = look_at_servers(plan, tolerant=options.dry_run)
-            agree(plan, options)
+            agree(plan, options, unusable)
             if options.dry_run:
                 return 0
             with contextlib.closing(Keeper(store.path, options.max_cost)) as keeper:
@@ -242,7 +255,7 @@ def main(argv: list[str] | None = None) -> int:
         elif options.dry_run:
             print(t("generate.asking", number=0, models=0))
             return 0
-        gaps = write(plan, keeper, options.output)
+        gaps = write(plan, keeper, unusable, options.output)
     if gaps:
         raise UserError("gaps", number=gaps, path=options.output / "gaps.jsonl")
     if options.push:

@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 EVERY = float(os.environ.get("KTO_COPY_EVERY", "60"))
 """Seconds between two copies."""
+_LAST_TRIES = 10
 
 
 def save(project: Path, bucket: Path) -> None:
@@ -34,8 +36,21 @@ def save(project: Path, bucket: Path) -> None:
         with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(whole)) as copy:
             source.backup(copy)
         _replace(whole, bucket / "answers.sqlite")
-    for file in (project / "data" / "generations").glob("*"):
-        _replace(file, bucket / "generations" / file.name)
+    for name in ("train.parquet", "gaps.jsonl"):
+        file, place = project / "data" / "generations" / name, bucket / "generations" / name
+        if file.exists():
+            _replace(file, place)
+        elif (project / "data" / "generations").exists():
+            place.unlink(missing_ok=True)  # no gaps any more
+
+
+def _try_to_save(project: Path, bucket: Path) -> bool:
+    try:
+        save(project, bucket)
+    except (OSError, sqlite3.Error) as error:  # a mounted bucket may be away for a while
+        print(f"Not copied to {bucket} this time: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _replace(file: Path, place: Path) -> None:
@@ -49,7 +64,9 @@ def main(url: str, bucket: Path, options: list[str]) -> int:
     """Clone the project, take over the answers in the bucket, ask for the rest; return generate.py's exit status."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         project = Path(name) / "project"
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(project)], check=True)
+        cloned = subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(project)], check=False)
+        if cloned.returncode:  # git has said why; a traceback would repeat the address, perhaps with a token in it
+            return cloned.returncode
         if (bucket / "answers.sqlite").exists():
             (project / "data").mkdir(exist_ok=True)
             shutil.copyfile(bucket / "answers.sqlite", project / "data" / "answers.sqlite")
@@ -60,14 +77,19 @@ def main(url: str, bucket: Path, options: list[str]) -> int:
 
             def copy_now_and_then() -> None:
                 while not ended.wait(EVERY):
-                    save(project, bucket)
+                    _try_to_save(project, bucket)
 
             copying = threading.Thread(target=copy_now_and_then, daemon=True)
             copying.start()
             status = run.wait()
         ended.set()
         copying.join()
-        save(project, bucket)
+        for _ in range(_LAST_TRIES):
+            if _try_to_save(project, bucket):
+                break
+            time.sleep(EVERY / 10)
+        else:
+            status = status or 1
     return status
 
 

@@ -8,6 +8,7 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 import argparse
 import contextlib
 import dataclasses
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
     longest = int(route.tries.arguments["max_tokens"])
     written = min(_WRITTEN * config.new_prompts.per_request, longest)
     estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, route.prices)
-    if config.generation.inference != "huggingface" and not estimate.cost:
+    server = route.endpoint
+    keyed = server is not None and bool(server.key) and not server.is_local  # such servers send a bill
+    if config.generation.inference != "huggingface" and not keyed and not estimate.cost:
         return
     print(report.before({route.model: estimate}))
     if estimate.cost is None:
@@ -158,6 +161,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
     with_one_model(config)  # before anything is written
+    try:
+        return add_new_prompts(config, options)
+    except sqlite3.Error as error:
+        raise UserError("bad_store", path=config.root / "data" / "answers.sqlite", reason=error) from None
+
+
+def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
+    """Do what `main` says."""
     data = config.root / "data"
     with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
         book = Book(config, options.output, endpoint.secret(config, "HF_TOKEN"))

@@ -148,9 +148,9 @@ class Asker:
 
     async def _complete(self, conversation: Sequence[Message], found: list[Kept | None]) -> None:
         """Ask until `found` is complete, try by try; raise `_Gap` when that cannot be."""
-        for number, kept in enumerate(found):
-            if kept is not None:  # in the wrong language, else it would be complete
-                continue
+        # What is there is in the wrong language, else nothing would be missing; earlier tries are of no use then.
+        last = max((number for number, kept in enumerate(found) if kept), default=-1)
+        for number in range(last + 1, len(found)):
             messages = self._tries.messages(conversation, number)
             key = self._tries.key(conversation, number)
             answer = await self._ask(messages, key)

@@ -57,6 +57,8 @@ class Parser(argparse.ArgumentParser):
 def wait_for_enter(question: str) -> None:
     """Show a question, and go on when Enter is pressed; everything else ends the command as Ctrl-C does."""
     try:
-        input(question)
+        said = input(question)
     except EOFError:  # Ctrl-D
         raise KeyboardInterrupt from None
+    if said.strip():  # perhaps a "no"
+        raise KeyboardInterrupt

@@ -2,16 +2,23 @@
 
 import dataclasses
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from kto.errors import UserError
 from kto.texts import ROOT, t
 
 INFERENCE = ("huggingface", "local", "openai-compatible")
+RESERVED = frozenset(
+    {"model", "messages", "stream", "stream_options", "n", "best_of", "tools", "temperature", "top_p"}
+    | {"max_tokens", "max_completion_tokens"}
+)
+"""Fields of a request that `extra` cannot have: there are settings for them, or answers would be another thing."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[a-z0-9][a-z0-9-]*)?")
 _PROVIDER = re.compile(r":[a-z0-9][a-z0-9-]*\Z")
 
@@ -27,6 +34,17 @@ def _one_of(*allowed: str) -> Check:
 
 def _between(low: float, high: float) -> Check:
     return lambda value: low <= value <= high
+
+
+def is_address(url: str) -> bool:
+    """Tell whether this is the address of a server."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+        )
+    except ValueError:
+        return False
 
 
 def _matches(pattern: str) -> Check:
@@ -114,10 +132,10 @@ class Model:
     name
         The name that the server gives it.
     extra
-        Further fields of a request (`seed`, `reasoning_effort`, …).
+        Further fields of a request (`seed`, `reasoning_effort`, …), but none of `RESERVED`.
     """
 
-    base_url: str | None = _optional(str, _matches(r"https?://\S+"), "url")
+    base_url: str | None = _optional(str, is_address, "url")
     key: str | None = _optional(str, _matches(r"[A-Za-z_][A-Za-z0-9_]*"), "variable")
     name: str | None = _optional(str, lambda value: bool(value.strip()), "not_empty")
     concurrency: int | None = _optional(int, _between(1, 1024), "concurrency")
@@ -260,6 +278,14 @@ def _convert(value: object, kind: object) -> object:
     raise TypeError
 
 
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return t("config.did_you_mean", name=close[0]) if close else ""
@@ -321,6 +347,11 @@ def load(root: Path = ROOT) -> Config:
             hint = _nearest(name, [field.name for field in sections])
             problems.append(f"{t('config.unknown_section', section=name)} {hint}".rstrip())
     models = data.pop("models", {})
+    for name, table in models.items() if isinstance(models, Mapping) else ():
+        extra = table.get("extra") if isinstance(table, Mapping) else None
+        for field, value in extra.items() if isinstance(extra, Mapping) else ():
+            if field in RESERVED or not _is_json(value):
+                problems.append(t("config.unknown_key", section=f'models."{name}".extra', key=field))
     parsed: dict[str, Any] = {
         field.name: _read_section(field.name, field.type, data.get(field.name), problems)  # type: ignore[arg-type]
         for field in sections

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 from kto import dotenv
-from kto.config import Config, split_provider
+from kto.config import Config, is_address, split_provider
 from kto.errors import UserError
 
 TIMEOUT = 10
@@ -46,12 +46,11 @@ def secret(config: Config, name: str) -> str:
     return value
 
 
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _is_of_the_hub(url: str, router_url: str) -> bool:
+    """Tell whether a server may see the token for the Hub."""
+    asked, router = urlsplit(url), urlsplit(router_url)
+    hub = (asked.hostname or "").endswith((".huggingface.co", ".hf.co", ".endpoints.huggingface.cloud"))
+    return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
 
 
 def find(config: Config, base_url: str | None = None) -> Endpoint:
@@ -64,13 +63,14 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
     """
     generation = config.generation
     for address in (base_url or "", generation.base_url, generation.router_url):
-        if address and not _is_address(address):
+        if address and not is_address(address):
             raise UserError("bad_base_url", url=address)
-    if generation.inference == "huggingface":
+    general = base_url or generation.router_url
+    if generation.inference == "huggingface" and _is_of_the_hub(general, generation.router_url):
         key = secret(config, "HF_TOKEN")
         if not key:
             raise UserError("no_hf_token")
-        return Endpoint((base_url or generation.router_url).rstrip("/"), key)
+        return Endpoint(general.rstrip("/"), key)
     address = base_url or generation.base_url
     if not address:
         raise UserError("no_base_url")

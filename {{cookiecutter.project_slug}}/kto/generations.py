@@ -77,15 +77,18 @@ def restore(store: Store, table: Path) -> None:
 
     A clone of the project has the table but not the store, and answers may have cost money.
     """
-    columns = ("generation_model", "generation_prompt", "raw_generation_responses", "finish_reason", "answer_id")
+    columns = (
+        *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
+        *("prompt_tokens", "completion_tokens", "refused"),
+    )
     if not table.exists():
         return
     for batch in read_batches(table, columns):
         entries = [
-            Entry(key, model, sent, {}, Answer(text, reason or ""))
+            Entry(key, model, sent, {}, Answer(text, reason or "", read, written, refused=bool(refused)))
             for row in batch
-            for model, sent, text, reason, key in zip(*(row[name] for name in columns), strict=True)
-            if text is not None
+            for model, sent, text, key, reason, read, written, refused in zip(*map(row.get, columns), strict=True)
+            if text is not None and key
         ]
         if not all(store.get(entry.key) for entry in entries):
             store.put(entries)
@@ -115,7 +118,9 @@ class Found:
     verdicts: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
-def rows(plan: Plan, found: Mapping[str, Found], gaps: list[Row], failures: Mapping[str, str]) -> Iterator[Row]:
+def rows(
+    plan: Plan, found: Mapping[str, Found], gaps: list[Row], failures: Mapping[str, str], unusable: Mapping[str, str]
+) -> Iterator[Row]:
     """Yield the rows of the table, and note on the way what they hold.
 
     Parameters
@@ -126,6 +131,8 @@ def rows(plan: Plan, found: Mapping[str, Found], gaps: list[Row], failures: Mapp
         Gets a row for each answer that is missing: `model`, `prompt_id`, `input` and the `reason`.
     failures
         Why a prompt has no answer, by key of the first try.
+    unusable
+        Why a model could not be asked at all, by model.
     """
     routes = plan.routes
     names = public_names([route.model for route in routes])
@@ -140,7 +147,7 @@ def rows(plan: Plan, found: Mapping[str, Found], gaps: list[Row], failures: Mapp
             if not tries.is_complete(kept):
                 record.missing += 1
                 gap = {"model": route.model, "prompt_id": prompt.id, "input": prompt.text}
-                gaps.append(gap | {"reason": failures.get(keys[0], "")})
+                gaps.append(gap | {"reason": failures.get(keys[0]) or unusable.get(route.model, "")})
             _fill(columns, chosen, number or 0, keys[number or 0], record)
         yield {
             "prompt_id": prompt.id,

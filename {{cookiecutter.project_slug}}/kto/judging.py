@@ -76,9 +76,13 @@ class Judge:
         try:
             self._process.stdin.write(json.dumps(answers) + "\n")
             self._process.stdin.flush()
-            return [Judgement(*each) for each in json.loads(self._process.stdout.readline())]
-        except (OSError, ValueError):  # somebody killed it
-            return [_judge(self.gate, answer, prompt) for answer, prompt in answers]
+            judgements = [Judgement(*each) for each in json.loads(self._process.stdout.readline())]
+            if len(judgements) == len(answers):
+                return judgements
+        except (OSError, ValueError, TypeError):  # somebody killed it
+            pass
+        self._process.kill()  # whatever it says from now on may belong to something else
+        return [_judge(self.gate, answer, prompt) for answer, prompt in answers]
 
 
 def _judge(gate: Gate, answer: str, prompt: str) -> Judgement:

@@ -24,7 +24,7 @@ def alone(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UserError("already_running") from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # some network drives know no locks
         raise UserError("cannot_write", path=path, reason=error) from None
     try:
         yield
