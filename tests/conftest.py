@@ -4,7 +4,12 @@ import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
 from rendering import TEMPLATE
+
+# A machine that is busy proves nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Whatever tools leave in the template folder would be rendered into every project.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
