@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,8 @@ from rendering import TEMPLATE
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+# A shell that runs us in the background lets us, and what we start, ignore Ctrl-C: then nothing could be stopped.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Whatever tools leave in the template folder would be rendered into every project.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 LEFTOVERS = ("__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis", ".venv")
