@@ -134,13 +134,13 @@ def test_the_same_table_as_without_ray(project: Path, cluster: Cluster, server: 
     server.key = "sesame"
     server.fail("How are you?", model="acme/two", status=400, body='{"error": {"message": "No."}}')
     (project / ".env").write_text("OPENAI_API_KEY=sesame\n", encoding="utf-8")
-    assert run(project, "generate.py", "--limit", "1").returncode == 1  # one of the models is to find its answer there
-    done = run(project, "generate.py", "--ray", env=QUIET | {"RAY_ADDRESS": cluster.address})
+    assert run(project, "generate.py", "--yes", "--limit", "1").returncode == 1  # one of the models is to find its answer there
+    done = run(project, "generate.py", "--yes", "--ray", env=QUIET | {"RAY_ADDRESS": cluster.address})
     assert done.returncode == 1 and "answered 400" in done.stdout, done.stdout + done.stderr + log(project)
     assert len(server.chats) == 11  # nothing twice, but for what had failed
     rows = table(project)
     (project / "data").rename(tmp_path / "data of Ray")
-    assert run(project, "generate.py").returncode == 1
+    assert run(project, "generate.py", "--yes").returncode == 1
     changing = {"seconds", "received_at"}
     assert [{name: row[name] for name in row.keys() - changing} for row in rows] == [
         {name: row[name] for name in row.keys() - changing} for row in table(project)
