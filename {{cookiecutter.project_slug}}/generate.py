@@ -1,6 +1,7 @@
 """Step 1: ask the models. prompts × models → data/generations/train.parquet.
 
-    uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR] [--push]
+    uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR]
+                       [--ray [ADDRESS]] [--push]
 
 Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
 """

@@ -28,7 +28,7 @@ def push(config: Config, table: Path) -> str:
     """Send `data/generations/train.parquet` with a card to `owner/slug-generations`; return the dataset's address.
 
     What was there before stays in the history of the repository. A dataset that does not exist yet starts as
-    `[export] private` says. After an interruption the same call goes on: the Hub knows the files that it has got.
+    `[export] private` says. After an interruption the same call can be made again.
 
     Raises
     ------
