@@ -134,7 +134,8 @@ def test_the_same_table_as_without_ray(project: Path, cluster: Cluster, server: 
     server.key = "sesame"
     server.fail("How are you?", model="acme/two", status=400, body='{"error": {"message": "No."}}')
     (project / ".env").write_text("OPENAI_API_KEY=sesame\n", encoding="utf-8")
-    assert run(project, "generate.py", "--yes", "--limit", "1").returncode == 1  # one of the models is to find its answer there
+    # One of the models is to find its answer there.
+    assert run(project, "generate.py", "--yes", "--limit", "1").returncode == 1
     done = run(project, "generate.py", "--yes", "--ray", env=QUIET | {"RAY_ADDRESS": cluster.address})
     assert done.returncode == 1 and "answered 400" in done.stdout, done.stdout + done.stderr + log(project)
     assert len(server.chats) == 11  # nothing twice, but for what had failed
