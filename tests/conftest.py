@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 from rendering import TEMPLATE
@@ -29,6 +31,27 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long end-to-end test first: when it is broken, nothing else matters."""
     items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connections() -> Iterator[None]:
+    """Close the HTTP clients that the tests of a module have made, for argilla never closes its own.
+
+    Else the garbage collector closes them, at any time; where hypothesis makes warnings errors just then, it is a test
+    of another module that fails.
+    """
+    clients: list[httpx.Client] = []
+    make = httpx.Client.__init__
+
+    def remember(client: httpx.Client, *arguments: object, **keywords: object) -> None:
+        make(client, *arguments, **keywords)
+        clients.append(client)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Client, "__init__", remember)
+        yield
+    for client in clients:
+        client.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -392,6 +392,7 @@ def test_webhooks_are_sent_in_order_and_a_slow_one_stops_nobody(
         go_on.set()
         owner("DELETE", f"/webhooks/{webhook['id']}")
         receiver.shutdown()
+        receiver.server_close()
     assert "notify_event_job" in server.output  # the first one was refused: that is said
 
 
