@@ -68,6 +68,9 @@ class Plan:
     def look(self) -> None:
         """Find out what is missing."""
         nothing = {route.model: (None,) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
+        if not self.store:
+            self.wanted = {model: dict.fromkeys(range(len(self.prompts)), none) for model, none in nothing.items()}
+            return
         self.wanted = {route.model: {} for route in self.routes}
         for number, prompt in enumerate(self.prompts):
             for route in self.routes:
