@@ -208,6 +208,17 @@ def test_no_answer_at_all_leaves_the_old_table(project: Path, server: ModelServe
     assert (output / "train.parquet").read_bytes() == old
 
 
+def test_a_table_that_cannot_be_written_costs_no_answer(project: Path, server: ModelServer) -> None:
+    output = project / "out"
+    output.write_bytes(b"a file, where a folder is wanted")
+    arguments = ("generate.py", "--base-url", server.url, "--output")
+    done = run(project, *arguments, str(output))
+    assert done.returncode == 1 and str(output) in done.stderr and "Traceback" not in done.stderr
+    assert "acme/one" not in done.stdout  # no numbers of a table that there is not
+    assert run(project, *arguments, str(project / "elsewhere")).returncode == 0
+    assert len(server.chats) == 10
+
+
 def test_a_table_that_cannot_be_read_is_not_replaced(project: Path, server: ModelServer) -> None:
     output = project / "out"
     output.mkdir()

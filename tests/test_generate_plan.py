@@ -39,9 +39,10 @@ def paid(project: Path, server: ModelServer) -> Path:
 
 
 def test_a_dry_run_asks_for_nothing_and_writes_nothing(paid: Path, server: ModelServer) -> None:
+    before = set(paid.rglob("*"))
     done = run(paid, "generate.py", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "") and not server.chats
-    assert not (paid / "data" / "generations").exists()
+    assert set(paid.rglob("*")) == before
     assert "10 answers" in done.stdout and "Requests" in done.stdout
     [dollars] = re.findall(r"Together about \$([\d.]+)", done.stdout)
     # 1,000 tokens written at $4 per million, and about a hundred read for each answer

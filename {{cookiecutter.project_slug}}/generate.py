@@ -92,21 +92,15 @@ def look_at_servers(plan: Plan, tolerant: bool) -> dict[str, str]:
     """
     incomplete = [route for route in plan.routes if plan.wanted[route.model]]
     servers = {route.endpoint for route in incomplete if route.endpoint}
-    listed, problems = {}, {}
+    offers, problems = {}, {}
     for server in servers:
         try:
-            listed[server] = endpoint.model_list(server) or []
+            offers[server] = endpoint.offers(server)
         except UserError as error:
-            if error.key != "no_api":  # a server need not tell what it has
-                problems[server] = error
+            problems[server] = error
     if problems and not tolerant and len(problems) == len({route.endpoint for route in incomplete}):
         raise next(iter(problems.values()))
-    plan.routes = [
-        dataclasses.replace(route, prices=endpoint.prices(listed.get(route.endpoint, ()), str(route.body["model"])))
-        if route.endpoint
-        else route
-        for route in plan.routes
-    ]
+    plan.routes = [route.priced(offers.get(route.endpoint, ())) if route.endpoint else route for route in plan.routes]
     return {route.model: str(problems[route.endpoint]) for route in incomplete if route.endpoint in problems}
 
 
@@ -123,9 +117,8 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
     costs = [each.cost for each in asked]
     requests = sum(each.requests for each in asked)
     print(t("generate.asking", number=requests, models=len(asked)), flush=True)
-    keyed = [route for route in plan.routes if estimates.get(route.model) and route.endpoint and route.endpoint.key]
-    elsewhere = any(route.endpoint and not route.endpoint.is_local for route in keyed)  # such servers send a bill
-    paid = plan.config.generation.inference == "huggingface" or elsewhere or any(costs)
+    bills = any(each.sends_bill for each in plan.routes if each.model in estimates and estimates[each.model].requests)
+    paid = plan.config.generation.inference == "huggingface" or bills or any(costs)
     if paid or options.dry_run:
         print(report.before(estimates))
         known = sum(cost for cost in costs if cost is not None)
@@ -200,16 +193,14 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
 
     def rows() -> Iterator[Row]:
         yield from generations.rows(plan, found, gaps, failures, unusable)
+        print(report.after(models, len(plan.prompts), found, tallies, priced))
         if not any(each.answers for each in found.values()):
             raise UserError("no_answers")
 
     path = output / "train.parquet"
     models = [route.model for route in plan.routes]
     priced = {route.model for route in plan.routes if route.prices}
-    try:
-        write_rows(path, rows(), generations.SCHEMA)
-    finally:
-        print(report.after(models, len(plan.prompts), found, tallies, priced))
+    write_rows(path, rows(), generations.SCHEMA)
     print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(models)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
@@ -237,7 +228,10 @@ def generate(config: Config, options: argparse.Namespace) -> int:
 
         publish_generations.target(config)
     data = config.root / "data"
-    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
+    path = data / "answers.sqlite"
+    if options.dry_run and not path.exists():
+        path = Path(":memory:")  # it writes nothing, not even an empty store
+    with contextlib.nullcontext() if options.dry_run else alone(data / "answers.lock"), Store(path) as store:
         generations.restore(store, options.output / "train.parquet")
         plan = prepare(config, options, store)
         keeper: Keeper | None = None

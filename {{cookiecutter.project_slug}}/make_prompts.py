@@ -64,25 +64,6 @@ def with_one_model(config: Config) -> Config:
     return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
 
 
-def look_at_server(route: Route) -> Route:
-    """Return the route with the prices that the server names.
-
-    Raises
-    ------
-    UserError
-        The server cannot be used.
-    """
-    if route.endpoint is None:
-        return route
-    try:
-        listed = endpoint.model_list(route.endpoint) or []
-    except UserError as error:
-        if error.key != "no_api":  # a server need not tell what it has
-            raise
-        listed = []
-    return dataclasses.replace(route, prices=endpoint.prices(listed, str(route.body["model"])))
-
-
 def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
     """Say what it will take; where that may cost money, go on only if it is wanted.
 
@@ -96,9 +77,7 @@ def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
     longest = int(route.tries.arguments["max_tokens"])
     written = min(_WRITTEN * config.new_prompts.per_request, longest)
     estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, route.prices)
-    server = route.endpoint
-    keyed = server is not None and bool(server.key) and not server.is_local  # such servers send a bill
-    if config.generation.inference != "huggingface" and not keyed and not estimate.cost:
+    if config.generation.inference != "huggingface" and not route.sends_bill and not estimate.cost:
         return
     print(report.before({route.model: estimate}))
     if estimate.cost is None:
@@ -147,7 +126,8 @@ def make(config: Config, options: argparse.Namespace, store: Store, book: Book, 
         try:
             maker.replay(route, keeper)
             if maker.missing > 0:
-                route = look_at_server(route)
+                if route.endpoint:  # a server that cannot be used says so here
+                    route = route.priced(endpoint.offers(route.endpoint))
                 agree(config, maker, route, options.yes)
                 ask(own, maker, route, keeper)
         except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import queue
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,10 +29,11 @@ def deliver(results: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
     """Give futures their results, exceptions as such; each belongs to a loop of its own or to one that others share."""
     for loop, group in itertools.groupby(results, lambda each: each[0].get_loop()):
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            loop.call_soon_threadsafe(_set, list(group))
+            loop.call_soon_threadsafe(fulfil, list(group))
 
 
-def _set(results: "Sequence[tuple[asyncio.Future[Any], Any]]") -> None:
+def fulfil(results: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
+    """Do what `deliver` does, in the loop of the futures."""
     for future, result in results:
         if future.done():  # cancelled
             continue

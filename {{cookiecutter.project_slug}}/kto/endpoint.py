@@ -110,6 +110,16 @@ def model_list(endpoint: Endpoint) -> list[Mapping[str, Any]] | None:
     raise UserError("no_api", url=endpoint.base_url) from None
 
 
+def offers(endpoint: Endpoint) -> list[Mapping[str, Any]]:
+    """Return what `model_list` does; a server that is too busy for it, or that keeps none, has an empty one."""
+    try:
+        return model_list(endpoint) or []
+    except UserError as error:
+        if error.key != "no_api":
+            raise
+        return []
+
+
 def listed_models(endpoint: Endpoint) -> list[str] | None:
     """Return the names that the server gives its models; see `model_list`."""
     listed = model_list(endpoint)
@@ -126,7 +136,7 @@ def prices(listed: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float
         model, provider = (entry["id"], "") if entry["id"] == name else split_provider(name)
         if entry["id"] != model:
             continue
-        offers = []
+        found = []
         for each in entry.get("providers") or []:
             pricing = each.get("pricing") if isinstance(each, Mapping) else None
             if isinstance(pricing, Mapping) and provider in (
@@ -136,9 +146,9 @@ def prices(listed: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float
                 "preferred",
                 each.get("provider"),
             ):
-                found = pricing.get("input"), pricing.get("output")
-                if all(isinstance(price, int | float) and price >= 0 for price in found):
-                    offers.append((float(found[0]) / 1e6, float(found[1]) / 1e6))  # type: ignore[arg-type]
-        if offers:
-            return max(offers, key=sum)
+                pair = pricing.get("input"), pricing.get("output")
+                if all(isinstance(price, int | float) and price >= 0 for price in pair):
+                    found.append((float(pair[0]) / 1e6, float(pair[1]) / 1e6))  # type: ignore[arg-type]
+        if found:
+            return max(found, key=sum)
     return None

@@ -31,6 +31,7 @@ from distilabel.utils.logging import setup_logging
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kto import llm
+from kto.batches import fulfil
 from kto.endpoint import Endpoint
 from kto.keeper import CannotKeep, Keeper
 from kto.language_gate import Judgement
@@ -160,13 +161,7 @@ class RemoteKeeper:
             except Exception as error:  # the keeper is gone, so no further request makes sense
                 gone = t("generate.failed_to_keep", path=self._path, reason=type(error).__name__)
                 results = [CannotKeep(gone)] * len(batch)
-            for (_, _, future), result in zip(batch, results, strict=True):
-                if future.done():  # cancelled
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+            fulfil(zip((future for _, _, future in batch), results, strict=True))
         self._sender = None
 
 

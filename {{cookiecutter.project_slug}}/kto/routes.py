@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kto import endpoint, serving
@@ -44,6 +44,15 @@ class Route:
     def model(self) -> str:
         """Its name in the project."""
         return self.tries.model
+
+    @property
+    def sends_bill(self) -> bool:
+        """Whether the server is one that may take money: it is elsewhere, and wants a key."""
+        return self.endpoint is not None and bool(self.endpoint.key) and not self.endpoint.is_local
+
+    def priced(self, offers: Sequence[Mapping[str, Any]]) -> "Route":
+        """Return the route with the prices that the server names in its list of models."""
+        return dataclasses.replace(self, prices=endpoint.prices(offers, str(self.body["model"])))
 
 
 def gate_for(config: Config) -> Gate:
