@@ -50,6 +50,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asker, "_FIRST_WAIT", QUICK)
         patch.setattr(asker, "_FIRST_WAIT_FAILED", QUICK / 2)
+        patch.setattr(asker, "_FIRST_WAIT_ALONE", QUICK / 4)
         yield
 
 
@@ -199,6 +200,27 @@ def test_retry_after_of_a_server_with_one_request_at_a_time(server: ModelServer,
     assert failures(ask(prompts(3), concurrency=1)) == {""}
     first, *later = server.chats
     assert all(chat.at - first.at >= 1 for chat in later)
+
+
+def test_what_one_trouble_has_cost_does_not_lengthen_the_wait_for_another(
+    server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_FIRST_WAIT", 2.0)
+    server.fail(status=500, times=3)
+    server.fail(status=429, headers={"Retry-After": "0.2"}, times=1)
+    assert failures(ask(["a"], attempts=5)) == {""}
+    *_, refused, answered = server.chats
+    assert 0.2 <= answered.at - refused.at < 1
+
+
+def test_a_failure_among_answers_is_tried_again_sooner(
+    server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_FIRST_WAIT_FAILED", 4.0)
+    server.fail("Prompt 0", status=500, delay=0.3, times=1)  # the others take less
+    assert failures(ask(prompts(40), concurrency=4)) == {""}
+    first, second = (chat.at for chat in server.chats if chat.prompt == "Prompt 0")
+    assert second - first < 1
 
 
 @pytest.mark.parametrize(("fault", "first"), [({"status": 500}, QUICK / 2), ({"status": 502}, QUICK)])

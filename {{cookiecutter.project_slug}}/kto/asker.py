@@ -20,6 +20,7 @@ from kto.tries import Tries
 
 _FIRST_WAIT = 1.0  # seconds before the second attempt, if the server is not well; doubles with each further one
 _FIRST_WAIT_FAILED = 0.25  # the same after a 500, which often is about one request only
+_FIRST_WAIT_ALONE = 0.1  # the same if others were answered meanwhile
 _LONGEST_WAIT = 60.0
 _FEWEST_GAPS = 10  # so many prompts without an answer, one after the other, say that the model is of no use now
 _MOST_REJECTED = 100  # the same, if the server took none of them
@@ -168,7 +169,7 @@ class Asker:
     async def _ask(self, messages: list[Message], key: str) -> Answer:
         """Ask until there is an answer and it is on the disk; raise `_Gap` when there will be none."""
         failed = limited = 0
-        began = self._answers
+        began = before = self._answers
         while True:
             while (seconds := self._resume_at - time.monotonic()) > 0:
                 if self._stopped:
@@ -200,17 +201,23 @@ class Asker:
                 self._stop(t("generate.failed_wait", seconds=round(what.wait)))
                 raise _Gap(self._stopped)
             if isinstance(what, chat.Limited):
-                limited += 1
+                count = limited = limited + 1
                 self._limit(what.wait)
             else:
-                failed += 1
+                count = failed = failed + 1
             if failed == self._manner.attempts:
                 if isinstance(what, chat.NotThere) and self._answers == began:
                     self._stop(str(what))  # the server is gone
                 self._rejected = False
                 raise _Gap(str(what))
-            first = _FIRST_WAIT_FAILED if isinstance(what, chat.Failed) else _FIRST_WAIT
-            wait = min(first * 2 ** min(failed + limited - 1, 30), _LONGEST_WAIT)
+            if what.wait:
+                first = what.wait
+            elif isinstance(what, chat.Failed):
+                first = _FIRST_WAIT_ALONE if self._answers > before else _FIRST_WAIT_FAILED
+            else:
+                first = _FIRST_WAIT
+            before = self._answers
+            wait = min(first * 2 ** min(count - 1, 30), _LONGEST_WAIT)
             told = what.wait + min(what.wait, 1) * random.random()  # not all at the same moment
             await self._sleep(max(wait * random.uniform(0.5, 1), told))
 
