@@ -13,6 +13,14 @@ from rendering import TEMPLATE
 sys.path.insert(0, str(TEMPLATE))
 
 PROMPTS = ["How are you?", "Hoe houd ik brood vers?", "كيف أحافظ على الخبز؟", "पानी कैसे बचाएँ?", 'Say "\\" {{ x }} {% 🙂']
+ENGLISH = (
+    "Put it over a cup of hot tea or coffee for a few minutes. The steam makes the syrup soft again, and then you can "
+    "enjoy it as if it had just been made. Do not wait too long before you eat it, for it gets hard when it is cold."
+)
+DUTCH = (
+    "Leg hem een paar minuten op een kop hete thee of koffie. De stoom maakt de stroop zacht, en daarna kun je ervan "
+    "genieten alsof hij net gebakken is. Wacht niet te lang met opeten, want als hij koud is, wordt hij weer hard."
+)
 
 
 def use(project: Path, section: str, **settings: object) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generating import TEMPLATE
+from generating import DUTCH, ENGLISH, TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
 from kto import asker, tries
@@ -30,14 +30,6 @@ from model_server import ModelServer
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english", "quick")
 
-ENGLISH = (
-    "Put it over a cup of hot tea or coffee for a few minutes. The steam makes the syrup soft again, and then you can "
-    "enjoy it as if it had just been made. Do not wait too long before you eat it, for it gets hard when it is cold."
-)
-DUTCH = (
-    "Leg hem een paar minuten op een kop hete thee of koffie. De stoom maakt de stroop zacht, en daarna kun je ervan "
-    "genieten alsof hij net gebakken is. Wacht niet te lang met opeten, want als hij koud is, wordt hij weer hard."
-)
 FIRMLY = "Antwoord in het Nederlands."
 QUICK = 0.05
 

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-import generating  # noqa: F401  puts the project on the path
 import pytest
 import yaml
+from generating import DUTCH, ENGLISH  # puts the project on the path
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.language_gate import UNCHECKED, Gate, Judgement
@@ -22,15 +22,6 @@ GATES = {tag: Gate(tag, catalogue["language"]["script"]) for tag, catalogue in C
 OTHERS = [tag for tag in LANGUAGES if tag != "en"]
 ALIKE = [{"hr", "sr", "sr-Latn"}, {"id", "ms"}, {"ar", "arz"}, {"pt", "pt-BR"}]
 """Languages that nobody tells apart from a text of this length, or that the identifier takes for one."""
-
-ENGLISH = (
-    "Put it over a cup of hot tea or coffee for a few minutes. The steam makes the syrup soft again, and then you can "
-    "enjoy it as if it had just been made. Do not wait too long before you eat it, for it gets hard when it is cold."
-)
-DUTCH = (
-    "Leg hem een paar minuten op een kop hete thee of koffie. De stoom maakt de stroop zacht, en daarna kun je ervan "
-    "genieten alsof hij net gebakken is. Wacht niet te lang met opeten, want als hij koud is, wordt hij weer hard."
-)
 
 
 def questions(tag: str, length: int = 300) -> Iterator[str]:
