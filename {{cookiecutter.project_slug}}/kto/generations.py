@@ -50,7 +50,7 @@ def clean(raw: str | None) -> str | None:
     """Return an answer without a leading `<think>…</think>` block and the space around it; None if that is all."""
     if raw is None:
         return None
-    thought = _THOUGHT.match(raw)
+    thought = _THOUGHT.match(raw) if "think>" in raw else None  # or else it reads every answer to its end
     return raw[thought.end() if thought else 0 :].strip() or None
 
 
