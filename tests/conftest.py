@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -17,7 +18,8 @@ settings.load_profile("patient")
 # A shell that runs us in the background lets us, and what we start, ignore Ctrl-C: then nothing could be stopped.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Whatever tools leave in the template folder would be rendered into every project.
-os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = True  # in this process
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # in those that it starts
 LEFTOVERS = ("__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis", ".venv")
 
 
