@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import gc
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -115,12 +116,14 @@ def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pip
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
     """Import distilabel in the block: two thousand modules, a second of work."""
+    first = "distilabel" not in sys.modules
     gc.disable()  # modules stay: looking for garbage among them takes a fifth of the time
     try:
         with warnings.catch_warnings(action="ignore"):  # it meets newer packages than it knows; these say so many times
             yield
     finally:
-        gc.freeze()  # nor is there any later
+        if first:
+            gc.freeze()  # nor is there any among them later
         gc.enable()
 
 
