@@ -450,7 +450,8 @@ def translating(answers: Mapping[str, str]) -> str:
         "`uv run update_pages.py`: it brings your texts into README, cards, community pages and notebook, as often as",
         "you like. People meet the texts in this order:",
     ]
-    left_out = {*first, "next", "numbers"}  # the second is shown while a project is made, the third says how 1234 looks
+    # `next` is shown while a project is made, `numbers` says how 1234 looks, `technical` may stay in English
+    left_out = {*first, "next", "numbers", "technical"}
     for section in [*first, *(section for section in source if section not in left_out)]:
         lines += ["", f"## {section}", ""]
         entries = source[section].items() if isinstance(source[section], dict) else [(section, source[section])]

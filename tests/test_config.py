@@ -1,5 +1,6 @@
 """A project.toml that was edited into nonsense: which key, what is wrong, what to do; all of it at once."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -49,16 +50,40 @@ def test_every_command_names_every_mistake(project: Path, command: str) -> None:
     path = project / "project.toml"
     text = path.read_text(encoding="utf-8")
     text = text.replace("concurrency = 4 ", "concurency = 4 ").replace('license = "', 'license = 1 # "')
-    path.write_text(text.replace("[export]", "[exports]"), encoding="utf-8")
+    text = text.replace("[export]", "[exports]").replace("[language]", "[languages]")
+    path.write_text(text, encoding="utf-8")
     done = run(project, command)
     assert done.returncode == 1
     for problem in (
         "[local] concurency",
         "Did you mean “concurrency”",
         "[project] license",
-        "[export] is missing",
+        "[language] is missing",
+        "Did you mean “export”",
     ):
         assert problem in done.stderr, done.stderr
+
+
+def test_a_setting_that_is_missing_has_its_default(project: Path, english: None) -> None:
+    """A project of an earlier version lacks what came later; facts have no default."""
+    from kto import config
+
+    path = project / "project.toml"
+    whole = config.load(project)
+    facts = ("name", "slug", "domain", "hub_owner", "license", "inference", "models", "prompts", "dataset")
+    kept, section = [], ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line
+            if section in ("[project]", "[language]", "[generation]", "[annotation]"):
+                kept.append(line)
+        elif section == "[language]" or line.split(" = ")[0] in facts:
+            kept.append(line)
+    path.write_text("\n".join(line for line in kept if "concurrency" not in line), encoding="utf-8")
+    expected = dataclasses.replace(whole, generation=dataclasses.replace(whole.generation, concurrency=32))
+    assert config.load(project) == expected
+    path.write_text(path.read_text(encoding="utf-8").replace("models = ", "# models = "), encoding="utf-8")
+    assert "[generation] models" in run(project, "generate.py").stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -61,6 +61,8 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
+OPTIONAL = ("language.", "technical.")
+"""Beginnings of keys that a complete catalogue may lack."""
 SAME = 6
 """Most texts of one or two words that may be as in English."""
 SHORT = 60
@@ -132,7 +134,7 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
         if key not in english and not key.startswith("language.")
     ]
     if not parents(tag):
-        missing = (key for key in english if key not in texts and not key.startswith("language."))
+        missing = (key for key in english if key not in texts and not key.startswith(OPTIONAL))
         problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
     problems += _header(tag, header)
     for key, text in texts.items():
@@ -259,6 +261,7 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
             f"  {name}: {_scalar(value)}" if line.startswith(f"  {name}:") else line for line in header.split("\n")
         ]
         header = "\n".join(lines)
+    rest = re.sub(r"(?m)^# Rare sentences(?:.*\n)+?\n", "", rest)  # `technical`, which may stay in English
     path = folder / f"{facts.tag}.yaml"
     title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
     if parents(facts.tag):

@@ -56,9 +56,13 @@ def _is_model(value: str) -> bool:
     return bool(value.strip()) and not any(character in value for character in "\r\n")
 
 
-def _setting(check: Check | None = None, allowed: str = "") -> Any:
-    """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts)."""
-    return dataclasses.field(metadata={"check": check, "allowed": allowed})
+def _setting(check: Check | None = None, allowed: str = "", default: Any = dataclasses.MISSING) -> Any:
+    """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts).
+
+    A fact about the project has no default and must be in the file. Everything else has one, here and nowhere else, so
+    a file that was written before the setting existed stays valid.
+    """
+    return dataclasses.field(default=default, metadata={"check": check, "allowed": allowed})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +105,17 @@ class Generation:
     models: tuple[str, ...] = _setting(
         lambda value: bool(value) and len(set(value)) == len(value) and all(map(_is_model, value)), "models"
     )
-    prompts: str = _setting(lambda value: bool(value.strip()), "not_empty")
-    prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty")
-    prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty")
-    base_url: str = _setting(_matches(r"(?:https?://\S+)?"), "url")
-    router_url: str = _setting(_matches(r"https?://\S+"), "url")
-    concurrency: int = _setting(_between(1, 1024), "concurrency")
-    temperature: float = _setting(_between(0, 2), "temperature")
-    max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens")
-    timeout: float = _setting(_between(1, 86_400), "timeout")
-    attempts: int = _setting(_between(1, 100), "attempts")
-    ask_again: int = _setting(_between(0, 10), "ask_again")
+    prompts: str = _setting(lambda value: bool(value.strip()), "not_empty", default="starter")
+    prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty", default="prompt")
+    prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty", default="train")
+    base_url: str = _setting(_matches(r"(?:https?://\S+)?"), "url", default="")
+    router_url: str = _setting(_matches(r"https?://\S+"), "url", default="https://router.huggingface.co/v1")
+    concurrency: int = _setting(_between(1, 1024), "concurrency", default=32)
+    temperature: float = _setting(_between(0, 2), "temperature", default=0.7)
+    max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens", default=1024)
+    timeout: float = _setting(_between(1, 86_400), "timeout", default=120.0)
+    attempts: int = _setting(_between(1, 100), "attempts", default=4)
+    ask_again: int = _setting(_between(0, 10), "ask_again", default=1)
 
 
 def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
@@ -150,21 +154,21 @@ class Model:
 class NewPrompts:
     """`[new_prompts]`: what make_prompts.py asks a model for."""
 
-    model: str = _setting()
-    topics: tuple[str, ...] = _setting()
-    count: int = _setting(_between(1, 1_000_000), "count")
-    per_request: int = _setting(_between(1, 50), "per_request")
-    similarity: float = _setting(_between(0.1, 1), "similarity")
+    model: str = _setting(default="")
+    topics: tuple[str, ...] = _setting(default=())
+    count: int = _setting(_between(1, 1_000_000), "count", default=100)
+    per_request: int = _setting(_between(1, 50), "per_request", default=5)
+    similarity: float = _setting(_between(0.1, 1), "similarity", default=0.7)
 
 
 @dataclasses.dataclass(frozen=True)
 class Local:
     """`[local]`: the model server that `inference = "local"` starts."""
 
-    command: tuple[str, ...] = _setting()
-    device: str = _setting(lambda value: bool(value.strip()), "not_empty")
-    concurrency: int = _setting(_between(1, 1024), "concurrency")
-    start_timeout: float = _setting(_between(1, 86_400), "timeout")
+    command: tuple[str, ...] = _setting(default=())
+    device: str = _setting(lambda value: bool(value.strip()), "not_empty", default="auto")
+    concurrency: int = _setting(_between(1, 1024), "concurrency", default=4)
+    start_timeout: float = _setting(_between(1, 86_400), "timeout", default=1800.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,34 +176,34 @@ class Annotation:
     """`[annotation]`: the task that people see in Argilla."""
 
     dataset: str = _setting(_matches(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}"), "dataset")
-    workspace: str = _setting(_matches(r"[a-z0-9][a-z0-9_-]{0,199}"), "workspace")
-    min_submitted: int = _setting(_between(1, 1000), "min_submitted")
+    workspace: str = _setting(_matches(r"[a-z0-9][a-z0-9_-]{0,199}"), "workspace", default="argilla")
+    min_submitted: int = _setting(_between(1, 1000), "min_submitted", default=2)
     annotators: tuple[str, ...] = _setting(
-        lambda value: all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}", name) for name in value), "annotators"
+        lambda value: all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}", name) for name in value), "annotators", ()
     )
-    space: str = _setting(_matches(r"(?:[\w.-]+/[\w.-]+)?"), "space")
-    wrong_language: bool = _setting()
+    space: str = _setting(_matches(r"(?:[\w.-]+/[\w.-]+)?"), "space", default="")
+    wrong_language: bool = _setting(default=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
     """`[export]`: from votes to rows."""
 
-    test_fraction: float = _setting(_between(0, 0.9), "test_fraction")
-    seed: int = _setting(_between(0, 2**32 - 1), "seed")
-    private: bool = _setting()
+    test_fraction: float = _setting(_between(0, 0.9), "test_fraction", default=0.1)
+    seed: int = _setting(_between(0, 2**32 - 1), "seed", default=0)
+    private: bool = _setting(default=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
     """`[training]`: from rows to a model."""
 
-    model: str = _setting(_is_model, "not_empty")
-    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate")
-    beta: float = _setting(_between(1e-6, 100), "beta")
-    epochs: float = _setting(_between(0, 1000), "epochs")
-    batch_size: int = _setting(_between(2, 4096), "batch_size")
-    max_length: int = _setting(_between(16, 1_000_000), "max_length")
+    model: str = _setting(_is_model, "not_empty", default="Qwen/Qwen2.5-0.5B-Instruct")
+    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate", default=1e-6)
+    beta: float = _setting(_between(1e-6, 100), "beta", default=0.1)
+    epochs: float = _setting(_between(0, 1000), "epochs", default=1.0)
+    batch_size: int = _setting(_between(2, 4096), "batch_size", default=4)
+    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +296,8 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _read_section(section: str, kind: type[T], table: object, problems: list[str]) -> T | None:
+    if table is None and all(field.default is not dataclasses.MISSING for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
+        table = {}
     if not isinstance(table, Mapping):
         problems.append(t("config.missing_section", section=section))
         return None
@@ -304,8 +310,8 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
             problems.append(f"{t('config.unknown_key', section=section, key=name)} {hint}".rstrip())
     for field in fields:
         if field.name not in table:
-            if field.default is None:
-                values[field.name] = None
+            if field.default is not dataclasses.MISSING:
+                values[field.name] = field.default
             else:
                 problems.append(t("config.missing_key", section=section, key=field.name))
             continue

@@ -12,14 +12,14 @@ class UserError(Exception):
     Parameters
     ----------
     key
-        Name of a text under `errors:` in `texts.yaml`.
+        Name of a text under `errors:` in `texts.yaml`, or its whole name (`technical.…`).
     values
         What the placeholders of that text stand for.
     """
 
     def __init__(self, key: str, /, **values: object) -> None:
         self.key = key
-        super().__init__(t(f"errors.{key}", **values))
+        super().__init__(t(key if "." in key else f"errors.{key}", **values))
 
 
 def use_utf8() -> None:
