@@ -69,12 +69,13 @@ def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str])
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def read_ballot(config: Config, key: bytes) -> votes.Ballot:
+def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
     """Return what Argilla holds now; raise `UserError` if there is no task there."""
     dataset = annotation.find_task(annotation.connect(config), config)
     if dataset is None:
         raise UserError("no_task", name=config.annotation.dataset)
-    return votes.read_ballot(dataset, key)
+    table = config.root / "data" / "generations" / "train.parquet"
+    return votes.read_ballot(dataset, key, table, earlier)
 
 
 def find_person(name: str, key: bytes, known: Collection[str]) -> str | None:
@@ -115,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         here = forgotten.union(row["annotator"] for row in [*earlier, *log, *comments])
         person = find_person(options.forget, key, here)
         if person is None:  # perhaps one who has voted since the last export
-            ballot = read_ballot(config, key)
+            ballot = read_ballot(config, key, earlier)
             person = find_person(options.forget, key, {vote["annotator"] for vote in ballot.votes})
         if person is None:
             raise UserError("unknown_person", name=options.forget)
@@ -123,10 +124,11 @@ def main(argv: list[str] | None = None) -> int:
         votes.remember_forgotten(private / "forgotten.txt", forgotten)
         ballot = ballot or votes.Ballot([], {}, set())  # what is here is enough; Argilla may be gone
     else:
-        ballot = read_ballot(config, key)
+        ballot = read_ballot(config, key, earlier)
     ballot = ballot._replace(votes=votes.without(ballot.votes, forgotten))
 
     all_votes, replaced = votes.merge(votes.without(earlier, forgotten), ballot.votes, ballot.withdrawn)
+    all_votes = votes.with_texts(all_votes, ballot.texts)
     if not earlier and not all_votes and options.forget is None:
         raise UserError("no_votes")
     splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
@@ -156,6 +158,8 @@ def main(argv: list[str] | None = None) -> int:
     lost = len(all_votes) - len(ballot.votes)
     if lost > 0 and options.forget is None:
         print(t("export.lost", count=lost), file=sys.stderr)
+    if ballot.unknown:
+        print(t("technical.unknown_answers", count=ballot.unknown), file=sys.stderr)
     if len({row["label"] for row in splits.train}) < 2:
         print(t("export.one_class"), file=sys.stderr)
     if options.push:

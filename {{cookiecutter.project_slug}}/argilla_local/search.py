@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import html
 import json
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -55,13 +57,20 @@ from argilla_local.text_query import matches
 def _texts(value: Any) -> Iterable[str]:
     """Every string in a field's value; of chat messages the contents without the roles."""
     if isinstance(value, str):
-        yield value
+        yield _read(value)
     elif isinstance(value, dict):
         for each in [value["content"]] if {"role", "content"} == set(value) else value.values():
             yield from _texts(each)
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)
+
+
+def _read(value: str) -> str:
+    """The text that people read where a field holds HTML, see `kto/rendering.py`."""
+    if value.startswith('<div dir="'):
+        value = re.sub("<[^>]*>", "\n", re.sub("</?(?:strong|em|code)\\b[^>]*>", "", value))
+    return html.unescape(value) if "&" in value else value
 
 
 @functools.lru_cache(maxsize=64)
@@ -208,7 +217,10 @@ class EmbeddedSearchEngine(SearchEngine):
         return True
 
     async def info(self) -> dict:
-        return {"name": "embedded"}
+        return {
+            "name": "embedded",
+            "blind": True,
+        }  # see argilla_local/blind.py, which is asked for by kto/annotation.py
 
     async def _nothing(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the record, response or suggestion is in the database already."""

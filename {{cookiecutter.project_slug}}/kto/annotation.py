@@ -26,6 +26,7 @@ from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.pages import values_of
+from kto.rendering import argilla_answer, as_written
 from kto.tables import Row, read_csv, read_rows
 from kto.texts import t
 
@@ -106,18 +107,33 @@ def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
     return dataset
 
 
+def _is_blind(client: rg.Argilla) -> bool:
+    """Tell whether this Argilla keeps from annotators what they should not know, see `argilla_local/blind.py`."""
+    with told_plainly(client.api_url):
+        status = client.api.http_client.get("/api/v1/status").raise_for_status().json()
+    return bool(status["search_engine"].get("blind"))
+
+
 def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
-    One that exists stays as it is, also where texts or settings have changed since: people have voted on it.
+    One that exists stays as it is, also where texts or settings have changed since: people have voted on it. But where
+    Argilla is not blind, its guidelines say so.
 
     Raises
     ------
     UserError
         There is one of that name, but it does not ask what the export needs; or Argilla refuses.
     """
+    notice = "" if _is_blind(client) else f"\n\n{t('task.not_blind')}\n"
     dataset = find_task(client, config)
     if dataset is not None:
+        guidelines = dataset.settings.guidelines or ""
+        if notice.strip() not in guidelines:
+            url = f"/api/v1/datasets/{dataset.id}"
+            with told_plainly(client.api_url):
+                changed = {"guidelines": guidelines.rstrip() + notice}
+                client.api.http_client.patch(url, json=changed).raise_for_status()
         return dataset
 
     values = values_of(config)
@@ -129,7 +145,7 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         return f"\u2067{filled}\u2069" if values["direction"] == "rtl" and key != "task.guidelines" else filled
 
     settings = rg.Settings(
-        guidelines=text("task.guidelines"),
+        guidelines=text("task.guidelines").rstrip() + notice if notice else text("task.guidelines"),
         fields=[
             rg.TextField("prompt", title=text("task.prompt"), client=client),
             rg.TextField(
@@ -255,11 +271,27 @@ def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     return [records[id] for id in sorted(records)]  # ids are hashes, so this order is a shuffle that never changes
 
 
+def shown_fields(prompt: str, answer: str) -> dict[str, str]:
+    """Return what the fields of a record hold, so that Argilla's page shows prompt and answer as people should read."""
+    return {"prompt": as_written(prompt), "answer": argilla_answer(answer)}
+
+
+def _set_markdown(dataset: rg.Dataset) -> None:
+    """See to it that Argilla's page takes the fields for what `shown_fields` makes, if somebody has changed that."""
+    for field in dataset.settings.fields:
+        if field.use_markdown != (field.name == "answer"):
+            settings = {"type": "text", "use_markdown": field.name == "answer"}
+            dataset._client.api.http_client.patch(
+                f"/api/v1/fields/{field.id}", json={"settings": settings}
+            ).raise_for_status()
+
+
 def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
-    Records that are there stay as they are, with their votes. Only if another model has given the very same answer
-    since, its name is added to the record's metadata.
+    Records that are there stay, with their ids and votes. If another model has given the very same answer since, its
+    name is added to the record's metadata; and where the page would not show prompt and answer as the dataset has them
+    (an earlier version sent them as they are), the fields are put right.
 
     Raises
     ------
@@ -268,15 +300,23 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
     """
     client = dataset._client
     with told_plainly(client.api_url):
-        there = {record["external_id"]: record["metadata"] or {} for record in list_records(dataset)}
+        _set_markdown(dataset)
+        there = {record["external_id"]: record for record in list_records(dataset)}
         new, changed = [], []
         for record in make_records(generations):
+            record["fields"] = shown_fields(**record["fields"])
             known = there.get(record["external_id"])
             if known is None:
                 new.append(record)
-            elif more := [model for model in record["metadata"]["model"] if model not in known.get("model", [])]:
-                metadata = {**known, "model": [*known.get("model", []), *more]}
-                changed.append({"external_id": record["external_id"], "metadata": metadata})
+                continue
+            change: dict[str, Any] = {}
+            metadata = known["metadata"] or {}
+            if more := [model for model in record["metadata"]["model"] if model not in metadata.get("model", [])]:
+                change["metadata"] = {**metadata, "model": [*metadata.get("model", []), *more]}
+            if known["fields"] != record["fields"]:
+                change["fields"] = record["fields"]
+            if change:
+                changed.append({"external_id": record["external_id"], **change})
         with tqdm(total=len(new), desc=t("notebook.uploading"), disable=len(new) <= BATCH) as bar:
             for records in (changed, new):
                 for start in range(0, len(records), BATCH):
