@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from kto import annotation
-from voting import SYSTEM_PROMPT, Task, argilla, english, task
+from voting import SYSTEM_PROMPT, Task, annotation, argilla, english, task
 
 __all__ = ["argilla", "english", "task"]
 

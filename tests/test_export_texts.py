@@ -2,8 +2,7 @@
 
 import pyarrow.parquet as pq
 import pytest
-from kto import annotation, generations, tables
-from voting import SYSTEM_PROMPT, Task, argilla, english, task
+from voting import SYSTEM_PROMPT, Task, annotation, argilla, english, generations, tables, task
 
 __all__ = ["argilla", "english", "task"]
 
