@@ -114,10 +114,10 @@ class _Renderer(RendererHTML):
 class _Markdown(MarkdownIt):
     """Addresses of pictures stay as they were written; they lead nowhere."""
 
-    def normalizeLink(self, url: str) -> str:  # noqa: N802
+    def normalizeLink(self, url: str) -> str:
         return url
 
-    def validateLink(self, url: str) -> bool:  # noqa: N802
+    def validateLink(self, url: str) -> bool:
         return True
 
 
