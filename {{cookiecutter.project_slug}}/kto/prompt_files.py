@@ -119,7 +119,8 @@ def _first_question(conversation: object) -> object:
             if not isinstance(said, list):
                 return said
             parts = [part.get("text") if isinstance(part, Mapping) else part for part in said]
-            return "".join(parts) if all(isinstance(part, str) for part in parts) else None  # a picture is no text
+            texts = [part for part in parts if isinstance(part, str)]
+            return "".join(texts) if len(texts) == len(parts) else None  # a picture is no text
     return None
 
 
