@@ -17,7 +17,8 @@ from kto.command_line import Parser
 from kto.config import Config, load
 from kto.errors import UserError, run
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
-from kto.tables import Row, read_lines, read_rows, write_lines, write_rows, write_text
+from kto.privacy import VoteFiles
+from kto.tables import Row, write_rows, write_text
 from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
 
@@ -104,15 +105,14 @@ def main(argv: list[str] | None = None) -> int:
 
         repo_id, token = config.project.repo_id, hub_token(config)
 
-    private, folder = config.root / "data" / "private", options.output / "votes"
-    key = votes.read_key(private / "pseudonym_key")
-    earlier = read_rows(folder / "train.parquet", votes.SCHEMA.names)
-    log = read_lines(folder / "replaced.jsonl")
-    comments = votes.read_comments(private / "comments.csv")
+    private = config.root / "data" / "private"
+    files = VoteFiles(options.output / "votes", private)
+    stored = files.read()
+    key = votes.read_key(files.key)
     forgotten = votes.read_forgotten(private / "forgotten.txt")
     ballot = None
     if options.forget is not None:
-        here = forgotten.union(row["annotator"] for row in [*earlier, *log, *comments])
+        here = forgotten.union(row["annotator"] for row in [*stored.votes, *stored.replaced, *stored.comments])
         person = find_person(options.forget, key, here)
         if person is None:  # perhaps one who has voted since the last export
             ballot = read_ballot(config, key)
@@ -120,25 +120,28 @@ def main(argv: list[str] | None = None) -> int:
         if person is None:
             raise UserError("unknown_person", name=options.forget)
         forgotten.add(person)
-        votes.remember_forgotten(private / "forgotten.txt", forgotten)
         ballot = ballot or votes.Ballot([], {}, set())  # what is here is enough; Argilla may be gone
     else:
         ballot = read_ballot(config, key)
+    files.require_known(stored.published, [*stored.votes, *stored.replaced, *ballot.votes], forgotten)
+    if options.forget is not None:
+        votes.remember_forgotten(private / "forgotten.txt", forgotten)
     ballot = ballot._replace(votes=votes.without(ballot.votes, forgotten))
 
-    all_votes, replaced = votes.merge(votes.without(earlier, forgotten), ballot.votes, ballot.withdrawn)
-    if not earlier and not all_votes and options.forget is None:
+    all_votes, replaced = votes.merge(votes.without(stored.votes, forgotten), ballot.votes, ballot.withdrawn)
+    if not stored.votes and not all_votes and options.forget is None:
         raise UserError("no_votes")
     splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
     numbers = figures(splits, all_votes)
     models = {name for vote in all_votes for name in vote["generation_model"].split(", ")}
     card = fill_card(config, numbers, sorted(models))
 
-    kept_log = votes.without(log, forgotten)
-    if replaced or kept_log != log:
-        write_lines(folder / "replaced.jsonl", [*kept_log, *replaced])
-    write_rows(folder / "train.parquet", all_votes, votes.SCHEMA)
-    votes.keep_comments(private / "comments.csv", votes.without(comments, forgotten), ballot)
+    # What is private is whole before anything else is replaced or removed: a run may end at any point.
+    log = [*votes.without(stored.replaced, forgotten), *replaced]
+    files.write_private(all_votes, log, votes.without(stored.comments, forgotten), ballot)
+    if files.unsplit and (name := files.committed_as()):
+        print(t("technical.votes_in_git", folder=name), file=sys.stderr)
+    files.write_public(all_votes)
     by_name = {name: part for name, part in (("train", splits.train), ("test", splits.test)) if part}
     write_splits(options.output / "kto", by_name)
     if options.output == ROOT / "data":  # the project's card speaks of the project's data
