@@ -236,6 +236,7 @@ def test_no_votes_yet(task: Task) -> None:
 
 
 def test_only_ties_then_one_class_then_both(task: Task) -> None:
+    task.set(min_votes="1")
     task.generate({"Question?": ["one", "two"]})
     task.setup()
     one, two = (task.records()["Question?", answer] for answer in ("one", "two"))
@@ -259,7 +260,7 @@ def test_only_ties_then_one_class_then_both(task: Task) -> None:
 def test_all_votes_withdrawn_and_only_a_tie_left(task: Task) -> None:
     task.generate({"Question?": ["one", "two"], "Another?": ["one", "two"]})
     task.setup()
-    task.set(test_fraction="0.5", seed="2")
+    task.set(test_fraction="0.5", seed="2", min_votes="1")
     records = task.records()
     for record in records.values():
         task.vote("amina", record, "good")
@@ -293,6 +294,7 @@ def names(task: Task) -> set[str]:
 
 
 def test_a_person_is_forgotten(voted: Task) -> None:
+    voted.set(min_votes="1")
     assert voted.export().returncode == 0
     one = voted.records()[PROMPTS[0], f"one to {PROMPTS[0]}"]
     voted.vote("amina", one, "bad")
@@ -323,6 +325,7 @@ def test_a_person_is_forgotten(voted: Task) -> None:
 
 
 def test_who_was_never_exported_and_who_was_the_last(task: Task) -> None:
+    task.set(min_votes="1")
     task.generate({"Question?": ["one", "two"]})
     task.setup()
     record = task.records()["Question?", "one"]

@@ -91,6 +91,11 @@ class VoteFiles:
         return self.private / "pseudonym_key"
 
     @property
+    def splits(self) -> Path:
+        """Where prompts that were exported belong; see `kto.splits`."""
+        return self.private / "votes" / "splits.csv"
+
+    @property
     def _public_table(self) -> Path:
         return self.public / "train.parquet"
 
