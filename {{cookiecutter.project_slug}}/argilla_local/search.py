@@ -46,7 +46,7 @@ from argilla_server.search_engine.base import (
     TermsMetrics,
     TextQuery,
 )
-from sqlalchemy import ColumnElement, Select, String, and_, cast, event, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, event, exists, false, func, or_, select, true
 from sqlalchemy.engine import Engine
 
 from argilla_local.text_query import matches
@@ -113,6 +113,10 @@ def _add_functions(connection: Any, _: Any) -> None:
 # --- From Argilla's filters and orders to SQL
 
 
+_OUTDATED = func.coalesce(func.json_extract(Record.metadata_, "$.outdated"), 0) == 1
+"""The prompt of a record is no longer in use (see kto/outdated.py), so nobody is asked for a vote on it."""
+
+
 def _json_values(column: Any, *path: str) -> ColumnElement[Any]:
     """The value at `path` in a JSON column; one row for each item if it is a list, none if there is none."""
     keys = "".join(f'."{key}"' for key in path)
@@ -172,7 +176,7 @@ def _condition(filter: Filter) -> ColumnElement[bool]:
     if isinstance(scope, ResponseFilterScope) and not scope.question:
         # No response is what Argilla calls a pending one.
         pending = ResponseStatusFilter.pending in filter.values
-        unanswered = ~exists().where(_responses(scope.user)) if pending else false()
+        unanswered = and_(~exists().where(_responses(scope.user)), ~_OUTDATED) if pending else false()
         return or_(unanswered, exists(_where_satisfied(filter)))
     return exists(_where_satisfied(filter))
 
@@ -317,8 +321,13 @@ class EmbeddedSearchEngine(SearchEngine):
         return (IntegerMetadataMetrics if integer else FloatMetadataMetrics)(min=low, max=high)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
-        """Return how many records there are, in all and by status."""
-        counts = await _count(select(cast(Record.status, String)).where(Record.dataset_id == dataset.id))
+        """Return how many records there are, in all and by status.
+
+        A record that is outdated is complete; it does not count if nobody has answered: nobody is going to.
+        """
+        status = case((_OUTDATED, "completed"), else_=cast(Record.status, String))
+        counted = or_(~_OUTDATED, exists().where(_responses(None)))
+        counts = await _count(select(status).where(Record.dataset_id == dataset.id, counted))
         return {"total": sum(counts.values()), **counts}
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:

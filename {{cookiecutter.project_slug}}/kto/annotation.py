@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,8 @@ def _is_blind(client: rg.Argilla) -> bool:
 def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
-    One that exists stays as it is, also where texts or settings have changed since: people have voted on it. But where
-    Argilla is not blind, its guidelines say so.
+    One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
+    answer gets follows the settings; and where Argilla is not blind, its guidelines say so.
 
     Raises
     ------
@@ -134,6 +135,7 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
             with told_plainly(client.api_url):
                 changed = {"guidelines": guidelines.rstrip() + notice}
                 client.api.http_client.patch(url, json=changed).raise_for_status()
+        _set_min_submitted(dataset, config.annotation.min_submitted)
         return dataset
 
     values = values_of(config)
@@ -193,6 +195,27 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         )
         dataset.create()
     return dataset
+
+
+def min_submitted(dataset: rg.Dataset) -> int:
+    """Return how many votes Argilla wants for each answer of this dataset."""
+    return int(dataset.settings.distribution.min_submitted)
+
+
+def _set_min_submitted(dataset: rg.Dataset, wanted: int) -> None:
+    """Change how many votes Argilla wants for each answer, and say so; or say that it does not let us."""
+    client, before = dataset._client, min_submitted(dataset)
+    if before == wanted:
+        return
+    distribution = {"strategy": "overlap", "min_submitted": wanted}
+    with told_plainly(client.api_url):
+        url = f"/api/v1/datasets/{dataset.id}"
+        answer = client.api.http_client.patch(url, json={"distribution": distribution})
+        if answer.status_code in (400, 409, 422):  # an Argilla that allows it only as long as nobody has voted
+            print(t("technical.min_submitted_stays", before=before, wanted=wanted), file=sys.stderr)
+            return
+        answer.raise_for_status()
+    print(t("technical.min_submitted_changed", before=before, wanted=wanted))
 
 
 # --- the records ------------------------------------------------------------------------------------------------------

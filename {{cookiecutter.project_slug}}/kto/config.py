@@ -199,6 +199,7 @@ class Export:
 
     test_fraction: float = _setting(_between(0, 0.9), "test_fraction", default=0.1)
     seed: int = _setting(_between(0, 2**32 - 1), "seed", default=0)
+    min_votes: int | None = _optional(int, _between(1, 1000), "min_submitted")  # see `Config.min_votes`
     private: bool = _setting(default=True)
 
 
@@ -232,6 +233,12 @@ class Config:
     def model(self, name: str) -> Model:
         """Return the settings of one model."""
         return self.models.get(name, Model())
+
+    @property
+    def min_votes(self) -> int:
+        """How many votes an answer needs to become a row: two that agree say more than one, where two are asked for."""
+        wanted = self.export.min_votes
+        return min(2, self.annotation.min_submitted) if wanted is None else wanted
 
     @property
     def system_prompt(self) -> str:

@@ -1,37 +1,18 @@
 """Send rows, votes and the filled card to the dataset on the Hub."""
 
-import datetime
 from collections.abc import Mapping, Sequence
 
 import datasets
 import pyarrow as pa
 from huggingface_hub import DatasetCard, constants
 
-from kto import rows, votes
+from kto import rows
 from kto.hub import told_plainly
+from kto.privacy import PUBLIC_SCHEMA, public_votes
 from kto.tables import Row
 
 ROWS, VOTES = "kto", "votes"
 """The two configurations of the dataset; `load_dataset(repo_id)` without a name gives the first."""
-
-
-_COARSE = ("inserted_at", "updated_at")
-VOTES_SCHEMA = pa.schema(
-    [
-        (field.name, pa.date32() if field.name in _COARSE else field.type)
-        for field in votes.SCHEMA
-        if field.name != "vote_id"
-    ]
-)
-"""The votes as everybody sees them: the second of a vote, or Argilla's id of it, would tell whose it is to whoever
-watched. So do orders; these rows are sorted by day, answer and pseudonym."""
-
-
-def public_votes(all_votes: Sequence[Row]) -> list[Row]:
-    """Return rows of `VOTES_SCHEMA` for rows of `votes.SCHEMA`; days are those of UTC."""
-    days = [{**vote, **{name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE}} for vote in all_votes]
-    found = [{name: vote[name] for name in VOTES_SCHEMA.names} for vote in days]
-    return sorted(found, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
 
 
 def _dataset(table: Sequence[Row], schema: pa.Schema) -> datasets.Dataset:
@@ -67,7 +48,7 @@ def push(
     """
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    parts = {ROWS: (splits, rows.SCHEMA), VOTES: ({"train": public_votes(all_votes)}, VOTES_SCHEMA)}
+    parts = {ROWS: (splits, rows.SCHEMA), VOTES: ({"train": public_votes(all_votes)}, PUBLIC_SCHEMA)}
     with told_plainly(repo_id):
         for name, (tables, schema) in parts.items():
             part = datasets.DatasetDict({split: _dataset(table, schema) for split, table in tables.items()})

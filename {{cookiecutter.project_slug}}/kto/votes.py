@@ -1,10 +1,10 @@
 """Votes: read from Argilla, stripped of names, and merged with those of earlier exports.
 
-`data/votes/train.parquet` holds one row per submitted vote, as it counts now. A vote that Argilla has lost since the
-last export (a Space without a disk, a deleted account) stays. A vote that its author has changed or withdrawn moves, as
-it was, to the end of `data/votes/replaced.jsonl`. Comments go to `data/private/comments.csv` and no further: people
-write more about themselves there than they notice. Whoever asks for it is forgotten: their votes and comments go, and
-`data/private/forgotten.txt` keeps the pseudonym, so that no export brings them back.
+There is one row per submitted vote, as it counts now. A vote that Argilla has lost since the last export (a Space
+without a disk, a deleted account) stays. A vote that its author has changed or withdrawn is kept apart, as it was.
+Comments are never published: people write more about themselves there than they notice. Whoever asks for it is
+forgotten: their votes and comments go, and `data/private/forgotten.txt` keeps the pseudonym, so that no export brings
+them back. `kto/privacy.py` says which file holds what.
 """
 
 import csv
