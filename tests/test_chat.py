@@ -265,12 +265,19 @@ def test_whatever_comes_through_the_wire(pieces: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["<!DOCTYPE html><title>Welcome</title>", "", "data: {}\n\ndata: [DONE]\n\n", "1" * 5000, "[" * 99999]
+    ("page", "words"),
+    [
+        ("<!DOCTYPE html><title>Welcome</title>", " (Welcome)"),
+        ("", ""),
+        ("data: {}\n\ndata: [DONE]\n\n", " (data: {} data: [DONE])"),
+        ("1" * 5000, f" ({'1' * 200}…)"),
+        ("[" * 99999, f" ({'[' * 200}…)"),
+    ],
 )
-def test_a_page_is_no_answer(server: ModelServer, page: str) -> None:
+def test_a_page_is_no_answer(server: ModelServer, page: str, words: str) -> None:
     server.fail(body=page, headers={"Content-Type": "text/html"})
     found = trouble(server)
-    assert type(found) is Unwell and str(found) == "The server sent something that is not an answer."
+    assert type(found) is Unwell and str(found) == f"The server sent something that is not an answer{words}."
 
 
 NAMES = ["choices", "message", "content", "error", "usage", "finish_reason", "refusal", "text", "type", "x"]

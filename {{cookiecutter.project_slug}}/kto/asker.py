@@ -65,8 +65,8 @@ class Asker:
     """Asks one model for what the store lacks; an answer counts only when it is on the disk.
 
     A request that fails leaves a gap for its own prompt only; the gap comes with a sentence that says why. A refused
-    key or payment, a server that is gone, or many gaps in a row end the requests for this model; what is in flight
-    then is waited for. An answer in the wrong language is asked for again, with a firmer instruction. Belongs to one
+    payment, a server that is gone, or many gaps in a row end the requests for this model; what is in flight then is
+    waited for. An answer in the wrong language is asked for again, with a firmer instruction. Belongs to one
     event loop.
 
     Parameters
@@ -86,7 +86,7 @@ class Asker:
         self._answers = 0  # so far
         self._last = time.monotonic()  # time of the last answer
         self._gaps = 0  # prompts without an answer since then
-        self._rejected = False  # the last of these gaps is about its prompt (400, 404, 422 …)
+        self._trouble: chat.Trouble | None = None  # the reason for the last of these gaps
         self._limits = 0  # 429s since then
         self._resume_at = 0.0  # time before which the server wants no request
         self._stopped = ""  # why no further request is sent
@@ -135,9 +135,10 @@ class Asker:
     def _stop_if_useless(self, failure: str) -> None:
         # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
         # of them are tried, because the first ones of a list may be of one kind.
-        if self._rejected and self._answers:
+        rejected = isinstance(self._trouble, chat.WillFailAgain)
+        if rejected and self._answers:
             return
-        most = _MOST_REJECTED if self._rejected else _FEWEST_GAPS
+        most = _MOST_REJECTED if rejected else _FEWEST_GAPS
         if self._gaps >= max(most, self._manner.concurrency):
             self._stop(failure)
 
@@ -189,14 +190,15 @@ class Asker:
                     self._limits = 0
                     self._last = time.monotonic()
                     return answer
-                except (CannotKeep, Spent, chat.Refused) as reason:
+                except (CannotKeep, Spent) as reason:
                     self._stop(str(reason))
                     raise _Gap(self._stopped) from None
-                except chat.WillFailAgain as trouble:
-                    self._rejected = True
-                    raise _Gap(str(trouble)) from None
                 except chat.Trouble as trouble:
-                    what = trouble
+                    what = self._trouble = trouble
+            if isinstance(what, chat.Refused) and what.final:
+                self._stop(str(what))
+            if isinstance(what, chat.Refused | chat.WillFailAgain):
+                raise _Gap(str(what))
             if what.wait > self._manner.timeout:
                 self._stop(t("generate.failed_wait", seconds=round(what.wait)))
                 raise _Gap(self._stopped)
@@ -208,7 +210,6 @@ class Asker:
             if failed == self._manner.attempts:
                 if isinstance(what, chat.NotThere) and self._answers == began:
                     self._stop(str(what))  # the server is gone
-                self._rejected = False
                 raise _Gap(str(what))
             if what.wait:
                 first = what.wait
@@ -243,8 +244,9 @@ class Asker:
         cost = most  # what is not known to be cheaper is counted in full
         try:
             answer = await self._chat.complete(body)
-            if answer.prompt_tokens is not None and answer.completion_tokens is not None:
-                cost = self._dollars(answer.prompt_tokens, answer.completion_tokens)
+            counted, written = answer.prompt_tokens, answer.completion_tokens
+            if counted and written is not None and (written or not answer.text):  # 0 beside a text: nobody counted
+                cost = self._dollars(counted, written)
             return answer
         except chat.Trouble as trouble:
             if isinstance(trouble, chat.NotThere) or not isinstance(trouble, chat.Unwell):

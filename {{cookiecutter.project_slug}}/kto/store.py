@@ -58,6 +58,13 @@ _GET = (
     " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
 )
 
+_CUT = frozenset(("max_tokens", "model_length", "max_output_tokens", "max_length"))
+
+
+def finish_reason(said: str) -> str:
+    """Return why an answer stopped: "length" whatever a server calls it, everything else as it came."""
+    return "length" if said.lower() in _CUT else said
+
 
 class Answer(NamedTuple):
     """What a model answered.
@@ -179,7 +186,8 @@ class Store:
             return None
         text, reason, read, written, seconds, refused, verdict, language, score = row
         judgement = None if verdict is None else Judgement(verdict, language, score)
-        return Kept(Answer(text, reason, read, written, seconds, bool(refused)), judgement)
+        # Answers of an earlier version have the server's own word for it.
+        return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused)), judgement)
 
     def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
         """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
