@@ -5,10 +5,10 @@ import contextlib
 import dataclasses
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from kto import chat, tries
+from kto import chat, request_fields, tries
 from kto.chat import Chat
 from kto.endpoint import Endpoint
 from kto.judging import Judge
@@ -51,6 +51,8 @@ class Manner:
         Seconds that one request may take.
     prices
         Dollars per token read and written, None if they are not known.
+    unsupported
+        Fields that the server is known to refuse; see `kto.request_fields`.
     """
 
     endpoint: Endpoint
@@ -59,6 +61,7 @@ class Manner:
     attempts: int
     timeout: float
     prices: tuple[float, float] | None = None
+    unsupported: Collection[str] = ()
 
 
 class Asker:
@@ -83,10 +86,12 @@ class Asker:
         self._gate = judge.gate.name if judge else ""
         self._chat: Chat | None = None
         self._slots = asyncio.Semaphore(manner.concurrency)
+        self._refused = set(manner.unsupported)  # fields that the server does not take
+        self._taken: set[str] = set()  # fields that it has taken
         self._answers = 0  # so far
         self._last = time.monotonic()  # time of the last answer
         self._gaps = 0  # prompts without an answer since then
-        self._trouble: chat.Trouble | None = None  # the reason for the last of these gaps
+        self._rejected = False  # the last of these gaps is about its prompt (400, 404, 422 …)
         self._limits = 0  # 429s since then
         self._resume_at = 0.0  # time before which the server wants no request
         self._stopped = ""  # why no further request is sent
@@ -135,10 +140,9 @@ class Asker:
     def _stop_if_useless(self, failure: str) -> None:
         # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
         # of them are tried, because the first ones of a list may be of one kind.
-        rejected = isinstance(self._trouble, chat.WillFailAgain)
-        if rejected and self._answers:
+        if self._rejected and self._answers:
             return
-        most = _MOST_REJECTED if rejected else _FEWEST_GAPS
+        most = _MOST_REJECTED if self._rejected else _FEWEST_GAPS
         if self._gaps >= max(most, self._manner.concurrency):
             self._stop(failure)
 
@@ -155,7 +159,7 @@ class Asker:
         for number in range(last + 1, len(found)):
             messages = self._tries.messages(conversation, number)
             key = self._tries.key(conversation, number)
-            answer = await self._ask(messages, key)
+            answer = await self._ask(messages, key, conversation)
             found[number] = Kept(answer, await self._judged(key, answer, conversation[-1]["content"]))
             if not tries.is_wrong(found[number]):
                 return
@@ -167,8 +171,9 @@ class Asker:
         await self._keeper.judge(self._gate, key, judgement)
         return judgement
 
-    async def _ask(self, messages: list[Message], key: str) -> Answer:
+    async def _ask(self, messages: list[Message], key: str, conversation: Sequence[Message]) -> Answer:
         """Ask until there is an answer and it is on the disk; raise `_Gap` when there will be none."""
+        refused: set[str] = set()  # fields that the server does not take of this request
         failed = limited = 0
         began = before = self._answers
         while True:
@@ -182,7 +187,7 @@ class Asker:
                 if self._resume_at > time.monotonic():  # said while this one waited for its place
                     continue
                 try:
-                    answer = await self._request(messages)
+                    answer = await self._request(messages, refused, conversation)
                     # The place is free for the next one only when this one is safe: so no more answers can be lost, and
                     # paid for again, than requests may be in flight.
                     await self._keeper.put(Entry(key, self._tries.model, messages, self._tries.arguments, answer))
@@ -190,15 +195,14 @@ class Asker:
                     self._limits = 0
                     self._last = time.monotonic()
                     return answer
-                except (CannotKeep, Spent) as reason:
+                except (CannotKeep, Spent, chat.Refused) as reason:
                     self._stop(str(reason))
                     raise _Gap(self._stopped) from None
+                except (chat.WillFailAgain, chat.Denied) as trouble:
+                    self._rejected = isinstance(trouble, chat.WillFailAgain)
+                    raise _Gap(str(trouble)) from None
                 except chat.Trouble as trouble:
-                    what = self._trouble = trouble
-            if isinstance(what, chat.Refused) and what.final:
-                self._stop(str(what))
-            if isinstance(what, chat.Refused | chat.WillFailAgain):
-                raise _Gap(str(what))
+                    what = trouble
             if what.wait > self._manner.timeout:
                 self._stop(t("generate.failed_wait", seconds=round(what.wait)))
                 raise _Gap(self._stopped)
@@ -210,6 +214,7 @@ class Asker:
             if failed == self._manner.attempts:
                 if isinstance(what, chat.NotThere) and self._answers == began:
                     self._stop(str(what))  # the server is gone
+                self._rejected = False
                 raise _Gap(str(what))
             if what.wait:
                 first = what.wait
@@ -231,14 +236,44 @@ class Asker:
         if time.monotonic() - self._last > self._manner.timeout:
             self._stop(t("generate.failed_limit", seconds=round(self._manner.timeout)))
 
-    async def _request(self, messages: list[Message]) -> Answer:
+    async def _request(self, messages: list[Message], refused: set[str], conversation: Sequence[Message]) -> Answer:
+        """Send a request, and send it again without a field that the server says it does not take.
+
+        That stands for all requests once an answer has come that way, unless the server has taken the field before: it
+        may be several servers, or the words of an error may be about something else after all.
+
+        Parameters
+        ----------
+        refused
+            Fields that the server did not take of this request; those that it names now are added.
+        """
+        while True:
+            left_out = self._refused | refused
+            whole = {**self._manner.body, **self._tries.arguments, "messages": messages}
+            body = request_fields.without(whole, left_out)
+            try:
+                answer = await self._send(body)
+                break
+            except (chat.Limited, chat.Denied, chat.Refused):
+                raise
+            except chat.Trouble as trouble:
+                field = request_fields.refused_field(trouble.said, body, left_out)
+                if not field or self._stopped:
+                    raise
+                refused.add(field)
+        for field in sorted(refused):
+            await self._keeper.say(self._tries.model, _told(self._tries.model, field))
+        self._refused |= refused - self._taken
+        self._taken.update(request_fields.sent_fields(body))
+        return answer._replace(sent=request_fields.described(body, conversation))
+
+    async def _send(self, body: Mapping[str, Any]) -> Answer:
         """Send one request; raise `chat.Trouble` if it brings no answer, `Spent` if it might cost too much."""
         if self._chat is None:
             self._chat = Chat(self._manner.endpoint, self._manner.concurrency, self._manner.timeout)
-        body = {**self._manner.body, **self._tries.arguments, "messages": messages}
         if self._manner.prices is None:
             return await self._chat.complete(body)
-        read = sum(len(each["content"].encode()) + _FRAME for each in messages)
+        read = sum(len(each["content"].encode()) + _FRAME for each in body["messages"])
         most = self._dollars(read, int(self._tries.arguments["max_tokens"]))
         await self._keeper.reserve(self._tries.model, most)
         cost = most  # what is not known to be cheaper is counted in full
@@ -259,3 +294,9 @@ class Asker:
         """Return the price of so many tokens; a prompt never has more of them than bytes."""
         assert self._manner.prices is not None
         return read * self._manner.prices[0] + written * self._manner.prices[1]
+
+
+def _told(model: str, field: str) -> str:
+    """Return a sentence about a field that a server does not take."""
+    key = {request_fields.SYSTEM: "refused_system", "max_tokens": "refused_limit"}.get(field, "refused_field")
+    return t(f"technical.{key}", model=model, field=field)

@@ -41,13 +41,11 @@ class WillFailAgain(Trouble):
 
 
 class Refused(Trouble):
-    """Every request to this model will fail until somebody does something (401, 402, 403).
+    """Every request to this model will fail until somebody does something (402)."""
 
-    That is certain only where it is about money (`final`). A firewall, or a server that checks prompts, refuses one
-    prompt in the same way.
-    """
 
-    final = False
+class Denied(Trouble):
+    """The same is likely (401, 403), but a firewall refuses a single prompt in the same way."""
 
 
 class Limited(Trouble):
@@ -176,15 +174,13 @@ def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str]) -> Troubl
         The HTTP status; where a reply with status 200 holds an error, the status that the error names, or 0.
     """
     if status == 402 or said.codes & _UNPAID:
-        refused = Refused(t("generate.failed_402", detail=said.short), said=said)
-        refused.final = True
-        return refused
+        return Refused(t("generate.failed_402", detail=said.short), said=said)
     if status:
         reason = t("generate.failed_status", status=status, detail=said.short)
     else:
         reason = t("technical.failed_reply", detail=said.short) if said.words else t("generate.failed_reply")
     if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
-        return Refused(t(f"generate.failed_{status}", detail=said.short), said=said)
+        return Denied(t(f"generate.failed_{status}", detail=said.short), said=said)
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
     if status == 429 or (status == 503 and wait):
         return Limited(reason, wait=wait, said=said)

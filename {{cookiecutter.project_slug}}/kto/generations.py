@@ -38,6 +38,9 @@ SCHEMA = pa.schema(
         ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
         ("completion_tokens", pa.list_(pa.int64())),
         ("answer_id", pa.list_(pa.string())),  # key in the answer store
+        # The request as the server took it, in JSON, without the model's name; with the messages only if they were not
+        # those of generation_prompt. Null is a gap, or an answer of an earlier version.
+        ("sent", pa.list_(pa.string())),
     ]
 )
 
@@ -79,15 +82,17 @@ def restore(store: Store, table: Path) -> None:
     """
     columns = (
         *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
-        *("prompt_tokens", "completion_tokens", "refused"),
+        *("prompt_tokens", "completion_tokens", "refused", "sent"),
     )
     if not table.exists():
         return
-    for batch in read_batches(table, columns):
+    for batch in read_batches(table, columns, optional=("sent",)):
         entries = [
-            Entry(key, model, sent, {}, Answer(text, reason or "", read, written, refused=bool(refused)))
+            Entry(key, model, prompt, {}, Answer(text, reason or "", read, written, refused=bool(refused), sent=sent))
             for row in batch
-            for model, sent, text, key, reason, read, written, refused in zip(*map(row.get, columns), strict=True)
+            for model, prompt, text, key, reason, read, written, refused, sent in zip(
+                *(row[name] or [None] * len(row["answer_id"]) for name in columns), strict=True
+            )
             if text is not None and key
         ]
         if not all(store.get(entry.key) for entry in entries):
@@ -184,6 +189,7 @@ def _fill(columns: Mapping[str, list], kept: Kept | None, number: int, key: str,
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "answer_id": key,
+            "sent": answer.sent,
         }
     for name, column in columns.items():
         column.append(item.get(name))

@@ -39,6 +39,7 @@ class Tally:
     seconds: float = 0.0  # of all answers together
     cost: float = 0.0
     failures: Counter[str] = dataclasses.field(default_factory=Counter)  # reason → prompts
+    said: list[str] = dataclasses.field(default_factory=list)  # to the person at the terminal
 
     @property
     def answered(self) -> int:
@@ -60,6 +61,9 @@ class Keeping(Protocol):
 
     async def settle(self, model: str, key: str, failure: str) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""
@@ -134,6 +138,17 @@ class Keeper:
         if failure:
             tally.failures[failure] += 1
             self.failures[key] = failure
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
+        self.print_once(model, text)
+
+    def print_once(self, model: str, text: str) -> None:
+        """Do what `say` does."""
+        said = self.tally(model).said
+        if text not in said:
+            said.append(text)
+            print(text, flush=True)
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""

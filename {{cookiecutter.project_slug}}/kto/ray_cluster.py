@@ -145,6 +145,8 @@ def _round(
                     pass
                 report = read(folder / REPORT)
                 for model, figures in report.get("tallies", {}).items():
+                    for text in figures["said"]:
+                        keeper.print_once(model, text)
                     keeper.tallies[model] = _sum(base[model], Tally(**figures), there[model])
     if report.get("trouble") == "ray_address":
         raise UserError("ray_address", address=address)
@@ -162,6 +164,7 @@ def _sum(base: Tally, more: Tally, there: int) -> Tally:
         base.seconds + more.seconds,
         base.cost + more.cost,
         base.failures + Counter(more.failures),
+        list(dict.fromkeys([*base.said, *more.said])),
     )
 
 

@@ -134,6 +134,10 @@ class RemoteKeeper:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
         await self._call("settle", model, key, failure)
 
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
+        await self._call("say", model, text)
+
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""
         if self._limited:  # not together with others: it may have to wait for them

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS answers (
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
     seconds REAL,
-    refused INTEGER NOT NULL DEFAULT 0
+    refused INTEGER NOT NULL DEFAULT 0,
+    sent TEXT
 );
 CREATE TABLE IF NOT EXISTS judgements (
     key TEXT NOT NULL,
@@ -46,15 +47,16 @@ _LATER = {
     "completion_tokens": "INTEGER",
     "seconds": "REAL",
     "refused": "INTEGER NOT NULL DEFAULT 0",
+    "sent": "TEXT",
 }
 _PUT = (
     "INSERT INTO answers (key, model, messages, arguments, answer, finish_reason, prompt_tokens,"
-    " completion_tokens, seconds, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " completion_tokens, seconds, refused, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO NOTHING"
 )
 _JUDGE = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
 _GET = (
-    "SELECT answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, verdict, language, score"
+    "SELECT answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent, verdict, language, score"
     " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
 )
 
@@ -81,6 +83,8 @@ class Answer(NamedTuple):
         From the request to the whole answer, None if nobody measured.
     refused
         The server says that the model, or a filter, refused to answer.
+    sent
+        The request as the server took it; see `kto.request_fields.described`. None in stores of an earlier version.
     """
 
     text: str
@@ -89,6 +93,7 @@ class Answer(NamedTuple):
     completion_tokens: int | None = None
     seconds: float | None = None
     refused: bool = False
+    sent: str | None = None
 
 
 class Kept(NamedTuple):
@@ -184,10 +189,10 @@ class Store:
         row = self._db.execute(_GET, [gate, key]).fetchone()
         if row is None:
             return None
-        text, reason, read, written, seconds, refused, verdict, language, score = row
+        text, reason, read, written, seconds, refused, sent, verdict, language, score = row
         judgement = None if verdict is None else Judgement(verdict, language, score)
         # Answers of an earlier version have the server's own word for it.
-        return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused)), judgement)
+        return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused), sent), judgement)
 
     def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
         """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
