@@ -54,7 +54,7 @@ class StoredLLM(AsyncLLM):
     attempts: int
     timeout: float
     prices: tuple[float, float] | None = None
-    unsupported: list[str] = []
+    unsupported: tuple[str, ...] = ()
 
     _own: Keeper | None = PrivateAttr(default=None)
     _own_judge: Judge | None = PrivateAttr(default=None)

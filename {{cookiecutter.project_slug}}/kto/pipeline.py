@@ -92,7 +92,7 @@ def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pip
                 attempts=work.attempts,
                 timeout=route.timeout,
                 prices=route.prices,
-                unsupported=list(route.unsupported),
+                unsupported=tuple(route.unsupported),
             )
             ask.append(
                 TextGeneration(
