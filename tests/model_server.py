@@ -162,10 +162,15 @@ class ModelServer:
         reply = self.reply(body)
         if not isinstance(reply, str):
             return reply
-        message = {"role": "assistant", "content": reply}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        said = {"id": "chat", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
-        return 200, said | ({"usage": self.usage} if self.usage else {})
+        status, said = completion(reply)
+        return status, said | {"model": body["model"]} | ({"usage": self.usage} if self.usage else {})
+
+
+def completion(content: str | None, finish_reason: str = "stop", **message: Any) -> tuple[int, dict[str, Any]]:
+    """Return an answer for `reply`, with further fields of its message."""
+    said = {"role": "assistant", "content": content, **message}
+    choice = {"index": 0, "message": said, "finish_reason": finish_reason}
+    return 200, {"id": "chat", "object": "chat.completion", "created": 0, "choices": [choice]}
 
 
 def _prompt(body: dict[str, Any]) -> str:
