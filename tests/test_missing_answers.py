@@ -134,7 +134,7 @@ def short(project: Path, server: ModelServer) -> Path:
         return completion("" if name == "empty" else f"{name} at {most}", "length", usage=USAGE)
 
     server.reply = reply
-    assert generate(project, "--base-url", server.url).returncode == 1
+    generate(project, "--base-url", server.url)
     assert asked(server) == dict.fromkeys(PROMPTS, 2)
     return project
 
