@@ -10,13 +10,14 @@ from typing import Any
 
 from kto import chat, request_fields, tries
 from kto.chat import Chat
+from kto.cleaning import clean
 from kto.endpoint import Endpoint
 from kto.judging import Judge
 from kto.keeper import CannotKeep, Keeping, Spent
 from kto.language_gate import Judgement
 from kto.store import Answer, Entry, Kept, Message
 from kto.texts import t
-from kto.tries import Tries
+from kto.tries import Tries, Try, is_empty
 
 _FIRST_WAIT = 1.0  # seconds before the second attempt, if the server is not well; doubles with each further one
 _FIRST_WAIT_FAILED = 0.25  # the same after a 500, which often is about one request only
@@ -103,11 +104,12 @@ class Asker:
             await self._chat.close()
             self._chat = None
 
-    async def look_up(self, conversation: Sequence[Message]) -> list[Kept | None]:
+    async def look_up(self, conversation: Sequence[Message]) -> list[Try]:
         """Return what the store has for the tries of an answer."""
-        return [await self._keeper.get(key, self._gate) for key in self._tries.keys(conversation)]
+        numbers = range(1 + self._tries.again)
+        return [await self._keeper.find(self._tries, self._gate, conversation, number) for number in numbers]
 
-    async def answer(self, conversation: Sequence[Message], found: Sequence[Kept | None]) -> tuple[Kept | None, str]:
+    async def answer(self, conversation: Sequence[Message], found: Sequence[Try]) -> tuple[Kept | None, str]:
         """Return the answer to a conversation, None if there is none, and why one is missing ("": none is).
 
         Parameters
@@ -118,7 +120,7 @@ class Asker:
         found = list(found)
         failure = ""
         try:
-            if not tries.is_complete(found):
+            if tries.is_missing(found):
                 await self._complete(conversation, found)
         except _Gap as gap:
             failure = str(gap)
@@ -129,8 +131,8 @@ class Asker:
         if failure and not self._stopped:
             self._stop_if_useless(failure)
         await self._keeper.settle(self._tries.model, self._tries.key(conversation, 0) if failure else "", failure)
-        number = tries.chosen(found)
-        return None if number is None else found[number], failure
+        number = tries.chosen([each.kept for each in found])
+        return None if number is None else found[number].kept, failure
 
     def _stop(self, reason: str) -> None:
         """Send no further request; whoever waits to send one gives up."""
@@ -152,27 +154,39 @@ class Asker:
             async with asyncio.timeout(seconds):
                 await self._end.wait()
 
-    async def _complete(self, conversation: Sequence[Message], found: list[Kept | None]) -> None:
-        """Ask until `found` is complete, try by try; raise `_Gap` when that cannot be."""
-        # What is there is in the wrong language, else nothing would be missing; earlier tries are of no use then.
-        last = max((number for number, kept in enumerate(found) if kept), default=-1)
-        for number in range(last + 1, len(found)):
-            messages = self._tries.messages(conversation, number)
-            key = self._tries.key(conversation, number)
-            answer = await self._ask(messages, key, conversation)
-            found[number] = Kept(answer, await self._judged(key, answer, conversation[-1]["content"]))
-            if not tries.is_wrong(found[number]):
+    async def _complete(self, conversation: Sequence[Message], found: list[Try]) -> None:
+        """Ask until nothing in `found` is missing, try by try; raise `_Gap` when that cannot be."""
+        first = tries.chosen([each.kept for each in found])
+        if first is None or not found[first].short:
+            # What is there is in the wrong language, else nothing would be missing; earlier tries are of no use then.
+            first = 1 + max((number for number, each in enumerate(found) if each.kept), default=-1)
+        for number in range(first, len(found)):
+            if found[number].kept is None or found[number].short:
+                answer, key = await self._ask(conversation, number, len(found[number].empty))
+                found[number] = Try(Kept(answer, await self._judged(key, answer, conversation[-1]["content"])), key)
+            if not tries.is_wrong(found[number].kept):
                 return
 
     async def _judged(self, key: str, answer: Answer, prompt: str) -> Judgement | None:
         if self._judge is None:
             return None
-        judgement = await self._judge.judge(answer.text, prompt)
+        judgement = await self._judge.judge(clean(answer.text) or "", prompt)
         await self._keeper.judge(self._gate, key, judgement)
         return judgement
 
-    async def _ask(self, messages: list[Message], key: str, conversation: Sequence[Message]) -> Answer:
-        """Ask until there is an answer and it is on the disk; raise `_Gap` when there will be none."""
+    async def _ask(self, conversation: Sequence[Message], number: int, empty: int) -> tuple[Answer, str]:
+        """Ask until there is an answer and it is on the disk; raise `_Gap` when there will be none.
+
+        Parameters
+        ----------
+        empty
+            How many answers without a text the store has for this try; all of them are kept, too.
+
+        Returns
+        -------
+        The answer, and its key.
+        """
+        messages = self._tries.messages(conversation, number)
         refused: set[str] = set()  # fields that the server does not take of this request
         failed = limited = 0
         began = before = self._answers
@@ -188,13 +202,20 @@ class Asker:
                     continue
                 try:
                     answer = await self._request(messages, refused, conversation)
+                    key = self._tries.key(conversation, number, empty)
                     # The place is free for the next one only when this one is safe: so no more answers can be lost, and
                     # paid for again, than requests may be in flight.
                     await self._keeper.put(Entry(key, self._tries.model, messages, self._tries.arguments, answer))
                     self._answers += 1
                     self._limits = 0
                     self._last = time.monotonic()
-                    return answer
+                    if not is_empty(answer):
+                        return answer, key
+                    empty += 1
+                    if answer.finish_reason == "length":  # dear, and the next one would most likely end so, too
+                        self._rejected = False
+                        raise _Gap(t("generate.failed_thinking"))
+                    raise chat.Failed(t("generate.failed_empty"))
                 except (CannotKeep, Spent, chat.Refused) as reason:
                     self._stop(str(reason))
                     raise _Gap(self._stopped) from None

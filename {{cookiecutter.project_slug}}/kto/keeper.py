@@ -12,8 +12,9 @@ from typing import Protocol
 
 from kto.batches import batches, deliver
 from kto.language_gate import Judgement
-from kto.store import Entry, Kept, Store
+from kto.store import Entry, Kept, Message, Store
 from kto.texts import t
+from kto.tries import Tries, Try
 
 _BATCH = 500  # answers in one transaction, at most
 
@@ -50,8 +51,8 @@ class Tally:
 class Keeping(Protocol):
     """What a model that answers needs; `Keeper` gives it in this process, `kto.ray_cluster` to other machines."""
 
-    async def get(self, key: str, gate: str) -> Kept | None:
-        """Return what the store has under this key."""
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
@@ -113,6 +114,10 @@ class Keeper:
     async def get(self, key: str, gate: str) -> Kept | None:
         """Return what the store has under this key."""
         return self._store.get(key, gate)
+
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
+        return tries.find(self._store, gate, conversation, number)
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
