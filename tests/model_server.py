@@ -162,10 +162,18 @@ class ModelServer:
         reply = self.reply(body)
         if not isinstance(reply, str):
             return reply
-        message = {"role": "assistant", "content": reply}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        said = {"id": "chat", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
-        return 200, said | ({"usage": self.usage} if self.usage else {})
+        status, said = completion(reply, usage=self.usage)
+        return status, said | {"model": body["model"]}
+
+
+def completion(
+    content: Any, finish_reason: str = "stop", usage: Mapping[str, int] | None = None, **message: Any
+) -> tuple[int, dict[str, Any]]:
+    """Return an answer for `reply`, with further fields of its message."""
+    said = {"role": "assistant", "content": content, **message}
+    choice = {"index": 0, "message": said, "finish_reason": finish_reason}
+    whole = {"id": "chat", "object": "chat.completion", "created": 0, "choices": [choice]}
+    return 200, whole | ({"usage": usage} if usage else {})
 
 
 def _prompt(body: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from argilla._exceptions._base import ArgillaError
 from tqdm import tqdm
 
 from kto import dotenv
+from kto.cleaning import former
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.pages import values_of
 from kto.rendering import argilla_answer, as_written
-from kto.tables import Row, read_csv, read_rows
+from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
 
 GOOD, BAD = "good", "bad"
@@ -82,6 +83,21 @@ def connect(config: Config) -> rg.Argilla:
 def text_id(*texts: str) -> str:
     """Return 32 hexadecimal digits that are the same for the same texts."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
+    """Return the ids that the record of an answer may have: that of its text, then those of earlier versions of it.
+
+    An earlier version of this project may have cleaned the answer in another way. A record keeps its id, so an earlier
+    one counts if people have it already.
+
+    Parameters
+    ----------
+    raw
+        The answer as it came.
+    """
+    texts = [answer, *(text for text in reversed(former(raw)) if text != answer)]
+    return [text_id(prompt, text) for text in texts]
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------
@@ -250,7 +266,8 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
 def read_generations(config: Config) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
-    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them.
+    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them. The raw answers, which are
+    long where models think, become a column `record_ids`; `voted` has those of the ids that have votes already.
 
     Raises
     ------
@@ -259,7 +276,15 @@ def read_generations(config: Config) -> list[Row]:
     """
     path = config.root / "data" / "generations" / "train.parquet"
     columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
-    rows = read_rows(path, columns)
+    votes = read_rows(config.root / "data" / "votes" / "train.parquet", ("record_id",))
+    voted = {vote["record_id"] for vote in votes}
+    rows: list[Row] = []
+    for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
+        for row in batch:
+            texts = zip(row["generation_prompt"], row["generations"], row.pop("raw_generation_responses"), strict=True)
+            row["record_ids"] = [answer and record_ids(sent[-1]["content"], answer, raw) for sent, answer, raw in texts]
+            row["voted"] = voted.intersection(id for ids in row["record_ids"] for id in ids or ())
+            rows.append(row)
     if not rows:
         raise UserError("no_generations", path=path)
     if not config.annotation.wrong_language:
@@ -269,21 +294,32 @@ def read_generations(config: Config) -> list[Row]:
     return rows
 
 
-def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_records(generations: Iterable[Mapping[str, Any]], there: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the records for rows of `data/generations`, one per answer, in an order that mixes prompts and models.
 
     If several models gave the same answer to a prompt, people judge it once: the record names all of them. Gaps (None)
-    and empty answers make no record.
+    and empty answers make no record. An answer that people have already, as an earlier version has cleaned it, keeps
+    the id of that record.
+
+    Parameters
+    ----------
+    there
+        Ids of records that people have.
     """
     records: dict[str, dict[str, Any]] = {}
     for row in generations:
-        for model, messages, answer in zip(
-            row["generation_model"], row["generation_prompt"], row["generations"], strict=True
-        ):
-            if not (answer or "").strip():
-                continue
+        columns = [row[name] for name in ("generation_model", "generation_prompt", "generations")]
+        every = row.get("record_ids") or [[]] * len(columns[0])
+        answers = [each for each in zip(*columns, every, strict=True) if (each[2] or "").strip()]
+        known = {id for *_, ids in answers for id in ids if id in there or id in row.get("voted", ())}
+        shared: dict[str, str] = {}  # id of a text → id of the record that has it
+        for *_, ids in answers:
+            if has := [id for id in ids if id in known]:
+                shared.setdefault(ids[0], has[0])
+        for model, messages, answer, ids in answers:
             prompt = messages[-1]["content"]
-            id = text_id(prompt, answer)
+            own = text_id(prompt, answer)
+            id = next((id for id in ids[1:] if id in known), shared.get(own, own))
             metadata = {"model": [], "prompt_id": row["prompt_id"]}
             if messages[0]["role"] == "system":
                 metadata["system_prompt"] = messages[0]["content"]
@@ -326,7 +362,7 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
         _set_markdown(dataset)
         there = {record["external_id"]: record for record in list_records(dataset)}
         new, changed = [], []
-        for record in make_records(generations):
+        for record in make_records(generations, there):
             record["fields"] = shown_fields(**record["fields"])
             known = there.get(record["external_id"])
             if known is None:

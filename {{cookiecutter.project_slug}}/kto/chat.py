@@ -3,6 +3,7 @@
 import email.utils
 import json
 import math
+import re
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -11,19 +12,28 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from kto import error_body
 from kto.endpoint import Endpoint
-from kto.store import Answer
+from kto.error_body import ErrorBody
+from kto.store import Answer, finish_reason
 from kto.texts import t
 
-_LONGEST_DETAIL = 200  # characters of a server's own words that a message repeats
+_TRANSIENT = frozenset((408, 409, 424, 425, 498))
+"""Statuses below 500 that pass: 424 and 498 say that what is behind the server failed, or is full."""
+_UNPAID = frozenset(
+    ("insufficient_quota", "insufficient_balance", "exceeded_current_quota_error", "billing_hard_limit_reached")
+)
+"""Error codes that say, whatever the status, that the money is used up."""
+_MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:policy|filter)", re.IGNORECASE)
 
 
 class Trouble(Exception):
     """A request without an answer; the text is a sentence for people."""
 
-    def __init__(self, reason: str, *, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, *, wait: float = 0.0, said: ErrorBody | None = None) -> None:
         super().__init__(reason)
         self.wait = wait  # seconds that the server asks for before the next request
+        self.said = said or ErrorBody()  # what the server says about it
 
 
 class WillFailAgain(Trouble):
@@ -31,7 +41,11 @@ class WillFailAgain(Trouble):
 
 
 class Refused(Trouble):
-    """Every request to this model will fail until somebody does something (401, 402, 403)."""
+    """Every request to this model will fail until somebody does something (402)."""
+
+
+class Denied(Trouble):
+    """The same is likely (401, 403), but a firewall refuses a single prompt in the same way."""
 
 
 class Limited(Trouble):
@@ -99,11 +113,18 @@ class Chat:
         except (aiohttp.ClientError, OSError, ValueError):
             raise Unwell(t("generate.failed_connection")) from None
         if response.status >= 400:
-            raise _trouble(response, content)
+            said = error_body.read(content)
+            said = said if said.words else said._replace(words=response.reason or "")
+            raise _trouble(response.status, said, response.headers)
+        said = None
         try:
-            answer = _answer(json.loads(content))
+            completion = json.loads(content)
+            said = error_body.in_answer(completion)
+            answer = _answer(completion)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise Unwell(t("generate.failed_reply")) from None
+            said = said or error_body.read(content)
+        if said:
+            raise _trouble(said.status, said, response.headers)
         return answer._replace(seconds=round(time.monotonic() - began, 3))
 
 
@@ -133,48 +154,58 @@ def _answer(completion: Any) -> Answer:
     text, reason = (each.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for each in (text, reason))
     usage = completion.get("usage")
     counts = usage if isinstance(usage, dict) else {}
-    read, said = (_count(counts.get(name)) for name in ("prompt_tokens", "completion_tokens"))
-    return Answer(text, reason, read, said, refused=bool(refusal) or reason == "content_filter")
+    read, said, total = (_count(counts.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    if read is not None and said is not None and total is not None:
+        said = max(said, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them
+    refused = bool(refusal) or reason == "content_filter"
+    return Answer(text, finish_reason(reason), read, said, refused=refused)
 
 
 def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
-def _trouble(response: aiohttp.ClientResponse, content: bytes) -> Trouble:
-    status, detail = response.status, _detail(response, content)
-    if status in (401, 402, 403):
-        return Refused(t(f"generate.failed_{status}", detail=detail))
-    reason = t("generate.failed_status", status=status, detail=detail)
-    wait = retry_after(response.headers.get("Retry-After"))
+def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str]) -> Trouble:
+    """Return what can be done about an error.
+
+    Parameters
+    ----------
+    status
+        The HTTP status; where a reply with status 200 holds an error, the status that the error names, or 0.
+    """
+    if status == 402 or said.codes & _UNPAID:
+        return Refused(t("generate.failed_402", detail=said.short), said=said)
+    if status:
+        reason = t("generate.failed_status", status=status, detail=said.short)
+    else:
+        reason = t("technical.failed_reply", detail=said.short) if said.words else t("generate.failed_reply")
+    if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
+        return Denied(t(f"generate.failed_{status}", detail=said.short), said=said)
+    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
     if status == 429 or (status == 503 and wait):
-        return Limited(reason, wait=wait)
+        return Limited(reason, wait=wait, said=said)
     if status == 500:
-        return Failed(reason, wait=wait)
-    return (Unwell if status > 500 or status in (408, 409, 425) else WillFailAgain)(reason, wait=wait)
+        return Failed(reason, wait=wait, said=said)
+    transient = not status or status > 500 or status in _TRANSIENT
+    return (Unwell if transient else WillFailAgain)(reason, wait=wait, said=said)
 
 
-def retry_after(value: str | None) -> float:
-    """Return the seconds that a `Retry-After` header asks for: it holds seconds, or a date (RFC 9110, 10.2.3)."""
+def retry_after(value: str | None, date: str | None = None) -> float:
+    """Return the seconds that a `Retry-After` header asks for: it holds seconds, or a date (RFC 9110, 10.2.3).
+
+    A date is one of the server's clock, which `date`, its `Date` header, tells.
+    """
     try:
         seconds = float(value or 0)
     except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value or "").timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return 0.0
+        then = _moment(value)
+        now = _moment(date)
+        seconds = 0.0 if then is None else then - (time.time() if now is None else now)
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
-def _detail(response: aiohttp.ClientResponse, content: bytes) -> str:
-    """Return what the server said about it, in its own words and short."""
-    text = content[:20_000].decode("utf-8", "replace")
+def _moment(date: str | None) -> float | None:
     try:
-        said: object = json.loads(text)
-    except (ValueError, RecursionError):
-        said = text
-    while isinstance(said, dict):
-        said = said.get("message") or said.get("error") or said.get("detail")
-    short = " ".join(str(said or text or response.reason or "").split())
-    short = short.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return short if len(short) <= _LONGEST_DETAIL else short[:_LONGEST_DETAIL].rstrip() + "…"
+        return email.utils.parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from kto.errors import UserError
+from kto.request_fields import SETTINGS
 from kto.texts import ROOT, t
 
 INFERENCE = ("huggingface", "local", "openai-compatible")
@@ -145,6 +146,9 @@ class Model:
         The name that the server gives it.
     extra
         Further fields of a request (`seed`, `reasoning_effort`, …), but none of `RESERVED`.
+    unsupported
+        What the server does not take: names of `SETTINGS` in `kto.request_fields`, or of `extra`. That changes what is
+        sent, but not what answers are known by.
     """
 
     base_url: str | None = _optional(str, is_address, "url")
@@ -156,6 +160,7 @@ class Model:
     max_tokens: int | None = _optional(int, _between(1, 1_000_000), "max_tokens")
     timeout: float | None = _optional(float, _between(1, 86_400), "timeout")
     extra: Mapping[str, Any] | None = _optional(dict)
+    unsupported: tuple[str, ...] | None = _optional(tuple)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -373,6 +378,13 @@ def load(root: Path = ROOT) -> Config:
         for field, value in extra.items() if isinstance(extra, Mapping) else ():
             if field in RESERVED or not _is_json(value):
                 problems.append(t("config.unknown_key", section=f'models."{name}".extra', key=field))
+        unsupported = table.get("unsupported") if isinstance(table, Mapping) else None
+        known = [*sorted(SETTINGS), *(extra if isinstance(extra, Mapping) else ())]
+        for field in unsupported if isinstance(unsupported, list) else ():
+            if isinstance(field, str) and field not in known:
+                allowed = t("technical.allowed_unsupported", names=", ".join(known))
+                value = {"section": f'models."{name}"', "key": "unsupported", "value": field, "allowed": allowed}
+                problems.append(t("config.wrong_value", **value))
     parsed: dict[str, Any] = {
         field.name: _read_section(field.name, field.type, data.get(field.name), problems)  # type: ignore[arg-type]
         for field in sections

@@ -15,8 +15,9 @@ from kto import sqlite_files
 from kto.batches import batches, deliver
 from kto.errors import UserError
 from kto.language_gate import Judgement
-from kto.store import Entry, Kept, Store
+from kto.store import Entry, Kept, Message, Store
 from kto.texts import t
+from kto.tries import Tries, Try
 
 _BATCH = 500  # answers in one transaction, at most
 
@@ -42,6 +43,7 @@ class Tally:
     seconds: float = 0.0  # of all answers together
     cost: float = 0.0
     failures: Counter[str] = dataclasses.field(default_factory=Counter)  # reason → prompts
+    said: list[str] = dataclasses.field(default_factory=list)  # to the person at the terminal
 
     @property
     def answered(self) -> int:
@@ -52,8 +54,8 @@ class Tally:
 class Keeping(Protocol):
     """What a model that answers needs; `Keeper` gives it in this process, `kto.ray_cluster` to other machines."""
 
-    async def get(self, key: str, gate: str) -> Kept | None:
-        """Return what the store has under this key."""
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
@@ -63,6 +65,9 @@ class Keeping(Protocol):
 
     async def settle(self, model: str, key: str, failure: str) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""
@@ -113,6 +118,10 @@ class Keeper:
         """Return what the store has under this key."""
         return self._store.get(key, gate)
 
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
+        return tries.find(self._store, gate, conversation, number)
+
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
         if self._broken:
@@ -137,6 +146,17 @@ class Keeper:
         if failure:
             tally.failures[failure] += 1
             self.failures[key] = failure
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
+        self.print_once(model, text)
+
+    def print_once(self, model: str, text: str) -> None:
+        """Do what `say` does."""
+        said = self.tally(model).said
+        if text not in said:
+            said.append(text)
+            print(text, flush=True)
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""

@@ -19,7 +19,7 @@ from kto.asker import Asker
 from kto.judging import Judge
 from kto.keeper import Keeper
 from kto.routes import Route
-from kto.store import Kept
+from kto.tries import Try
 
 if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline
@@ -49,7 +49,7 @@ class Work:
 
     routes: Sequence[Route]
     rows: Sequence[Mapping[str, str]]
-    wanted: Mapping[str, Mapping[int, Sequence[Kept | None]]]
+    wanted: Mapping[str, Mapping[int, Sequence[Try]]]
     attempts: int
     language: str = ""
     script: str = ""
@@ -92,6 +92,7 @@ def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pip
                 attempts=work.attempts,
                 timeout=route.timeout,
                 prices=route.prices,
+                unsupported=tuple(route.unsupported),
             )
             ask.append(
                 TextGeneration(
@@ -157,7 +158,7 @@ async def _ask_one(work: Work, route: Route, step: "TextGeneration") -> None:
     asker: Asker = step.llm.asker  # type: ignore[attr-defined]
     window = asyncio.Semaphore(_WINDOW * route.concurrency)
 
-    async def ask(row: Mapping[str, str], found: Sequence[Kept | None]) -> None:
+    async def ask(row: Mapping[str, str], found: Sequence[Try]) -> None:
         try:
             await asker.answer(step.format_input({"instruction": row["input"], **row}), found)
         finally:

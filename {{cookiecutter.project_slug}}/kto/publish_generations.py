@@ -47,8 +47,9 @@ def push(config: Config, table: Path) -> str:
         dataset = datasets.Dataset(datasets.table.InMemoryTable(rows.replace_schema_metadata()))
         dataset.push_to_hub(repo_id, private=config.export.private, token=token)
         described = DatasetCard.load(repo_id, token=token).data
-        for name in ("dataset_info", "configs"):
-            card.data[name] = described[name]
+        card.data["configs"] = described["configs"]
+        # datasets leaves the columns there as an earlier push described them, and then nobody can load what it sent.
+        card.data["dataset_info"] = described["dataset_info"] | {"features": dataset.features._to_yaml_list()}
         card.push_to_hub(repo_id, token=token)
     return f"{constants.ENDPOINT}/datasets/{repo_id}"
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import argilla as rg
 import pyarrow as pa
 
-from kto.annotation import GOOD, list_records, text_id, told_plainly
+from kto.annotation import GOOD, list_records, record_ids, text_id, told_plainly
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.prompts import prompt_id
@@ -90,15 +90,19 @@ def _utc(text: str) -> datetime.datetime:
     return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
 
 
-def find_texts(table: Path, record_ids: Collection[str]) -> dict[str, Text]:
-    """Return prompt and answer of these records, as far as they are in the table of generations."""
+def find_texts(table: Path, wanted: Collection[str]) -> dict[str, Text]:
+    """Return prompt and answer of these records, as far as they are in the table of generations.
+
+    A record keeps its id when a later version cleans its answer in another way; then the text is the one of now.
+    """
     texts: dict[str, Text] = {}
-    columns = ("generation_prompt", "generations")
-    for batch in read_batches(table, columns) if record_ids and table.exists() else ():
+    columns = ("generation_prompt", "generations", "raw_generation_responses")
+    for batch in read_batches(table, columns) if wanted and table.exists() else ():
         for row in batch:
-            for prompt, answer in zip(*map(row.get, columns), strict=True):
-                if answer and (id := text_id(prompt[-1]["content"], answer)) in record_ids:
-                    texts[id] = Text(prompt, [{"role": "assistant", "content": answer}])
+            for prompt, answer, raw in zip(*map(row.get, columns), strict=True):
+                for id in record_ids(prompt[-1]["content"], answer, raw) if answer else ():
+                    if id in wanted:
+                        texts.setdefault(id, Text(prompt, [{"role": "assistant", "content": answer}]))
     return texts
 
 
