@@ -33,6 +33,9 @@ _AFTER_CHANNEL = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE = re.compile(r"\s*analysis(?=[A-Z])")
 _BARE_FINAL = re.compile("(?<![`\"'“«])assistantfinal")
 
+# How an answer begins or ends that may be a thought alone: with the first letter of a mark, or the last one.
+_FIRST, _LAST = "<[◁a", ">]▷l"
+
 # As `clean` was in the first version. Ids of records follow from texts, and a record keeps its id: see `former`.
 _FIRST_RULE = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|(?:(?!<think>).)*?</think>)", re.DOTALL)
 
@@ -49,6 +52,14 @@ def clean(raw: str | None) -> str | None:
     if any(sign in text for sign in _SIGNS):
         text = _without_thoughts(text)
     return text.strip() or None
+
+
+def has_text(raw: str) -> bool:
+    """Tell whether `clean` leaves something; quicker, for nearly all answers show it at both ends."""
+    text = raw.strip()
+    if text and text[0] not in _FIRST and text[-1] not in _LAST:
+        return True
+    return clean(text) is not None
 
 
 def former(raw: str | None) -> list[str]:
