@@ -33,8 +33,9 @@ _AFTER_CHANNEL = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE = re.compile(r"\s*analysis(?=[A-Z])")
 _BARE_FINAL = re.compile("(?<![`\"'“«])assistantfinal")
 
-# How an answer begins or ends that may be a thought alone: with the first letter of a mark, or the last one.
-_FIRST, _LAST = "<[◁a", ">]▷l"
+# An answer that begins with another letter, and has none of these, is no thought alone.
+_FIRST = "<[◁a"
+_ENDS = ("</", "[/", "◁/", "|>", "assistantfinal")
 
 # As `clean` was in the first version. Ids of records follow from texts, and a record keeps its id: see `former`.
 _FIRST_RULE = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|(?:(?!<think>).)*?</think>)", re.DOTALL)
@@ -55,9 +56,9 @@ def clean(raw: str | None) -> str | None:
 
 
 def has_text(raw: str) -> bool:
-    """Tell whether `clean` leaves something; quicker, for nearly all answers show it at both ends."""
+    """Tell whether `clean` leaves something; quicker, for next to no answer has a mark."""
     text = raw.strip()
-    if text and text[0] not in _FIRST and text[-1] not in _LAST:
+    if text and text[0] not in _FIRST and not any(end in text for end in _ENDS):
         return True
     return clean(text) is not None
 
