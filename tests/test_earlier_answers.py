@@ -5,10 +5,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from earlier_project import FILES, put_into
 from generating import DUTCH, generate
 from kto import annotation
 from model_server import ModelServer
+from rendering import REPOSITORY
 from voting import Task, argilla, english, make_generations, task
 
 __all__ = ["argilla", "english", "task"]
@@ -18,7 +20,9 @@ WAFFLE, TYRE = "Hoe eet ik een stroopwafel?", "Hoe laat ik een band plakken?"
 
 
 @pytest.fixture
-def earlier(task: Task) -> Task:
+def earlier(task: Task, monkeypatch: pytest.MonkeyPatch) -> Task:
+    texts = yaml.safe_load((REPOSITORY / "languages" / "nl.yaml").read_text(encoding="utf-8"))
+    monkeypatch.setattr("kto.texts.load", lambda: texts)  # a part of what was asked
     dataset = task.config.annotation.dataset
     put_into(task.project)
     task.set(dataset=f'"{dataset}"')
@@ -62,10 +66,12 @@ def test_a_record_that_people_have_is_no_second_record(earlier: Task, server: Mo
     earlier.vote("amina", before[BREAD_RECORD], "bad")
     before = by_id(earlier)
     assert generate(earlier.project, "--base-url", server.url).returncode == 0
-    assert upload(earlier) == 2  # what was taken for English, and what was missing
+    assert upload(earlier) == 1  # what was missing
     after = by_id(earlier)
-    prompts = {record["fields"]["prompt"] for id, record in after.items() if id not in before}
-    assert prompts == {WAFFLE, TYRE} and before.keys() <= after.keys()
+    assert {record["fields"]["prompt"] for id, record in after.items() if id not in before} == {TYRE}
+    assert before.keys() <= after.keys()
+    [waffle] = [record for record in after.values() if record["fields"]["prompt"] == WAFFLE]
+    assert waffle["metadata"]["model"] == ["acme/one", "acme/two"]  # what was taken for English is the very same
     assert all(after[id]["responses"] == record["responses"] for id, record in before.items())
     assert after[BREAD_RECORD]["metadata"]["model"] == ["acme/two"]
     assert upload(earlier) == 0

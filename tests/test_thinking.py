@@ -19,8 +19,7 @@ from model_server import ModelServer, completion
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")
 
-THOUGHT = (ENGLISH + "\n\n") * 4
-assert len(THOUGHT) > 900
+THOUGHT = (ENGLISH + "\n\n") * 4  # more than 900 characters
 WHOLE = {
     "think": f"<think>\n{THOUGHT}</think>\n\n{DUTCH}",
     "THINK": f"[THINK]{THOUGHT}[/THINK]{DUTCH}",
@@ -183,6 +182,15 @@ def test_cleaning_takes_every_thought_and_nothing_else(thoughts: list, answer: s
     if thoughts:
         (begin, _), thought = thoughts[0]
         assert clean(f"{begin}{thought}") is None
+
+
+@pytest.mark.parametrize("whole", [*WHOLE.values(), "Hallo.", "[a](b)", "a > b", "analysis"])
+def test_an_answer_is_empty_if_nothing_is_left_of_it(whole: str) -> None:
+    from kto.cleaning import has_text
+
+    for end in range(len(whole) + 1):
+        for text in (whole[:end], whole[len(whole) - end :]):
+            assert has_text(text) == (clean(text) is not None)
 
 
 @pytest.mark.parametrize("unit", ["<think>", "</think>", "[THINK][/THINK]", "<answer>", "\n", "<|channel|>final", "a "])

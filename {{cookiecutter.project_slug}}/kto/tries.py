@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kto.cleaning import clean
+from kto.cleaning import has_text
 from kto.store import Answer, Kept, Message, Store, Stored, answer_key
 
 
@@ -32,7 +32,7 @@ class Try(NamedTuple):
 
 def is_empty(answer: Answer) -> bool:
     """Tell whether there is nothing to read, although nobody refused to answer."""
-    return not answer.refused and clean(answer.text) is None
+    return not answer.refused and not has_text(answer.text)
 
 
 def _as_it_is(_key: str, kept: Kept) -> Kept:
