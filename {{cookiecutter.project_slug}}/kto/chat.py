@@ -3,18 +3,24 @@
 import email.utils
 import json
 import math
+import re
 import time
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from kto.endpoint import Endpoint
+from kto import connections
+from kto.endpoint import MOVED, Endpoint, moved_to
+from kto.pace import Crowded, Patience
 from kto.store import Answer
 from kto.texts import t
 
+_LOADING = re.compile(
+    r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
+)
+_SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # whose 502 and 503 say that the endpoint is being started
+_JSON = {"Content-Type": "application/json"}
 _LONGEST_DETAIL = 200  # characters of a server's own words that a message repeats
 
 
@@ -46,6 +52,14 @@ class Unwell(Trouble):
     """The server is not well, or cannot be reached well: other 5xx, no answer in time, a lost connection."""
 
 
+class Queued(Unwell):
+    """No answer in time, perhaps only because the request waited for others that are in flight."""
+
+
+class Loading(Trouble):
+    """The server is still loading the model (503 with words to that effect)."""
+
+
 class NotThere(Unwell):
     """The server takes no connection."""
 
@@ -60,25 +74,32 @@ class Chat:
     concurrency
         Connections that are kept open.
     timeout
-        Seconds that one request may take.
+        Seconds that one request may take, besides those in which it waits for others; see `kto.pace.Patience`.
+
+    Raises
+    ------
+    UserError
+        The certificates or the proxy that the environment names cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float) -> None:
+        self._endpoint = endpoint
         self._url = f"{endpoint.base_url}/chat/completions"
         self._timeout = timeout
-        self._proxy = None if endpoint.is_local else _proxy(endpoint.base_url)
-        headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
-            headers=headers | {"Content-Type": "application/json"},
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            trust_env=False,  # otherwise it would look for passwords in ~/.netrc
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._patience = Patience(timeout)
+        self._session = connections.session(endpoint, concurrency, aiohttp.ClientTimeout(total=None))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def _post(self, data: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        async with self._session.post(self._url, data=data, headers=_JSON, allow_redirects=False) as response:
+            content = await response.read()
+        if response.status in (307, 308):  # the others would take the body away
+            async with self._session.post(self._url, data=data, headers=_JSON) as response:
+                content = await response.read()
+        return response, content
 
     async def complete(self, body: Mapping[str, Any]) -> Answer:
         """Send a request (format: OpenAI's "create chat completion") and return the answer.
@@ -90,14 +111,23 @@ class Chat:
         """
         began = time.monotonic()
         try:
-            async with self._session.post(self._url, data=json.dumps(body), proxy=self._proxy) as response:
-                content = await response.read()
-        except TimeoutError:
-            raise Unwell(t("generate.failed_timeout", seconds=round(self._timeout))) from None
+            with connections.named(self._endpoint):
+                async with self._patience.waiting():
+                    response, content = await self._post(json.dumps(body))
+        except TimeoutError as late:
+            reason = t("generate.failed_timeout", seconds=round(self._timeout))
+            raise (Queued if isinstance(late, Crowded) else Unwell)(reason) from None
+        except connections.NoWay as way:
+            raise (Refused if way.lasting else NotThere)(str(way)) from None
         except aiohttp.ClientConnectorError:
             raise NotThere(t("generate.failed_connection")) from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise Unwell(t("generate.failed_connection")) from None
+        for each in (*response.history, response):
+            if each.status in MOVED and (target := moved_to(self._endpoint, each.headers.get("Location", ""))):
+                raise Refused(t("technical.redirected", url=self._endpoint.base_url, target=target))
+        if response.status == 407:
+            raise Refused(str(connections.refused_by_proxy(self._endpoint, response.reason or "")))
         if response.status >= 400:
             raise _trouble(response, content)
         try:
@@ -105,14 +135,6 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise Unwell(t("generate.failed_reply")) from None
         return answer._replace(seconds=round(time.monotonic() - began, 3))
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, None if there is none."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _answer(completion: Any) -> Answer:
@@ -147,11 +169,26 @@ def _trouble(response: aiohttp.ClientResponse, content: bytes) -> Trouble:
         return Refused(t(f"generate.failed_{status}", detail=detail))
     reason = t("generate.failed_status", status=status, detail=detail)
     wait = retry_after(response.headers.get("Retry-After"))
+    if loading := _seconds_of_loading(response, content):
+        return Loading(reason, wait=max(wait, loading))
     if status == 429 or (status == 503 and wait):
         return Limited(reason, wait=wait)
     if status == 500:
         return Failed(reason, wait=wait)
     return (Unwell if status > 500 or status in (408, 409, 425) else WillFailAgain)(reason, wait=wait)
+
+
+def _seconds_of_loading(response: aiohttp.ClientResponse, content: bytes) -> float:
+    """Return how long the server says that it will still load the model, at least 1; 0 if it is not loading one."""
+    starts = (response.url.host or "").endswith(_SCALES_TO_ZERO) and response.status in (502, 503)
+    text = content[:20_000].decode("utf-8", "replace")
+    if not (starts or (response.status == 503 and _LOADING.search(text))):
+        return 0.0
+    try:
+        seconds = float(json.loads(text)["estimated_time"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return 1.0
+    return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
 
 
 def retry_after(value: str | None) -> float:
