@@ -70,7 +70,7 @@ def test_a_request_that_the_server_has_lost_does_not_wait_for_the_others(server:
     server.fail("a", delay=30, times=1)
     assert all(texts(ask(["a", *prompts(400)], concurrency=4, timeout=1)))
     first, second = (chat.at for chat in server.chats if chat.prompt == "a")
-    assert 1 <= second - first < 1.9
+    assert second - first > 0.5 and server.chats[-1].at > second  # the others were not done yet
 
 
 @pytest.mark.usefixtures("english", "quick")
