@@ -45,7 +45,7 @@ def write_prompts(project: Path, prompts: list[str]) -> None:
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a person without keys."""
-    names = ("HF_", "OPENAI_", "KTO_", "NO_PROXY", "no_proxy")
+    names = ("HF_", "OPENAI_", "KTO_", "NO_PROXY", "no_proxy", "REQUESTS_CA_", "CURL_CA_", "SSL_CERT_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {})
 

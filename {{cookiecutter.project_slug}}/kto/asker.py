@@ -12,9 +12,11 @@ from kto import chat, request_fields, tries
 from kto.chat import Chat
 from kto.cleaning import clean
 from kto.endpoint import Endpoint
+from kto.errors import UserError
 from kto.judging import Judge
 from kto.keeper import CannotKeep, Keeping, Spent
 from kto.language_gate import Judgement
+from kto.pace import Slots
 from kto.store import Answer, Entry, Kept, Message
 from kto.texts import t
 from kto.tries import Tries, Try, is_empty
@@ -23,6 +25,9 @@ _FIRST_WAIT = 1.0  # seconds before the second attempt, if the server is not wel
 _FIRST_WAIT_FAILED = 0.25  # the same after a 500, which often is about one request only
 _FIRST_WAIT_ALONE = 0.1  # the same if others were answered meanwhile
 _LONGEST_WAIT = 60.0
+_LOOK_LOADING = 2.0  # seconds between two requests to a server that is loading the model, at least
+_LONGEST_LOOK_LOADING = 15.0
+_SAY_LOADING = 30.0  # seconds between two lines that say so
 _FEWEST_GAPS = 10  # so many prompts without an answer, one after the other, say that the model is of no use now
 _MOST_REJECTED = 100  # the same, if the server took none of them
 _FRAME = 32  # tokens that a chat template puts around a message, generously
@@ -54,6 +59,8 @@ class Manner:
         Dollars per token read and written, None if they are not known.
     unsupported
         Fields that the server is known to refuse; see `kto.request_fields`.
+    loading_timeout
+        Seconds in which the server may say that it is loading the model; such a reply does not count as an attempt.
     """
 
     endpoint: Endpoint
@@ -63,6 +70,7 @@ class Manner:
     timeout: float
     prices: tuple[float, float] | None = None
     unsupported: Collection[str] = ()
+    loading_timeout: float = 600.0
 
 
 class Asker:
@@ -86,7 +94,7 @@ class Asker:
         self._judge = judge
         self._gate = judge.gate.name if judge else ""
         self._chat: Chat | None = None
-        self._slots = asyncio.Semaphore(manner.concurrency)
+        self._slots = Slots(manner.concurrency)
         self._refused = set(manner.unsupported)  # fields that the server does not take
         self._taken: set[str] = set()  # fields that it has taken
         self._answers = 0  # so far
@@ -94,6 +102,8 @@ class Asker:
         self._gaps = 0  # prompts without an answer since then
         self._rejected = False  # the last of these gaps is about its prompt (400, 404, 422 …)
         self._limits = 0  # 429s since then
+        self._loading: float | None = None  # time since which the server says that it is loading the model
+        self._said_loading = 0.0  # time of the last line that says so
         self._resume_at = 0.0  # time before which the server wants no request
         self._stopped = ""  # why no further request is sent
         self._end = asyncio.Event()  # set then
@@ -200,6 +210,7 @@ class Asker:
                     raise _Gap(self._stopped)
                 if self._resume_at > time.monotonic():  # said while this one waited for its place
                     continue
+                allowed = self._slots.allowed
                 try:
                     answer = await self._request(messages, refused, conversation)
                     key = self._tries.key(conversation, number, empty)
@@ -209,6 +220,8 @@ class Asker:
                     self._answers += 1
                     self._limits = 0
                     self._last = time.monotonic()
+                    self._loading = None
+                    self._slots.answered(soon=2 * (answer.seconds or 0.0) < self._manner.timeout)
                     if not is_empty(answer):
                         return answer, key
                     empty += 1
@@ -216,7 +229,7 @@ class Asker:
                         self._rejected = False
                         raise _Gap(t("generate.failed_thinking"))
                     raise chat.Failed(t("generate.failed_empty"))
-                except (CannotKeep, Spent, chat.Refused) as reason:
+                except (CannotKeep, Spent, chat.Refused, UserError) as reason:
                     self._stop(str(reason))
                     raise _Gap(self._stopped) from None
                 except (chat.WillFailAgain, chat.Denied) as trouble:
@@ -224,14 +237,21 @@ class Asker:
                     raise _Gap(str(trouble)) from None
                 except chat.Trouble as trouble:
                     what = trouble
+            if isinstance(what, chat.Loading):
+                await self._wait_for_loading(what)
+                continue
             if what.wait > self._manner.timeout:
                 self._stop(t("generate.failed_wait", seconds=round(what.wait)))
                 raise _Gap(self._stopped)
             if isinstance(what, chat.Limited):
                 count = limited = limited + 1
                 self._limit(what.wait)
+            elif isinstance(what, chat.Queued) and self._slots.reduce(allowed):
+                count = limited = limited + 1  # it says that there were too many, and nothing about this one
             else:
                 count = failed = failed + 1
+            if isinstance(what, chat.Unwell) and self._slots.reduced and self._is_silent():
+                self._stop(str(what))
             if failed == self._manner.attempts:
                 if isinstance(what, chat.NotThere) and self._answers == began:
                     self._stop(str(what))  # the server is gone
@@ -257,6 +277,28 @@ class Asker:
         if time.monotonic() - self._last > self._manner.timeout:
             self._stop(t("generate.failed_limit", seconds=round(self._manner.timeout)))
 
+    def _is_silent(self) -> bool:
+        """Tell whether a server that is asked for little brings no answer for longer than one hard prompt explains."""
+        return time.monotonic() - self._last > (self._manner.attempts + 2) * self._manner.timeout
+
+    async def _wait_for_loading(self, what: chat.Loading) -> None:
+        """Let one request at a time find out whether the model is loaded; raise `_Gap` when that takes too long."""
+        now, most = time.monotonic(), self._manner.loading_timeout
+        if self._loading is None:
+            self._loading, self._said_loading = now, now - _SAY_LOADING
+        self._last = now  # it is there
+        waited = round(now - self._loading)
+        if waited > most:
+            self._stop(t("technical.failed_loading", seconds=waited, reason=what))
+        if self._stopped:
+            raise _Gap(self._stopped)
+        self._slots.set(1)
+        self._resume_at = max(self._resume_at, now + min(max(what.wait, _LOOK_LOADING), _LONGEST_LOOK_LOADING))
+        if now - self._said_loading >= _SAY_LOADING:
+            self._said_loading = now
+            said = t("generate.loading", model=self._tries.model, seconds=waited, most=round(most))
+            await self._keeper.say(self._tries.model, said)
+
     async def _request(self, messages: list[Message], refused: set[str], conversation: Sequence[Message]) -> Answer:
         """Send a request, and send it again without a field that the server says it does not take.
 
@@ -275,7 +317,7 @@ class Asker:
             try:
                 answer = await self._send(body)
                 break
-            except (chat.Limited, chat.Denied, chat.Refused):
+            except (chat.Limited, chat.Loading, chat.Denied, chat.Refused):
                 raise
             except chat.Trouble as trouble:
                 field = request_fields.refused_field(trouble.said, body, left_out)

@@ -5,16 +5,15 @@ import json
 import math
 import re
 import time
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from kto import error_body
-from kto.endpoint import Endpoint
+from kto import connections, error_body
+from kto.endpoint import MOVED, Endpoint, moved_to
 from kto.error_body import ErrorBody
+from kto.pace import Crowded, Patience
 from kto.store import Answer, finish_reason
 from kto.texts import t
 
@@ -25,6 +24,11 @@ _UNPAID = frozenset(
 )
 """Error codes that say, whatever the status, that the money is used up."""
 _MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:policy|filter)", re.IGNORECASE)
+_LOADING = re.compile(
+    r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
+)
+_SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # whose 502 and 503 say that the endpoint is being started
+_JSON = {"Content-Type": "application/json"}
 
 
 class Trouble(Exception):
@@ -60,6 +64,14 @@ class Unwell(Trouble):
     """The server is not well, or cannot be reached well: other 5xx, no answer in time, a lost connection."""
 
 
+class Queued(Unwell):
+    """No answer in time, perhaps only because the request waited for others that are in flight."""
+
+
+class Loading(Trouble):
+    """The server is still loading the model (503 with words to that effect)."""
+
+
 class NotThere(Unwell):
     """The server takes no connection."""
 
@@ -74,25 +86,32 @@ class Chat:
     concurrency
         Connections that are kept open.
     timeout
-        Seconds that one request may take.
+        Seconds that one request may take, besides those in which it waits for others; see `kto.pace.Patience`.
+
+    Raises
+    ------
+    UserError
+        The certificates or the proxy that the environment names cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float) -> None:
+        self._endpoint = endpoint
         self._url = f"{endpoint.base_url}/chat/completions"
         self._timeout = timeout
-        self._proxy = None if endpoint.is_local else _proxy(endpoint.base_url)
-        headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
-            headers=headers | {"Content-Type": "application/json"},
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            trust_env=False,  # otherwise it would look for passwords in ~/.netrc
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._patience = Patience(timeout)
+        self._session = connections.session(endpoint, concurrency, aiohttp.ClientTimeout(total=None))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def _post(self, data: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        async with self._session.post(self._url, data=data, headers=_JSON, allow_redirects=False) as response:
+            content = await response.read()
+        if response.status in (307, 308):  # the others would take the body away
+            async with self._session.post(self._url, data=data, headers=_JSON) as response:
+                content = await response.read()
+        return response, content
 
     async def complete(self, body: Mapping[str, Any]) -> Answer:
         """Send a request (format: OpenAI's "create chat completion") and return the answer.
@@ -104,18 +123,28 @@ class Chat:
         """
         began = time.monotonic()
         try:
-            async with self._session.post(self._url, data=json.dumps(body), proxy=self._proxy) as response:
-                content = await response.read()
-        except TimeoutError:
-            raise Unwell(t("generate.failed_timeout", seconds=round(self._timeout))) from None
+            with connections.named(self._endpoint):
+                async with self._patience.waiting():
+                    response, content = await self._post(json.dumps(body))
+        except TimeoutError as late:
+            reason = t("generate.failed_timeout", seconds=round(self._timeout))
+            raise (Queued if isinstance(late, Crowded) else Unwell)(reason) from None
+        except connections.NoWay as way:
+            raise (Refused if way.lasting else NotThere)(str(way)) from None
         except aiohttp.ClientConnectorError:
             raise NotThere(t("generate.failed_connection")) from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise Unwell(t("generate.failed_connection")) from None
+        for each in (*response.history, response):
+            if each.status in MOVED and (target := moved_to(self._endpoint, each.headers.get("Location", ""))):
+                raise Refused(t("technical.redirected", url=self._endpoint.base_url, target=target))
+        if response.status == 407:
+            raise Refused(str(connections.refused_by_proxy(self._endpoint, response.reason or "")))
         if response.status >= 400:
             said = error_body.read(content)
             said = said if said.words else said._replace(words=response.reason or "")
-            raise _trouble(response.status, said, response.headers)
+            loading = _seconds_of_loading(response.status, response.url.host or "", content)
+            raise _trouble(response.status, said, response.headers, loading)
         said = None
         try:
             completion = json.loads(content)
@@ -126,14 +155,6 @@ class Chat:
         if said:
             raise _trouble(said.status, said, response.headers)
         return answer._replace(seconds=round(time.monotonic() - began, 3))
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, None if there is none."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _answer(completion: Any) -> Answer:
@@ -165,13 +186,15 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
-def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str]) -> Trouble:
+def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> Trouble:
     """Return what can be done about an error.
 
     Parameters
     ----------
     status
         The HTTP status; where a reply with status 200 holds an error, the status that the error names, or 0.
+    loading
+        Seconds that the server will still load the model; 0: it does not say that.
     """
     if status == 402 or said.codes & _UNPAID:
         return Refused(t("generate.failed_402", detail=said.short), said=said)
@@ -182,12 +205,27 @@ def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str]) -> Troubl
     if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
         return Denied(t(f"generate.failed_{status}", detail=said.short), said=said)
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
+    if loading:
+        return Loading(reason, wait=max(wait, loading), said=said)
     if status == 429 or (status == 503 and wait):
         return Limited(reason, wait=wait, said=said)
     if status == 500:
         return Failed(reason, wait=wait, said=said)
     transient = not status or status > 500 or status in _TRANSIENT
     return (Unwell if transient else WillFailAgain)(reason, wait=wait, said=said)
+
+
+def _seconds_of_loading(status: int, host: str, content: bytes) -> float:
+    """Return how long the server says that it will still load the model, at least 1; 0 if it is not loading one."""
+    starts = host.endswith(_SCALES_TO_ZERO) and status in (502, 503)
+    text = content[:20_000].decode("utf-8", "replace")
+    if not (starts or (status == 503 and _LOADING.search(text))):
+        return 0.0
+    try:
+        seconds = float(json.loads(text)["estimated_time"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return 1.0
+    return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:

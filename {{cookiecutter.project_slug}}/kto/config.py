@@ -48,6 +48,11 @@ def is_address(url: str) -> bool:
         return False
 
 
+def hide_login(text: str) -> str:
+    """Return a text with an address as people may see it: without the user name and the password in it."""
+    return re.sub(r"//\S*@", "//…@", text)
+
+
 def _matches(pattern: str) -> Check:
     return lambda value: re.fullmatch(pattern, value) is not None
 
@@ -129,6 +134,7 @@ class Generation:
     max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens", default=1024)
     timeout: float = _setting(_between(1, 86_400), "timeout", default=120.0)
     attempts: int = _setting(_between(1, 100), "attempts", default=4)
+    loading_timeout: float = _setting(_between(1, 86_400), "timeout", default=600.0)
     ask_again: int = _setting(_between(0, 10), "ask_again", default=1)
 
 
@@ -345,7 +351,8 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
         check = field.metadata["check"]
         if check is not None and not check(value):
             allowed = t(f"config.allowed_{field.metadata['allowed']}")
-            problems.append(t("config.wrong_value", section=section, key=field.name, value=value, allowed=allowed))
+            shown = hide_login(value) if isinstance(value, str) else value
+            problems.append(t("config.wrong_value", section=section, key=field.name, value=shown, allowed=allowed))
         values[field.name] = value
     return kind(**values) if len(values) == len(fields) else None
 

@@ -87,6 +87,11 @@ class Keeper:
         The answer store.
     max_cost
         Dollars that this run may cost, None if there is no limit.
+
+    Raises
+    ------
+    UserError
+        The store cannot be opened.
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
@@ -97,11 +102,14 @@ class Keeper:
         self._reservations = 0
         self._paid: asyncio.Event | None = None
         self._broken = ""
-        self._writer: Store | None = None  # belongs to the thread
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._judgements: queue.SimpleQueue[tuple[str, str, Judgement]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, daemon=True)
+        opened: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, args=(opened,), daemon=True)
         self._thread.start()
+        if error := opened.get():
+            self._store.close()
+            raise error
         self.tallies: dict[str, Tally] = {}
         self.failures: dict[str, str] = {}  # by key of the first try
 
@@ -187,23 +195,29 @@ class Keeper:
         self._thread.join()
         self._store.close()
 
-    def _write(self) -> None:
-        """Write until None comes; runs in the thread, with a connection of its own."""
-        for waiting in batches(self._queue, _BATCH):
-            self._commit(waiting)  # judgements, too, if there are no answers any more
-        if self._writer is not None:
-            self._writer.close()
+    def _write(self, opened: "queue.SimpleQueue[Exception | None]") -> None:
+        """Write until None comes; runs in the thread, with a connection of its own.
 
-    def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        That is open before anybody is asked: later there might be too many open files.
+        """
+        try:
+            writer = Store(self.path)
+        except Exception as error:
+            opened.put(error)
+            return
+        opened.put(None)
+        for waiting in batches(self._queue, _BATCH):
+            self._commit(writer, waiting)  # judgements, too, if there are no answers any more
+        writer.close()
+
+    def _commit(self, writer: Store, waiting: Sequence[_Waiting]) -> None:
         error: CannotKeep | None = None
         judgements: list[tuple[str, str, Judgement]] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 judgements.append(self._judgements.get_nowait())
         try:
-            if self._writer is None:
-                self._writer = Store(self.path)
-            self._writer.put((entry for entry, _ in waiting), judgements)
+            writer.put((entry for entry, _ in waiting), judgements)
         except Exception as reason:  # every further answer would be lost, and may be paid for
             self._broken = str(_why_not_kept(self.path, reason))
             error = CannotKeep(self._broken)

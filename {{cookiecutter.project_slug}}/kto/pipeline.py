@@ -15,10 +15,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kto import open_files
 from kto.asker import Asker
 from kto.judging import Judge
 from kto.keeper import Keeper
 from kto.routes import Route
+from kto.texts import t
 from kto.tries import Try
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pip
                 timeout=route.timeout,
                 prices=route.prices,
                 unsupported=tuple(route.unsupported),
+                loading_timeout=route.loading_timeout,
             )
             ask.append(
                 TextGeneration(
@@ -130,6 +133,7 @@ def _importing() -> Iterator[None]:
 
 def run_here(work: Work, keeper: Keeper) -> None:
     """Run the pipeline's steps in this process, all models at the same time."""
+    work = _fitting(work)
     judge = Judge(work.language, work.script) if work.language else None  # gets ready while distilabel is imported
     pipeline = describe(work, _HERE, [])
     from kto import llm
@@ -144,6 +148,17 @@ def run_here(work: Work, keeper: Keeper) -> None:
         llm.JUDGES.clear()
         if judge:
             judge.close()
+
+
+def _fitting(work: Work) -> Work:
+    """Return the work with no more requests in flight than this process may have connections."""
+    wanted = [route.concurrency for route in work.routes]
+    fitting = open_files.room_for(wanted)
+    if fitting == wanted:
+        return work
+    print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
+    pairs = zip(work.routes, fitting, strict=True)
+    return dataclasses.replace(work, routes=[dataclasses.replace(route, concurrency=each) for route, each in pairs])
 
 
 async def _ask_all(work: Work, steps: "Sequence[TextGeneration]") -> None:
