@@ -65,6 +65,11 @@ def _setting(check: Check | None = None, allowed: str = "", default: Any = datac
     return dataclasses.field(default=default, metadata={"check": check, "allowed": allowed})
 
 
+def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
+    """Describe a setting that may be left out."""
+    return dataclasses.field(default=None, metadata={"type": kind, "check": check, "allowed": allowed})
+
+
 @dataclasses.dataclass(frozen=True)
 class Project:
     """`[project]`: what the dataset is and whose it is."""
@@ -116,11 +121,6 @@ class Generation:
     timeout: float = _setting(_between(1, 86_400), "timeout", default=120.0)
     attempts: int = _setting(_between(1, 100), "attempts", default=4)
     ask_again: int = _setting(_between(0, 10), "ask_again", default=1)
-
-
-def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
-    """Describe a setting that may be left out."""
-    return dataclasses.field(default=None, metadata={"type": kind, "check": check, "allowed": allowed})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,14 +196,18 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """`[training]`: from rows to a model."""
+    """`[training]`: from rows to a model. Without a `learning_rate`, `train.py` has one for each method."""
 
     model: str = _setting(_is_model, "not_empty", default="Qwen/Qwen2.5-0.5B-Instruct")
-    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate", default=1e-6)
+    learning_rate: float | None = _optional(float, _between(1e-9, 1), "learning_rate")
     beta: float = _setting(_between(1e-6, 100), "beta", default=0.1)
     epochs: float = _setting(_between(0, 1000), "epochs", default=1.0)
     batch_size: int = _setting(_between(2, 4096), "batch_size", default=4)
-    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=1024)
+    accumulation: int = _setting(_between(1, 1024), "concurrency", default=1)
+    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=2048)
+    lora: object = _setting(
+        lambda value: value == "auto" or isinstance(value, bool), "technical.allowed_lora", default="auto"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +281,8 @@ def _convert(value: object, kind: object) -> object:
     elif kind is dict:
         if isinstance(value, dict):
             return value
+    elif kind is object:  # its check says what it may be
+        return value
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError
@@ -324,7 +330,8 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
             continue
         check = field.metadata["check"]
         if check is not None and not check(value):
-            allowed = t(f"config.allowed_{field.metadata['allowed']}")
+            allowed = field.metadata["allowed"]
+            allowed = t(allowed if "." in allowed else f"config.allowed_{allowed}")
             problems.append(t("config.wrong_value", section=section, key=field.name, value=value, allowed=allowed))
         values[field.name] = value
     return kind(**values) if len(values) == len(fields) else None

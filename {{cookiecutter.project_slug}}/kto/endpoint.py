@@ -1,16 +1,15 @@
 """The address and the key of a server that speaks OpenAI's protocol."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from kto import dotenv
 from kto.config import Config, is_address, split_provider
 from kto.errors import UserError
+from kto.secrets import secret as secret  # other modules have it from here
 
 TIMEOUT = 10
 """Seconds to wait for an answer to a question about the server itself."""
@@ -27,23 +26,6 @@ class Endpoint:
     def is_local(self) -> bool:
         """Whether the server is on this machine, where no proxy leads."""
         return (urlsplit(self.base_url).hostname or "") in ("localhost", "127.0.0.1", "::1")
-
-
-def secret(config: Config, name: str) -> str:
-    """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
-
-    Raises
-    ------
-    UserError
-        It has characters that cannot be in a key.
-    """
-    try:
-        value = (os.environ.get(name) or dotenv.read(config.root / ".env").get(name) or "").strip()
-    except OSError as error:
-        raise UserError("dotenv", path=config.root / ".env", reason=error.strerror or error) from None
-    if not (value.isascii() and value.isprintable()):
-        raise UserError("bad_key", name=name)
-    return value
 
 
 def _is_of_the_hub(url: str, router_url: str) -> bool:
