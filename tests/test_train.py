@@ -111,7 +111,7 @@ def test_two_steps(project: Path, model: Path, data: Path, tmp_path: Path) -> No
         path.write_text(text, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert "Rows whose prompt is too long for max_length = 1024, left out: 2" in said
+    assert "Rows whose prompt is too long for max_length = 2048, left out: 2" in said
     assert "Rows: 10 (thumbs up: 7, thumbs down: 3)" in said
     assert "Weights: thumbs up 1.00, thumbs down 2.02" in said
     assert said[-1] == f"The model is in {output}"

@@ -239,6 +239,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         stopper = checkpoints.Checkpoints(trainer.accelerator, say=lambda: print(t("train.stopping"), flush=True))
         trainer.add_callback(stopper)
+        if checkpoint:
+            logging.set_verbosity_error()  # it would miss weights that are tied to others
         with stopper.listening():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         if stopper.stopped:
@@ -283,6 +285,9 @@ if __name__ == "__main__":
 #     "trl==1.16.0",
 #     "datasets==5.2.0",
 #     "accelerate==1.15.0",
+#     "peft==0.21.2",
+#     "sentencepiece==0.2.3",
+#     "psutil==7.2.2",
 #     "pyyaml==6.0.3",
 # ]
 #
@@ -335,6 +340,7 @@ if __name__ == "__main__":
 #     "nvidia-nvtx==13.0.85 ; (platform_machine == 'aarch64' and sys_platform == 'linux') or (platform_machine == 'x86_64' and sys_platform == 'linux')",
 #     "packaging==26.3",
 #     "pandas==3.1.1",
+#     "peft==0.21.2",
 #     "psutil==7.2.2",
 #     "pyarrow==26.0.1",
 #     "pydantic==2.14.3",
@@ -345,6 +351,7 @@ if __name__ == "__main__":
 #     "regex==2026.11.15",
 #     "rich==15.0.0",
 #     "safetensors==0.8.0",
+#     "sentencepiece==0.2.3",
 #     "setuptools==84.2.1",
 #     "shellingham==1.5.4",
 #     "sympy==1.14.0",
