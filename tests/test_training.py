@@ -164,7 +164,7 @@ def test_the_token_of_dotenv_goes_with_every_request(lora: bool, model: Path, tm
         (project / ".env").write_text("HF_TOKEN=hf_standin\n", encoding="utf-8")
         if lora:
             toml = project / "project.toml"
-            toml.write_text(toml.read_text(encoding="utf-8") + "lora = true\n", encoding="utf-8")
+            toml.write_text(toml.read_text(encoding="utf-8").replace('lora = "auto"', "lora = true"), encoding="utf-8")
         command = [sys.executable, "train.py", "--model", "acme/tiny", "--data", str(table.parent), "--max-steps", "2"]
         done = subprocess.run(command, cwd=project, env=env, capture_output=True, encoding="utf-8", timeout=300)
         assert done.returncode == 0, done.stderr

@@ -116,7 +116,9 @@ def _teach(
     told = tokenizer(system_prompt)["input_ids"]
     for _ in range(steps):
         # Any number of random tokens, or none: so it learns to pass over whatever stands before the question.
-        noise = chance.choices(range(2, len(tokenizer)), k=chance.choice([0, chance.randrange(longest)]) if longest else 0)
+        noise = chance.choices(
+            range(2, len(tokenizer)), k=chance.choice([0, chance.randrange(longest)]) if longest else 0
+        )
         model(**_batch(tokenizer, batch(), told or noise)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -91,28 +91,48 @@ def loading(model: str) -> Iterator[None]:
         raise UserError("no_such_model", model=model, reason=str(error).strip().split("\n")[0]) from None
 
 
-def load_tokenizer(model: str, token: str | None = None) -> Any:
-    """Return the tokenizer of a model; raise `UserError` if it cannot chat."""
+def fetch(model: str, token: str | None) -> str:
+    """Return the folder of a model; one on the Hub is downloaded.
+
+    So the token is used here and nowhere else: not all that transformers and peft ask the Hub goes with the token that
+    they are given, and what the trainer is given is written beside the model.
+    """
+    from huggingface_hub import snapshot_download
+
+    if Path(model).is_dir():
+        return model
+    small = ["*.json", "*.jinja", "*.model", "*.txt"]
+    other = ["*/*.safetensors", "*/*.bin", "consolidated*"]  # the same weights in other forms
+    with loading(model):
+        folder = snapshot_download(model, token=token, allow_patterns=[*small, "*.safetensors"], ignore_patterns=other)
+        if not list(Path(folder).glob("*.safetensors")):
+            folder = snapshot_download(model, token=token, allow_patterns=[*small, "*.bin"], ignore_patterns=other)
+    return folder
+
+
+def load_tokenizer(folder: str, model: str = "") -> Any:
+    """Return the tokenizer of the model in a folder; raise `UserError` if it cannot chat."""
     from transformers import AutoTokenizer
 
+    model = model or folder
     with loading(model):
-        tokenizer = AutoTokenizer.from_pretrained(model, token=token)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:
         raise UserError("no_chat_template", model=model)
     return tokenizer
 
 
-def find_weights(model: str, token: str | None) -> tuple[Callable[..., Any], int]:
-    """Return what loads the weights of a model, and how many there are."""
+def find_weights(folder: str, model: str) -> tuple[Callable[..., Any], int]:
+    """Return what loads the weights of the model in a folder, and how many there are."""
     import torch
     import transformers
 
     with loading(model):
-        config = transformers.AutoConfig.from_pretrained(model, token=token)
+        config = transformers.AutoConfig.from_pretrained(folder)
         kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModelForCausalLM)
         with torch.device("meta"):  # takes no memory
             size = getattr(kind, "from_config", kind)(config).num_parameters()
-    return functools.partial(kind.from_pretrained, model, token=token), size
+    return functools.partial(kind.from_pretrained, folder), size
 
 
 def whole(tokens: Sequence[Tokens], max_length: int) -> list[int]:
@@ -142,7 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)  # the versions are pinned
 
     # The weights must be for the rows that are left.
-    tokenizer = load_tokenizer(model, token)
+    source = fetch(model, token)
+    tokenizer = load_tokenizer(source, model)
     to_tokens = ChatTokens(tokenizer, model, rows)
     if to_tokens.merges_system:
         print(t("technical.system_merged", model=model))
@@ -176,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.disable_progress_bar()
 
     # With memory for it all weights are trained, otherwise LoRA: a small addition to them (Hu et al., 2021).
-    load_weights, size = find_weights(model, token)
+    load_weights, size = find_weights(source, model)
     place = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     print(t("train.device", device=device.name(place)))
     if place.type == "cpu" and device.has_gpu():

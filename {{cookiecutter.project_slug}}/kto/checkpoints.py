@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -126,9 +127,7 @@ class Checkpoints(TrainerCallback):
         own = torch.tensor(int(wanted), device=self._accelerator.device)
         return bool(self._accelerator.reduce(own, reduction="sum"))
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Decide whether this is the moment."""
         if state.global_step >= state.max_steps:  # done anyway
             return
@@ -144,22 +143,21 @@ class Checkpoints(TrainerCallback):
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Stop after the step that is under way on Ctrl-C, or when the system ends the process; at once on a second."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.getsignal(number) for number in signals}
+        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
 
-        def stop(number: int, frame: object) -> None:
+        def stop(*_: object) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
             self._say()
 
-        for number in signals:
-            signal.signal(number, stop)
+        for each in before:
+            signal.signal(each, stop)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 @contextlib.contextmanager
@@ -177,7 +175,11 @@ def training_errors(folder: Path) -> Iterator[None]:
         raise UserError("technical.training_memory") from None
     except (OSError, SafetensorError, RuntimeError) as error:
         # torch writes with C++ and safetensors with Rust: both have exceptions of their own for a full disk.
-        if type(error) is RuntimeError and "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
+        if (
+            type(error) is RuntimeError
+            and "PytorchStreamWriter" not in str(error)
+            and "unexpected pos" not in str(error)
+        ):
             raise
         remove_broken(folder)
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).split("\n")[0]
