@@ -60,7 +60,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chance = random.Random(options.seed)
+    chance = random.Random(options.seed)  # noqa: S311
     table = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""Training as it is met: keys, Ctrl-C, full disks, long answers, odd templates, small machines, and whether it helped."""
+"""Training as it is met: keys, Ctrl-C, full disks, long answers, odd templates, small machines; and did it help?"""
 
 import contextlib
 import os

@@ -247,12 +247,12 @@ def main(argv: list[str] | None = None) -> int:
         def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
             return dataset
 
-    with loading(model):
-        weights_there = load_weights(dtype=torch.bfloat16 if lora and bf16 else torch.float32)
     with checkpoints.training_errors(folder):
+        with loading(model):
+            start = load_weights(dtype=torch.bfloat16 if lora and bf16 else torch.float32)
         trainer = Trainer(
-            weights_there,
-            ref_model=None if lora else copy.deepcopy(weights_there),
+            start,
+            ref_model=None if lora else copy.deepcopy(start),
             args=arguments,
             train_dataset=Dataset.from_list(train),
             processing_class=tokenizer,

@@ -174,12 +174,10 @@ def training_errors(folder: Path) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise UserError("technical.training_memory") from None
     except (OSError, SafetensorError, RuntimeError) as error:
+        if type(error) is RuntimeError and re.search("out of memory|allocate memory", str(error)):  # not on a GPU
+            raise UserError("technical.training_memory") from None
         # torch writes with C++ and safetensors with Rust: both have exceptions of their own for a full disk.
-        if (
-            type(error) is RuntimeError
-            and "PytorchStreamWriter" not in str(error)
-            and "unexpected pos" not in str(error)
-        ):
+        if type(error) is RuntimeError and not re.search("PytorchStreamWriter|unexpected pos", str(error)):
             raise
         remove_broken(folder)
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).split("\n")[0]
