@@ -27,7 +27,7 @@ def named_texts() -> Iterator[str]:
                     if node.func.id == "t":
                         yield first.value
                     elif node.func.id == "UserError":
-                        yield f"errors.{first.value}"
+                        yield first.value if "." in first.value else f"errors.{first.value}"
 
 
 def test_settings_can_be_used() -> None:
