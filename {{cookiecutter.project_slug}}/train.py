@@ -15,7 +15,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -262,31 +261,32 @@ def main(argv: list[str] | None = None) -> int:
         trainer.add_callback(stopper)
         if checkpoint:
             logging.set_verbosity_error()  # it would miss weights that are tied to others
-        with stopper.listening():
+        with stopper.listening():  # to the end: what is learned is not to be lost while it is measured
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-        if stopper.stopped:
-            print(t("train.stopped", step=trainer.state.global_step, total=trainer.state.max_steps))
-            return 130
+            if stopper.stopped:
+                print(t("train.stopped", step=trainer.state.global_step, total=trainer.state.max_steps))
+                return 130
+            if not lora:
+                trainer.save_model(str(options.output))  # the tokenizer, too
 
-        # Is it better than before, on rows that it was not trained on?
-        path = options.data / "test.parquet"
-        held_out = read_rows(path, ("prompt", "completion", "label"))
-        pairs = [(row, held["label"]) for held in held_out if len(row := to_tokens(held)) <= settings.max_length]
-        measured = examples([row for row, _ in pairs], [label for _, label in pairs], settings.batch_size)
-        if len({example["label"] for example in measured}) < 2:
-            path, measured = options.data / "train.parquet", train[:200]
-        result = preference.measure(trainer, measured, settings.beta)
+            # Is it better than before, on rows that it was not trained on?
+            path = options.data / "test.parquet"
+            held_out = read_rows(path, ("prompt", "completion", "label"))
+            pairs = [(row, held["label"]) for held in held_out if len(row := to_tokens(held)) <= settings.max_length]
+            measured = examples([row for row, _ in pairs], [label for _, label in pairs], settings.batch_size)
+            if len({example["label"] for example in measured}) < 2:
+                path = options.data / "train.parquet"
+                both = ([example for example in train if example["label"] is label] for label in (True, False))
+                measured = [example for one in both for example in one[:100]]
+            result = preference.measure(trainer, measured, settings.beta)
 
-        trained = trainer.accelerator.unwrap_model(trainer.model)
-        if lora:  # the addition becomes part of the weights, in 32 bits: in 16 much of it would be rounded away
-            trained = trained.to("cpu").float().merge_and_unload()
-            if trainer.is_world_process_zero():
-                trained.save_pretrained(options.output)
+            if lora and trainer.is_world_process_zero():
+                # The addition becomes part of the weights, in 32 bits: in 16 much of it would be rounded away.
+                merged = trainer.accelerator.unwrap_model(trainer.model).to("cpu").float().merge_and_unload()
+                merged.save_pretrained(options.output)
                 tokenizer.save_pretrained(options.output)
-        else:
-            trainer.save_model(str(options.output))  # the tokenizer, too
-        if trainer.is_world_process_zero():
-            shutil.rmtree(folder, ignore_errors=True)
+            if trainer.is_world_process_zero():
+                checkpoints.remove(folder)
     shares = {"before": number(100 * result.before), "after": number(100 * result.after)}
     print(t("train.result", path=path, count=len(measured), margin=number(result.margin, 2), **shares))
     if result.margin < NOTHING:

@@ -39,6 +39,16 @@ def remove_broken(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove what a training has left in `folder` that is done, and the folder unless there is something else in it."""
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for name in (_ABOUT, "README.md"):  # TRL writes a card with each checkpoint
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def begun(folder: Path) -> dict[str, Any]:
     """Return what was trained, and how, when the training that left a checkpoint in `folder` began; {} if none did.
 
@@ -74,7 +84,7 @@ def begin(folder: Path, about: Mapping[str, Any], resume: bool) -> Path | None:
     if resume and checkpoint is None:
         raise UserError("technical.no_checkpoint", path=folder)
     if checkpoint is None:
-        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed while it wrote its first checkpoint
+        remove_broken(folder)
         write_text(folder / _ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         return None
     if not resume:
