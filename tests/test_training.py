@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from rendering import TEMPLATE, render
 from standin_hub import StandinHub
 from standin_parts import Repo
@@ -25,7 +27,8 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, rows, tables
+from kto import config, device, preference, rows, tables
+from kto.chat_tokens import ChatTokens, examples
 from kto.errors import UserError
 
 __all__ = ["english"]
@@ -368,12 +371,27 @@ def test_a_tokenizer_that_is_only_a_sentencepiece_file(
     assert "Question" in tokenizer_of(old).decode(fed[0][1])
 
 
+def test_ordinary_templates_give_the_tokens_that_trl_makes(model: Path) -> None:
+    from datasets import Dataset
+    from trl import KTOTrainer
+
+    tokenizer = tokenizer_of(model)
+    table = make_table(10, system="Be kind.") + make_table(3, answer="<b>1</b>\n\n- a\n- b")
+    to_tokens = ChatTokens(tokenizer, "acme/one", table)
+    own = examples([to_tokens(row) for row in table], [row["label"] for row in table], 4)
+    trainer = SimpleNamespace(calculate_KL=True, desirable_weight=1, undesirable_weight=1, _tokenizer=tokenizer)
+    arguments = SimpleNamespace(dataset_num_proc=None, max_length=2048, per_device_train_batch_size=4)
+    theirs = KTOTrainer._prepare_dataset(trainer, Dataset.from_list(table), tokenizer, arguments, "eval")
+    assert own == [{key: row[key] for key in own[0]} for row in theirs]
+
+
 # --- is it better? ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_toy(tmp_path_factory.mktemp("toys") / "toy", steps=60)
+    """It begins with random weights, and is as wide as real models are, which the learning rate is for."""
+    return make_toy(tmp_path_factory.mktemp("toys") / "toy", steps=0, hidden=768, layers=1)
 
 
 def likelihoods(folder: Path, table: list[tables.Row]) -> list[float]:
@@ -442,6 +460,17 @@ def test_lora_can_be_set(value: str, right: bool, training: Training, model: Pat
     assert ("[training] lora" in said and '"auto"' in said) is not right
 
 
+@given(st.lists(st.tuples(st.integers(-3, 0), st.integers(1, 2), st.booleans()), min_size=2, max_size=30))
+def test_preference_is_the_share_of_pairs(answers: list[tuple[int, int, bool]]) -> None:
+    labels = [label for _, _, label in answers]
+    assume(len(set(labels)) == 2)
+    scores = [preference.Score(total, tokens) for total, tokens, _ in answers]
+    good, bad = ([total / tokens for total, tokens, label in answers if label is kind] for kind in (True, False))
+    share = sum((a > b) + (a == b) / 2 for a in good for b in bad) / (len(good) * len(bad))
+    assert preference.preference(scores, labels) == pytest.approx(share)
+    assert preference.margin(scores, scores, labels, 0.1) == 0
+
+
 # --- where ------------------------------------------------------------------------------------------------------------
 
 
@@ -463,3 +492,13 @@ def test_a_gpu_that_torch_cannot_use(training: Training, tmp_path: Path, monkeyp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # somebody wants it so
     status, said = training()
     assert status == 0 and "cannot use it" not in said
+
+
+def test_a_gpu_on_windows_is_told_by_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert not device.has_gpu()
+    (tmp_path / "System32").mkdir()
+    (tmp_path / "System32" / "nvcuda.dll").touch()
+    assert device.has_gpu()
