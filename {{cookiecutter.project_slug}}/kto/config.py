@@ -56,6 +56,12 @@ def _is_model(value: str) -> bool:
     return bool(value.strip()) and not any(character in value for character in "\r\n")
 
 
+def _is_filter(value: Mapping[str, Any]) -> bool:
+    """Accept columns with the value, or the list of values, that rows must have."""
+    chosen = [each for wanted in value.values() for each in (wanted if isinstance(wanted, list) else [wanted])]
+    return all(isinstance(each, str | int | float) for each in chosen)
+
+
 def _setting(check: Check | None = None, allowed: str = "", default: Any = dataclasses.MISSING) -> Any:
     """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts).
 
@@ -112,7 +118,9 @@ class Generation:
     )
     prompts: str = _setting(lambda value: bool(value.strip()), "not_empty", default="starter")
     prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty", default="prompt")
+    prompt_config: str = _setting(default="")
     prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty", default="train")
+    prompt_filter: Mapping[str, Any] | None = _optional(dict, _is_filter, "filter")
     base_url: str = _setting(_matches(r"(?:https?://\S+)?"), "url", default="")
     router_url: str = _setting(_matches(r"https?://\S+"), "url", default="https://router.huggingface.co/v1")
     concurrency: int = _setting(_between(1, 1024), "concurrency", default=32)
