@@ -216,14 +216,18 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """`[training]`: from rows to a model."""
+    """`[training]`: from rows to a model. Without a `learning_rate`, `train.py` has one for each method."""
 
     model: str = _setting(_is_model, "not_empty", default="Qwen/Qwen2.5-0.5B-Instruct")
-    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate", default=1e-6)
+    learning_rate: float | None = _optional(float, _between(1e-9, 1), "learning_rate")
     beta: float = _setting(_between(1e-6, 100), "beta", default=0.1)
     epochs: float = _setting(_between(0, 1000), "epochs", default=1.0)
     batch_size: int = _setting(_between(2, 4096), "batch_size", default=4)
-    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=1024)
+    accumulation: int = _setting(_between(1, 1024), "concurrency", default=1)
+    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=2048)
+    lora: object = _setting(
+        lambda value: value == "auto" or isinstance(value, bool), "technical.allowed_lora", default="auto"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +307,8 @@ def _convert(value: object, kind: object) -> object:
     elif kind is dict:
         if isinstance(value, dict):
             return value
+    elif kind is object:  # its check says what it may be
+        return value
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError
@@ -350,7 +356,8 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
             continue
         check = field.metadata["check"]
         if check is not None and not check(value):
-            allowed = t(f"config.allowed_{field.metadata['allowed']}")
+            allowed = field.metadata["allowed"]
+            allowed = t(allowed if "." in allowed else f"config.allowed_{allowed}")
             shown = hide_login(value) if isinstance(value, str) else value
             problems.append(t("config.wrong_value", section=section, key=field.name, value=shown, allowed=allowed))
         values[field.name] = value

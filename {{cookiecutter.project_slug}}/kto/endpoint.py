@@ -5,16 +5,16 @@ import base64
 import dataclasses
 import ipaddress
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 
-from kto import connections, dotenv
+from kto import connections
 from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
+from kto.secrets import secret as secret  # other modules have it from here
 
 TIMEOUT = 10
 """Seconds to wait for an answer to a question about the server itself."""
@@ -62,23 +62,6 @@ class Endpoint:
         except ValueError:
             return host == "localhost" or host.endswith(".localhost")
         return address.is_loopback or address.is_unspecified
-
-
-def secret(config: Config, name: str) -> str:
-    """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
-
-    Raises
-    ------
-    UserError
-        It has characters that cannot be in a key.
-    """
-    try:
-        value = (os.environ.get(name) or dotenv.read(config.root / ".env").get(name) or "").strip()
-    except OSError as error:
-        raise UserError("dotenv", path=config.root / ".env", reason=error.strerror or error) from None
-    if not (value.isascii() and value.isprintable()):
-        raise UserError("bad_key", name=name)
-    return value
 
 
 def _is_of_the_hub(url: str, router_url: str) -> bool:
