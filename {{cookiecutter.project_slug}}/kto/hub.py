@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import httpx2
 from huggingface_hub import get_token
@@ -15,14 +13,9 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
+from kto.patience import PASSING
 
-WAITS = (1, 2, 4, 8)
-"""Seconds before a request that failed for a moment is sent again."""
-_PASSING = frozenset((408, 409, 412, 429, 500, 502, 503, 504))
-"""Statuses that may be gone in a moment; 409 and 412: somebody else was writing."""
 _SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "hub_busy"}
-
-T = TypeVar("T")
 
 
 def hub_token(config: Config) -> str:
@@ -46,25 +39,14 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Return what `call` does; if the Hub fails for a moment, or the line is cut, do it again, some seconds later.
-
-    Where nothing can be reached at all, nobody waits: the client has tried that often enough.
-    """
-    for wait in WAITS:
-        try:
-            return call()
-        except (HfHubHTTPError, httpx2.TransportError, RuntimeError, json.JSONDecodeError) as error:
-            cause = _cause(error)
-            if isinstance(cause, HfHubHTTPError):
-                passes = cause.response.status_code in _PASSING
-            else:
-                passes = isinstance(cause, httpx2.TransportError | json.JSONDecodeError)
-                passes = passes and not isinstance(cause, httpx2.ConnectError | httpx2.ProxyError)
-            if not passes:
-                raise
-        time.sleep(wait)
-    return call()
+def passes(error: Exception) -> bool:
+    """Tell whether a moment later the Hub may do it; where nothing can be reached, the client has waited already."""
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code in PASSING
+    if isinstance(cause, httpx2.ConnectError | httpx2.ProxyError):
+        return False
+    return isinstance(cause, httpx2.TransportError | json.JSONDecodeError)
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from kto import card as cards
 from kto.command_line import enter_pressed
-from kto.hub import patiently, told_plainly
+from kto.hub import passes, told_plainly
 from kto.pages import MARKED, fingerprint
+from kto.patience import patiently
 from kto.texts import t
 
 SHARD = 500 * 10**6
@@ -209,7 +210,7 @@ def push(
             repository.close_former_requests(title, done.pr_url)
             return done.pr_url
 
-        return patiently(attempt)
+        return patiently(attempt, passes)
 
 
 def _write(parts: Iterable[Part], folder: Path) -> tuple[dict[str, Path], DatasetInfosDict]:
