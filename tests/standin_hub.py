@@ -383,7 +383,9 @@ class StandinHub:
             {"id": c.id, "title": c.title, "message": c.message, "authors": [{"user": c.author}], "date": c.date}
             for c in history[50 * page : 50 * (page + 1)]
         ]
-        more = {"Link": f'<{self.url}{call.raw_path}?p={page + 1}>; rel="next"'} if len(history) > 50 * page + 50 else {}
+        more = (
+            {"Link": f'<{self.url}{call.raw_path}?p={page + 1}>; rel="next"'} if len(history) > 50 * page + 50 else {}
+        )
         return Reply(found, headers=more)
 
     def discussions(self, call: Request, kind: str, id: str) -> dict:

@@ -76,9 +76,9 @@ def card_errors(page: str) -> list[str]:
     for value in languages if isinstance(languages, list) else [languages]:
         if not isinstance(value, str) or not re.fullmatch(r"[a-z]{2,3}|code|multilingual", value):
             errors.append(
-                f'"language" with value "{value}" is not valid. It must be an ISO 639-1, 639-2 or 639-3 code (two/three '
-                'letters), or a special value like "code", "multilingual". If you want to use BCP-47 identifiers, you '
-                "can specify them in language_bcp47."
+                f'"language" with value "{value}" is not valid. It must be an ISO 639-1, 639-2 or 639-3 code '
+                '(two/three letters), or a special value like "code", "multilingual". If you want to use BCP-47 '
+                "identifiers, you can specify them in language_bcp47."
             )
     return errors
 

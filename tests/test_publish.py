@@ -160,9 +160,7 @@ def change(old: str, new: str) -> Callable[[str], bytes]:
         (change("tags:\n- kto", "tags:\n\t- kto"), "what “tags” says"),
     ],
 )
-def test_a_card_that_cannot_go_out(
-    task: Task, hub: StandinHub, spoil: Callable[[str], bytes], sentence: str
-) -> None:
+def test_a_card_that_cannot_go_out(task: Task, hub: StandinHub, spoil: Callable[[str], bytes], sentence: str) -> None:
     before = spoil(card_of(task).read_text(encoding="utf-8"))
     card_of(task).write_bytes(before)
     done = push(task)

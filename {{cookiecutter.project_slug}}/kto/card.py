@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import constants
 from huggingface_hub.errors import BadRequestError
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from kto.errors import UserError
 from kto.texts import t
@@ -17,11 +17,11 @@ from kto.texts import t
 NEEDS = ("license", "language")
 """Facts without which no dataset goes out."""
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n|)---[ \t]*(?:\n|\Z)", re.DOTALL)
-_LICENSES = """
-    apache-2.0 mit cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0
-    cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0
-    cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 odc-by odbl pddl lgpl-lr gfdl gpl-3.0 agpl-3.0 other
-""".split()
+_CC = ("by", "by-sa", "by-nc", "by-nc-sa", "by-nd", "by-nc-nd")
+_LICENSES = (
+    *(f"cc-{kind}-{version}" for version in ("4.0", "3.0") for kind in _CC if (kind, version) != ("by-nd", "3.0")),
+    *("cc0-1.0", "odc-by", "odbl", "pddl", "cdla-permissive-2.0", "cdla-sharing-1.0", "apache-2.0", "mit", "other"),
+)
 """What the Hub calls licences of data, to suggest one of them. Which it takes, it says itself (`validate`)."""
 
 

@@ -25,7 +25,7 @@ from huggingface_hub import (
     hf_hub_url,
 )
 from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from kto import card as cards
 from kto.command_line import enter_pressed
@@ -114,9 +114,7 @@ class _Repository:
         return _There(info.id, info.sha, files, page)
 
     def _page(self, revision: str) -> _Page:
-        url = hf_hub_url(
-            self.repo_id, _README, repo_type="dataset", revision=revision, endpoint=constants.ENDPOINT
-        )
+        url = hf_hub_url(self.repo_id, _README, repo_type="dataset", revision=revision, endpoint=constants.ENDPOINT)
         response = get_session().get(url, headers=build_hf_headers(token=self.token))
         if response.status_code == 404:
             return _Page({}, "")
@@ -146,9 +144,7 @@ class _Repository:
                 self.api.change_discussion_status(self.repo_id, each.num, "closed", repo_type="dataset")
 
 
-def push(
-    repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page: str, path: Path, command: str
-) -> str:
+def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page: str, path: Path, command: str) -> str:
     """Send tables and card, and return where they are: the dataset's address, or that of a pull request.
 
     Configurations and facts that only the Hub has stay there. If something that others wrote would be replaced, a
@@ -243,11 +239,13 @@ def _fill(page: str, parts: Sequence[Part], infos: DatasetInfosDict, theirs: _Pa
         if name not in ours.facts and value is not None:
             card.data[name] = value
     names = {part.name for part in parts}
-    others = {name: each for name, each in (theirs.named("configs") | ours.named("configs")).items() if name not in names}
+    others = {
+        name: each for name, each in (theirs.named("configs") | ours.named("configs")).items() if name not in names
+    }
     described = theirs.named("dataset_info") | ours.named("dataset_info")
     card.data["dataset_info"] = [{**each, "config_name": name} for name, each in described.items() if name in others]
     infos.to_dataset_card_data(card.data)
-    configs = [
+    configs: list[dict[str, Any]] = [
         {
             "config_name": part.name,
             "data_files": [{"split": split, "path": f"{part.folder}/{split}-*"} for split in part.splits],

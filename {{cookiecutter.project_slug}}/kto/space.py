@@ -72,8 +72,8 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
     Raises
     ------
     UserError
-        No name is set, the Space's page cannot be used, the Hub cannot be reached or refuses, for example because the account has no plan for Docker
-        Spaces, or the Space does not start.
+        No name is set, the page of the Space cannot be used, the Hub cannot be reached or refuses, for example because
+        the account has no plan for Docker Spaces, or the Space does not start.
     """
     repo_id = config.annotation.space
     if not repo_id:
