@@ -4,6 +4,7 @@ A commit is whole or not there at all, so a push that breaks off leaves the data
 memory of our pushes, so that it does not matter from which machine the last one came.
 """
 
+import contextlib
 import math
 import re
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import httpx2
 import pyarrow as pa
 import yaml
 from datasets.info import DatasetInfosDict
@@ -24,11 +26,12 @@ from huggingface_hub import (
     constants,
     hf_hub_url,
 )
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from kto import card as cards
 from kto.command_line import enter_pressed
+from kto.errors import UserError
 from kto.hub import passes, told_plainly
 from kto.pages import MARKED, fingerprint
 from kto.patience import patiently
@@ -172,7 +175,10 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
     title = f"{_TITLE} ({command})"
     answers: dict[tuple[str, ...], bool] = {}  # whether that may be replaced; asked once
     with told_plainly(repo_id), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        files, infos = _write(parts, Path(folder))
+        try:
+            files, infos = _write(parts, Path(folder))
+        except OSError as error:  # the disk is full
+            raise UserError("cannot_write", path=folder, reason=error) from None
 
         def attempt() -> str:
             repository = _Repository(repo_id, token)
@@ -203,7 +209,8 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
             if not done.pr_url:
                 return address
             print(t("export.pull_request", names=names, path=path), file=sys.stderr)
-            repository.close_former_requests(title, done.pr_url)
+            with contextlib.suppress(HfHubHTTPError, httpx2.HTTPError):  # what matters is there
+                repository.close_former_requests(title, done.pr_url)
             return done.pr_url
 
         return patiently(attempt, passes)
