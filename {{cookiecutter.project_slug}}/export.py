@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kto import annotation, outdated, rows, splits, votes
+from kto import card as cards
 from kto.agreement import krippendorff_alpha
 from kto.command_line import Parser
 from kto.config import Config, load
@@ -56,22 +57,28 @@ def figures(parts: rows.Splits, all_votes: Sequence[Row], in_use: outdated.Promp
     }
 
 
-def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
-    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
-    values = values_of(config)
-    lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
-    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
-    direction = str(values["direction"])
+def read_card(config: Config) -> str:
+    """Return `dataset/README.md` as it is, or as it is made if there is none."""
     path = config.root / "dataset" / "README.md"
     try:
         if path.exists():
-            card = path.read_text(encoding="utf-8")
-        else:
-            card = fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values)
-        card = fill_marked(card, "numbers", in_direction(table, direction))
-        return fill_marked(card, "models", list_models(models, direction))
-    except (OSError, UnicodeDecodeError, TextsError) as error:
+            return cards.read(path)
+        return fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values_of(config))
+    except (OSError, TextsError) as error:
         raise UserError("bad_card", path=path, reason=error) from None
+
+
+def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
+    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
+    lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
+    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    direction = str(values_of(config)["direction"])
+    page = read_card(config)
+    try:
+        page = fill_marked(page, "numbers", in_direction(table, direction))
+        return fill_marked(page, "models", list_models(models, direction))
+    except TextsError as error:
+        raise UserError("bad_card", path=config.root / "dataset" / "README.md", reason=error) from None
 
 
 def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
@@ -107,11 +114,13 @@ def write_splits(folder: Path, splits: Mapping[str, Sequence[Row]]) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
+    card_path = config.root / "dataset" / "README.md"
     if options.push:  # what is missing is said before anything is done
         from kto import publish
         from kto.hub import hub_token
 
         repo_id, token = config.project.repo_id, hub_token(config)
+        cards.check(read_card(config), card_path, cards.NEEDS)
 
     private, folder = config.root / "data" / "private", options.output / "kto"
     files = VoteFiles(options.output / "votes", private)
@@ -158,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     by_name = {name: part for name, part in (("train", parts.train), ("test", parts.test)) if part}
     write_splits(folder, by_name)
     if options.output == ROOT / "data":  # the project's card speaks of the project's data
-        write_text(config.root / "dataset" / "README.md", card)
+        write_text(card_path, card)
     if options.forget is not None:
         print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
         if not parts.train and not options.push:
@@ -186,6 +195,7 @@ def main(argv: list[str] | None = None) -> int:
             splits=by_name,
             all_votes=all_votes,
             card=card,
+            path=card_path,
         )
         print(t("export.pushed", url=url))
     return 0

@@ -28,6 +28,7 @@ from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.pages import values_of
+from kto.patience import PASSING, patiently
 from kto.rendering import argilla_answer, as_written
 from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
@@ -36,6 +37,14 @@ GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
 PAGE = 1000  # records per request; the most that Argilla gives
 BATCH = 250  # records per request; Argilla takes 1000, but then a request lasts long
+_SAID = {
+    401: "argilla_key_refused",
+    403: "argilla_not_owner",
+    409: "technical.argilla_conflict",
+    412: "technical.argilla_conflict",
+    413: "technical.argilla_too_large",
+    429: "technical.argilla_busy",
+}
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: people type passwords from paper
 
 
@@ -48,14 +57,34 @@ def told_plainly(url: str) -> Iterator[None]:
         raise UserError("argilla_key_refused", url=url) from None
     except ForbiddenError:
         raise UserError("argilla_not_owner", url=url) from None
+    except json.JSONDecodeError:  # the page of a proxy
+        raise UserError("no_argilla_there", url=url) from None
     except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
         raise UserError("argilla_not_there", url=url, reason=str(error) or type(error).__name__) from None
     except (ArgillaError, httpx.HTTPStatusError) as error:
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-        if status in (401, 403):
-            raise UserError("argilla_key_refused" if status == 401 else "argilla_not_owner", url=url) from None
+        if status in _SAID:
+            raise UserError(_SAID[status], url=url) from None
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError("argilla_failed", url=url, reason=reason[:500]) from None
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
+        error, httpx.ConnectError
+    )
+
+
+def _ask(client: rg.Argilla, method: str, url: str, **content: Any) -> Any:
+    """Return Argilla's answer to a request that does no harm twice; what fails for a moment is sent again."""
+
+    def request() -> Any:
+        send = getattr(client.api.http_client, method)
+        return send(url, **content).raise_for_status().json()
+
+    return patiently(request, _passes)
 
 
 def connect(config: Config) -> rg.Argilla:
@@ -117,8 +146,10 @@ def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
         if not found:
             return None
         dataset = found[0].get()
-    vote = dataset.settings.questions["vote"]
-    fields = {field.name for field in dataset.settings.fields}
+        if not dataset._is_published():  # its making broke off; nobody can have voted
+            return None
+        vote = dataset.settings.questions["vote"]
+        fields = {field.name for field in dataset.settings.fields}
     if set(getattr(vote, "labels", ())) != {GOOD, BAD} or fields != {"prompt", "answer"}:
         raise UserError("other_task", name=config.annotation.dataset)
     return dataset
@@ -206,6 +237,9 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         workspaces = client.workspaces.list()
         if config.annotation.workspace not in [workspace.name for workspace in workspaces]:
             rg.Workspace(config.annotation.workspace, client=client).create()
+        for unfinished in client.workspaces(config.annotation.workspace).datasets:
+            if unfinished.name == config.annotation.dataset:  # a draft, which has no records and takes none
+                unfinished.delete()
         dataset = rg.Dataset(
             config.annotation.dataset, workspace=config.annotation.workspace, settings=settings, client=client
         )
@@ -254,8 +288,7 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
         offset, total = 0, 1
         while offset < total:
             query = {"offset": offset, "limit": PAGE} | ({"include": include} if include else {})
-            response = client.api.http_client.get(f"/api/v1/datasets/{dataset.id}/records", params=query)
-            page = response.raise_for_status().json()
+            page = _ask(client, "get", f"/api/v1/datasets/{dataset.id}/records", params=query)
             records.update((record["id"], record) for record in page["items"])
             offset, total = offset + PAGE, page["total"]
         if len(records) >= total:
@@ -378,11 +411,18 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
                 changed.append({"external_id": record["external_id"], **change})
         with tqdm(total=len(new), desc=t("notebook.uploading"), disable=len(new) <= BATCH) as bar:
             for records in (changed, new):
-                for start in range(0, len(records), BATCH):
-                    batch = records[start : start + BATCH]
+                start, size = 0, BATCH
+                while start < len(records):
+                    batch = records[start : start + size]
                     # An upsert by `external_id`: sent twice, because an answer got lost, it adds nothing twice.
-                    url = f"/api/v1/datasets/{dataset.id}/records/bulk"
-                    client.api.http_client.put(url, json={"items": batch}).raise_for_status()
+                    try:
+                        _ask(client, "put", f"/api/v1/datasets/{dataset.id}/records/bulk", json={"items": batch})
+                    except httpx.HTTPStatusError as error:
+                        if error.response.status_code != 413 or len(batch) == 1:
+                            raise
+                        size = (len(batch) + 1) // 2  # a proxy before Argilla takes no more
+                        continue
+                    start += len(batch)
                     bar.update(len(batch) if records is new else 0)
     return len(new)
 
