@@ -338,7 +338,7 @@ def test_accounts_that_exist_keep_their_password(task: Task) -> None:
     task.set(annotators='["carla", "owner"]')
     assert annotation.invite(annotation.connect(task.config), task.config) == []
     assert log_in(task, "carla", "password of carla") == 201
-    assert not (task.data / "private").exists()
+    assert not (task.data / "private" / "annotators.csv").exists()
 
 
 def test_people_keep_their_password_on_a_new_argilla(task: Task) -> None:

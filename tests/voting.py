@@ -95,7 +95,7 @@ class Task:
         """Create the task and upload the answers, in this process: faster than the notebook, by the same functions."""
         client = annotation.connect(self.config)
         dataset = annotation.make_task(client, self.config)
-        annotation.upload_records(dataset, annotation.read_generations(self.config))
+        annotation.upload_records(dataset, annotation.read_generations(self.config), self.config)
 
     def export(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run export.py in this process: the same, without two seconds of imports."""

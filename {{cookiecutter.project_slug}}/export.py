@@ -1,9 +1,10 @@
 """Step 3: turn the votes in Argilla into a dataset for KTO.
 
-    uv run export.py [--output DIR] [--push] [--forget NAME]
+    uv run export.py [--output DIR] [--push] [--forget NAME | --leave-out ID --reason REASON]
 
 It reads votes and writes files; nothing that people made is deleted, neither here nor in Argilla. Only `--forget` takes
-out the votes and comments of one person, who has asked for it.
+out the votes and comments of one person, who has asked for it; and `--leave-out` leaves an answer or a prompt out of
+everything that is published, for good.
 """
 
 import argparse
@@ -11,12 +12,13 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from kto import annotation, outdated, rows, splits, votes
+from kto import annotation, deletions, left_out, outdated, rows, splits, taking_out, votes
 from kto import card as cards
 from kto.agreement import krippendorff_alpha
 from kto.command_line import Parser
 from kto.config import Config, load
 from kto.errors import UserError, run
+from kto.left_out import LEAD, LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.privacy import VoteFiles
 from kto.tables import Row, write_rows, write_text
@@ -30,10 +32,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=ROOT / "data", metavar="DIR", help=t("export.help_output"))
     parser.add_argument("--push", action="store_true", help=t("export.help_push"))
     parser.add_argument("--forget", metavar="NAME", help=t("export.help_forget"))
-    return parser.parse_args(argv)
+    parser.add_argument("--leave-out", metavar="ID", help=t("export.help_leave_out"))
+    parser.add_argument("--reason", choices=left_out.REASONS, help=t("export.help_reason"))
+    options = parser.parse_args(argv)
+    if (options.leave_out is None) != (options.reason is None):
+        raise UserError("leave_out_reason", reasons=", ".join(left_out.REASONS))
+    if options.leave_out is not None and options.forget is not None:
+        raise UserError("technical.one_at_a_time")
+    return options
 
 
-def figures(parts: rows.Splits, all_votes: Sequence[Row], in_use: outdated.PromptsInUse) -> dict[str, str]:
+def figures(
+    parts: rows.Splits, all_votes: Sequence[Row], in_use: outdated.PromptsInUse, out: LeftOut
+) -> dict[str, str]:
     """Return the numbers of the dataset by the key of the text that names them."""
     labels = [row["label"] for row in [*parts.train, *parts.test]]
     units: dict[str, list[bool]] = {}
@@ -50,6 +61,7 @@ def figures(parts: rows.Splits, all_votes: Sequence[Row], in_use: outdated.Promp
         "dataset_card.ties": number(parts.ties),
         "dataset_card.few_votes": number(parts.few),
         "dataset_card.near_duplicates": number(len(parts.left_out)),
+        "dataset_card.taken_out": number(len(out.lines)),
         "dataset_card.votes": number(len(all_votes)),
         "dataset_card.outdated_votes": number(old),
         "dataset_card.annotators": number(len({vote["annotator"] for vote in all_votes})),
@@ -138,41 +150,56 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("unknown_person", name=options.forget)
         forgotten.add(person)
         ballot = ballot or votes.Ballot([], {}, set())  # what is here is enough; Argilla may be gone
+    elif options.leave_out is not None:
+        ballot = votes.Ballot([], {}, set())
     else:
         ballot = read_ballot(config, key, stored.votes)
     files.require_known(stored.published, [*stored.votes, *stored.replaced, *ballot.votes], forgotten)
     if options.forget is not None:
         votes.remember_forgotten(private / "forgotten.txt", forgotten)
     ballot = ballot._replace(votes=votes.without(ballot.votes, forgotten))
+    ballot.withdrawn.update(deletions.responses(deletions.read(private), ballot.seen))
+    out = taking_out.take_out_deleted(config, ballot.seen)
+    if options.leave_out is not None:
+        taken_out = taking_out.find(config, options.leave_out)
+        out = taking_out.take_out(config, [taken_out], LEAD, options.reason)
+    taking_out.clear_table(config, out)
 
     all_votes, replaced = votes.merge(votes.without(stored.votes, forgotten), ballot.votes, ballot.withdrawn)
     all_votes = votes.with_texts(all_votes, ballot.texts)
-    if not stored.votes and not all_votes and options.forget is None:
+    as_asked = options.forget is not None or options.leave_out is not None  # also where no vote is left
+    if not stored.votes and not all_votes and not as_asked:
         raise UserError("no_votes")
+    counted = out.without(all_votes)
     in_use = outdated.prompts_in_use(config)
-    known = splits.read_known(config, folder, files.splits, in_use.texts, all_votes)
-    parts = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed, config.min_votes, known)
-    numbers = figures(parts, all_votes, in_use)
-    models = {name for vote in all_votes for name in vote["generation_model"].split(", ")}
+    known = splits.read_known(config, folder, files.splits, in_use.texts, counted)
+    parts = rows.make_splits(counted, config.export.test_fraction, config.export.seed, config.min_votes, known)
+    numbers = figures(parts, counted, in_use, out)
+    models = {name for vote in counted for name in vote["generation_model"].split(", ")}
     card = fill_card(config, numbers, sorted(models))
 
     # What is private is whole before anything else is replaced or removed: a run may end at any point.
     log = [*votes.without(stored.replaced, forgotten), *replaced]
     files.write_private(all_votes, log, votes.without(stored.comments, forgotten), ballot)
+    if ballot.seen.dataset:
+        deletions.remember(private, ballot.seen)
     if options.output == ROOT / "data":
         splits.remember(files.splits, {**known.exported, **parts.by_prompt})
     if files.unsplit and (name := files.committed_as()):
         print(t("technical.votes_in_git", folder=name), file=sys.stderr)
-    files.write_public(all_votes)
+    files.write_public(counted)
     by_name = {name: part for name, part in (("train", parts.train), ("test", parts.test)) if part}
     write_splits(folder, by_name)
     if options.output == ROOT / "data":  # the project's card speaks of the project's data
         write_text(card_path, card)
     if options.forget is not None:
         print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
-        if not parts.train and not options.push:
-            return 0  # as asked
+    if options.leave_out is not None:
+        print(t("export.left_out", id=taken_out, path=left_out.FILE))
+        taking_out.say_where(config, taken_out)
     if not parts.train:
+        if as_asked and not options.push:
+            return 0
         if parts.few:
             raise UserError("too_few_votes", count=parts.few, min_votes=config.min_votes)
         raise UserError("only_ties", count=parts.ties) if parts.ties else UserError("no_votes")
@@ -180,8 +207,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, figure in numbers.items():
         print(f"{t(name)}: {figure}")
     print(t("export.written", path=folder))
-    lost = len(all_votes) - len(ballot.votes)
-    if lost > 0 and options.forget is None:
+    there = {vote["vote_id"] for vote in ballot.votes}
+    lost = sum(vote["vote_id"] not in there for vote in counted)
+    if lost and not as_asked:
         print(t("export.lost", count=lost), file=sys.stderr)
     if ballot.unknown:
         print(t("technical.unknown_answers", count=ballot.unknown), file=sys.stderr)
@@ -193,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
             token=token,
             private=config.export.private,
             splits=by_name,
-            all_votes=all_votes,
+            all_votes=counted,
             card=card,
             path=card_path,
         )

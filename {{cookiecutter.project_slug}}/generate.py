@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, pipeline, progress, report, routes, serving, sqlite_files
+from kto import endpoint, generations, left_out, pipeline, progress, report, routes, serving, sqlite_files
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
@@ -79,7 +79,8 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
     gate = routes.gate_for(config)
     asked = routes.find(config, gate, options.base_url)
     later = generations.restore(store, options.output / "train.parquet", asked)
-    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later)
+    out = left_out.read(config.root)
+    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later, left_out=out)
     plan.look()
     return plan
 
@@ -188,6 +189,7 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     UserError
         There is no answer at all; then an earlier table stays.
     """
+    plan.left_out = left_out.read(plan.config.root)  # perhaps somebody has taken out more since the beginning
     found = {route.model: Found() for route in plan.routes}
     gaps: list[Row] = []
     failures = keeper.failures if keeper else {}

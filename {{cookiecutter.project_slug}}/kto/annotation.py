@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import secrets
@@ -22,15 +21,18 @@ from argilla._exceptions import (
 from argilla._exceptions._base import ArgillaError
 from tqdm import tqdm
 
-from kto import dotenv
-from kto.cleaning import former
+from kto import deletions, dotenv, left_out
 from kto.config import Config
+from kto.deletions import Seen
 from kto.endpoint import secret
 from kto.errors import UserError
+from kto.left_out import LeftOut
 from kto.pages import values_of
 from kto.patience import PASSING, patiently
+from kto.record_ids import record_ids, text_id
 from kto.rendering import argilla_answer, as_written
 from kto.tables import Row, read_batches, read_csv, read_rows
+from kto.taking_out import take_out_deleted
 from kto.texts import t
 
 GOOD, BAD = "good", "bad"
@@ -107,26 +109,6 @@ def connect(config: Config) -> rg.Argilla:
     if role != "owner":
         raise UserError("argilla_not_owner", url=url)
     return client
-
-
-def text_id(*texts: str) -> str:
-    """Return 32 hexadecimal digits that are the same for the same texts."""
-    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
-    """Return the ids that the record of an answer may have: that of its text, then those of earlier versions of it.
-
-    An earlier version of this project may have cleaned the answer in another way. A record keeps its id, so an earlier
-    one counts if people have it already.
-
-    Parameters
-    ----------
-    raw
-        The answer as it came.
-    """
-    texts = [answer, *(text for text in reversed(former(raw)) if text != answer)]
-    return [text_id(prompt, text) for text in texts]
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------
@@ -310,12 +292,17 @@ def read_generations(config: Config) -> list[Row]:
     path = config.root / "data" / "generations" / "train.parquet"
     columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
     votes = read_rows(config.root / "data" / "votes" / "train.parquet", ("record_id",))
+    out = left_out.read(config.root)
     voted = {vote["record_id"] for vote in votes}
     rows: list[Row] = []
     for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
         for row in batch:
+            if row["prompt_id"] in out.ids:
+                continue
             texts = zip(row["generation_prompt"], row["generations"], row.pop("raw_generation_responses"), strict=True)
             row["record_ids"] = [answer and record_ids(sent[-1]["content"], answer, raw) for sent, answer, raw in texts]
+            answers = zip(row["generations"], row["record_ids"], strict=True)
+            row["generations"] = [answer if out.ids.isdisjoint(ids or ()) else None for answer, ids in answers]
             row["voted"] = voted.intersection(id for ids in row["record_ids"] for id in ids or ())
             rows.append(row)
     if not rows:
@@ -378,12 +365,23 @@ def _set_markdown(dataset: rg.Dataset) -> None:
             ).raise_for_status()
 
 
-def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]) -> int:
+def last_activity(dataset: rg.Dataset) -> str:
+    """Return when somebody has changed a dataset last, as Argilla says it; "" if it does not."""
+    time = dataset._model.last_activity_at
+    return time.isoformat() if time else ""
+
+
+def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]], config: Config | None = None) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
     Records that are there stay, with their ids and votes. If another model has given the very same answer since, its
     name is added to the record's metadata; and where the page would not show prompt and answer as the dataset has them
     (an earlier version sent them as they are), the fields are put right.
+
+    Parameters
+    ----------
+    config
+        With it, records that were deleted in Argilla since the last upload or export are left out for good.
 
     Raises
     ------
@@ -394,8 +392,12 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
     with told_plainly(client.api_url):
         _set_markdown(dataset)
         there = {record["external_id"]: record for record in list_records(dataset)}
+        seen = Seen(str(dataset.id), last_activity(dataset), {id: {} for id in there if id})
+        out = take_out_deleted(config, seen) if config else LeftOut()
         new, changed = [], []
         for record in make_records(generations, there):
+            if out.has_record(record):
+                continue
             record["fields"] = shown_fields(**record["fields"])
             known = there.get(record["external_id"])
             if known is None:
@@ -424,6 +426,8 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
                         continue
                     start += len(batch)
                     bar.update(len(batch) if records is new else 0)
+    if config:
+        deletions.remember_upload(config.root / "data" / "private", seen, [record["external_id"] for record in new])
     return len(new)
 
 

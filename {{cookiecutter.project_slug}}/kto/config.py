@@ -286,7 +286,7 @@ def public_names(models: Sequence[str]) -> list[str]:
     """
     parts = [re.split(r"[\\/]+", model.rstrip("\\/")) for model in models]
     private = [re.match(r"[\\/.~]|[A-Za-z]:[\\/]", model) is not None for model in models]
-    for length in range(1, max(map(len, parts)) + 1):
+    for length in range(1, max(map(len, parts), default=1) + 1):
         names = [
             "/".join(part[-length:]) if hide else model
             for model, part, hide in zip(models, parts, private, strict=True)

@@ -14,7 +14,7 @@ from kto.cleaning import clean
 from kto.config import public_names
 from kto.language_gate import UNCHECKED
 from kto.plan import Plan
-from kto.prompts import messages
+from kto.prompts import Prompt, messages
 from kto.routes import Route
 from kto.store import Answer, Entry, Message, Store
 from kto.tables import MESSAGES, Row, read_batches
@@ -156,19 +156,23 @@ def rows(
     routes = plan.routes
     names = public_names([route.model for route in routes])
     for prompt in plan.prompts:
+        if prompt.id in plan.left_out.ids:
+            continue
         conversation = messages(plan.system_prompt, prompt.text)
         columns: dict[str, list] = {name: [] for name in SCHEMA.names[5:]}
         for route in routes:
             asked = plan.found(route, prompt)
             number = plan.chosen(prompt, asked)
             record = found[route.model]
-            if tries.is_missing(asked):
+            if tries.is_missing(asked) and not plan.is_left_out(route, prompt):
                 key = route.tries.key(conversation, 0)
                 record.missing += 1
                 gap = {"model": route.model, "prompt_id": prompt.id, "input": prompt.text}
                 gaps.append(gap | {"reason": failures.get(key) or unusable.get(route.model, "")})
             if number is None:
                 _fill_gap(columns, route.tries, conversation, asked, record)
+            elif _is_left_out(asked[number], prompt, plan):
+                _add(columns, {"answer_id": asked[number].key})
             else:
                 _fill(columns, asked[number], number, record)
         yield {
@@ -179,6 +183,13 @@ def rows(
             "generation_prompt": [conversation] * len(routes),
             **columns,
         }
+
+
+def _is_left_out(chosen: Try, prompt: Prompt, plan: Plan) -> bool:
+    if not plan.left_out.ids or chosen.kept is None:
+        return False
+    raw = chosen.kept.answer.text
+    return plan.left_out.has_answer(prompt.text, clean(raw), raw)
 
 
 def _fill(columns: Mapping[str, list], chosen: Try, number: int, found: Found) -> None:

@@ -39,7 +39,8 @@ from kto.texts import t
 
 SHARD = 500 * 10**6
 """Bytes of a table in memory that become one file, which is smaller."""
-_TITLE = "Update data and card"
+PUSHED = "Update data and card"
+"""With it the title of each commit of ours begins; one that clears the history has to have it, too."""
 _FORMER_TITLES = ("Upload README.md with huggingface_hub", "Upload dataset")
 """Titles of the last two commits of a push by earlier versions, the newest first."""
 _MADE = ("configs", "dataset_info")
@@ -128,7 +129,7 @@ class _Repository:
         """Return the card as our last push left it, None if there was none."""
         commits = self.api.list_repo_commits(self.repo_id, repo_type="dataset", revision=there.commit)
         for commit, before in zip(commits, [*commits[1:], None], strict=True):
-            if commit.title.startswith(_TITLE):
+            if commit.title.startswith(PUSHED):
                 return self._page(commit.commit_id)
             if before and (commit.title, before.title) == _FORMER_TITLES:
                 page = self._page(commit.commit_id)
@@ -172,7 +173,7 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     cards.check(page, path, cards.NEEDS)
-    title = f"{_TITLE} ({command})"
+    title = f"{PUSHED} ({command})"
     answers: dict[tuple[str, ...], bool] = {}  # whether that may be replaced; asked once
     with told_plainly(repo_id), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:

@@ -1,7 +1,8 @@
 """Answers to wordings that are no longer among the prompts: nobody is asked about them, and their votes stay.
 
 Somebody has corrected a prompt or taken it out; the answers to what it said before are still in Argilla. On the server
-of this project they leave the queue, with all responses. Argilla elsewhere (a Space) knows no such thing. There,
+of this project they leave the queue, with all responses; so do answers that are left out (`kto/left_out.py`). Argilla
+elsewhere (a Space) knows no such thing. There,
 
     uv run python -m kto.outdated
 
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import argilla as rg
 
+from kto import deletions, left_out
 from kto.annotation import BATCH, connect, find_task, list_records, told_plainly
 from kto.command_line import Parser
 from kto.config import Config, load
@@ -27,7 +29,7 @@ from kto.tables import read_rows
 from kto.texts import t
 
 OUTDATED = "outdated"
-"""Metadata of such a record; argilla_local/search.py reads it."""
+"""Metadata of such a record, and of one that is left out; argilla_local/search.py reads it."""
 _DELETED = 100  # records per request; the most that Argilla takes
 
 
@@ -66,30 +68,36 @@ def _asks_outdated(record: Mapping[str, Any], in_use: PromptsInUse) -> bool:
 
 
 def leave_queue(dataset: rg.Dataset, config: Config) -> None:
-    """Let answers whose prompt is no longer in use leave the queue, and bring back those whose prompt is; say so.
+    """Let answers whose prompt is no longer in use, and those that are left out, leave the queue; bring back others.
 
     Raises
     ------
     UserError
         Argilla refuses, or is gone; or `data/generations` cannot be read.
     """
-    in_use = prompts_in_use(config)
-    if not in_use.complete:
+    in_use, out = prompts_in_use(config), left_out.read(config.root)
+    if not in_use.complete and not out.ids:
         return
     client = dataset._client
-    changed, waiting = [], []
+    changed, waiting, unwanted = [], [], []
     with told_plainly(client.api_url):
         for record in list_records(dataset):
+            taken_out = out.has_record(record)
+            if not in_use.complete and not taken_out:
+                continue
             metadata = {name: value for name, value in (record["metadata"] or {}).items() if name != OUTDATED}
-            if _asks_outdated(record, in_use):
+            if taken_out or _asks_outdated(record, in_use):
                 metadata[OUTDATED] = True
-                waiting += [record["id"]] if record["status"] == "pending" else []
+                if record["status"] == "pending":
+                    (unwanted if taken_out else waiting).append(record["id"])
             if metadata != (record["metadata"] or {}):
                 changed.append({"id": record["id"], "metadata": metadata})
         for start in range(0, len(changed), BATCH):
             items = {"items": changed[start : start + BATCH]}
             client.api.http_client.put(f"/api/v1/datasets/{dataset.id}/records/bulk", json=items).raise_for_status()
-        asked = _is_asked(dataset, waiting[:_DELETED])
+        asked = _is_asked(dataset, [*unwanted, *waiting][:_DELETED])
+    if unwanted:
+        print(t("technical.left_out_waiting", count=len(unwanted)))
     if waiting:
         print(t("notebook.outdated", count=len(waiting)))
     if asked:
@@ -126,13 +134,17 @@ def main(argv: list[str] | None = None) -> int:
     dataset = find_task(connect(config), config)
     if dataset is None:
         raise UserError("no_task", name=config.annotation.dataset)
-    in_use = prompts_in_use(config)
-    stored = VoteFiles(config.root / "data" / "votes", config.root / "data" / "private").read()
+    in_use, out = prompts_in_use(config), left_out.read(config.root)
+    private = config.root / "data" / "private"
+    stored = VoteFiles(config.root / "data" / "votes", private).read()
     exported = {(vote["vote_id"], vote["updated_at"]) for vote in stored.votes}
     client = dataset._client
     with told_plainly(client.api_url):
-        found = [each for each in list_records(dataset, include="responses") if _asks_outdated(each, in_use)]
-        ids = [record["id"] for record in found if _is_exported(record["responses"], exported)]
+        every = list_records(dataset, include="responses")
+        found = [each for each in every if out.has_record(each) or _asks_outdated(each, in_use)]
+        ready = [record for record in found if _is_exported(record["responses"], exported)]
+        deletions.forget(private, {record["external_id"] for record in ready})  # it is not the lead who deletes these
+        ids = [record["id"] for record in ready]
         for start in range(0, len(ids), _DELETED):
             query = {"ids": ",".join(ids[start : start + _DELETED])}
             client.api.http_client.delete(f"/api/v1/datasets/{dataset.id}/records", params=query).raise_for_status()

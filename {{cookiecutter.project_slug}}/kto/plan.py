@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
 from kto import tries
 from kto.cleaning import clean
-from kto.config import Config
+from kto.config import Config, public_names
 from kto.language_gate import UNCHECKED, Gate, Judgement
+from kto.left_out import LeftOut
 from kto.prompts import Prompt, messages
 from kto.routes import Route
 from kto.store import Kept, Store
@@ -30,6 +32,8 @@ class Plan:
     later
         By prompt: the answers in the table that were not the first try, by key. They stay the ones that count: people
         may have voted on them, also where the first try would do by now.
+    left_out
+        What is not wanted any more.
     """
 
     config: Config
@@ -40,6 +44,7 @@ class Plan:
     store: Store
     wanted: dict[str, dict[int, Sequence[Try]]] = dataclasses.field(default_factory=dict)
     later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
+    left_out: LeftOut = LeftOut()  # noqa: RUF009 (frozen)
     _judged: dict[str, Judgement] = dataclasses.field(default_factory=dict)
 
     def found(self, route: Route, prompt: Prompt) -> list[Try]:
@@ -77,17 +82,29 @@ class Plan:
             self.store.put([], [(self.gate.name, key, judgement) for key, judgement in self._judged.items()])
         self._judged.clear()
 
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """The public name of each model."""
+        models = [route.model for route in self.routes]
+        return dict(zip(models, public_names(models), strict=True))
+
+    def is_left_out(self, route: Route, prompt: Prompt) -> bool:
+        """Tell whether the answer of a route's model to a prompt has been taken out, so that it is not asked for."""
+        if prompt.id in self.left_out.ids:
+            return True
+        return self.left_out.was_asked(self.names[route.model], messages(self.system_prompt, prompt.text))
+
     def look(self) -> None:
         """Find out what is missing."""
         nothing = {route.model: (Try(),) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
-        if not self.store:
+        if not self.store and not self.left_out.ids:
             self.wanted = {model: dict.fromkeys(range(len(self.prompts)), none) for model, none in nothing.items()}
             return
         self.wanted = {route.model: {} for route in self.routes}
         for number, prompt in enumerate(self.prompts):
             for route in self.routes:
                 found = self.found(route, prompt)
-                if tries.is_missing(found):
+                if tries.is_missing(found) and not self.is_left_out(route, prompt):
                     none = all(each == Try() for each in found)
                     self.wanted[route.model][number] = nothing[route.model] if none else found
         self._keep_judgements()

@@ -12,16 +12,14 @@ whole before a public one is replaced or removed, so a run that was killed loses
 import dataclasses
 import datetime
 import json
-import shutil
-import subprocess
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto import votes
+from kto import git_history, votes
 from kto.errors import UserError
 from kto.tables import Row, read_lines, read_rows, write_lines, write_rows
 
@@ -204,20 +202,8 @@ class VoteFiles:
 
     def committed_as(self) -> str:
         """Return the name that git has for the public folder if commits hold files of it, "" if none does."""
-        git = shutil.which("git")
-        if git is None or not self.public.is_dir():
-            return ""
-
-        def ask(*words: str) -> str:
-            options: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-            try:
-                done = subprocess.run([git, *words], cwd=self.public, stdin=subprocess.DEVNULL, timeout=60, **options)
-            except (OSError, subprocess.TimeoutExpired):
-                return ""
-            return done.stdout.strip() if done.returncode == 0 else ""
-
-        committed = ask("log", "--all", "-1", "--format=%h", "--", ".")
-        return ask("rev-parse", "--show-prefix").rstrip("/") if committed else ""
+        committed = git_history.ask(self.public, "log", "--all", "-1", "--format=%h", "--", ".")
+        return git_history.ask(self.public, "rev-parse", "--show-prefix").rstrip("/") if committed else ""
 
 
 def _joined(log: Iterable[Row], more: Iterable[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kto import prompt_files
+from kto import left_out, prompt_files
 from kto.config import Config, as_path
 from kto.errors import UserError
 from kto.prompt_files import OTHER_FILES, Filter, NoColumn, Problem, Unusable, is_path, text_of
@@ -80,7 +80,7 @@ def source(config: Config) -> Path | str:
 
 
 def load(config: Config, limit: int | None = None, token: str | None = None) -> Prompts:
-    """Return the prompts of the project, the first `limit` of them if it is given.
+    """Return the prompts of the project, without those that are left out; the first `limit` of them if it is given.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def load(config: Config, limit: int | None = None, token: str | None = None) -> 
         texts = read(origin, config.generation.prompt_column, chosen)
     else:
         texts = _read_dataset(config, chosen, limit is not None, token)
-    found = _distinct(texts, limit)
+    found = _distinct(texts, limit, left_out.read(config.root).ids)
     if not found.prompts:
         if chosen.others:
             values = ", ".join(chosen.others)
@@ -105,7 +105,7 @@ def load(config: Config, limit: int | None = None, token: str | None = None) -> 
     return found
 
 
-def _distinct(texts: Iterable[str | None], limit: int | None) -> Prompts:
+def _distinct(texts: Iterable[str | None], limit: int | None, unwanted: Collection[str]) -> Prompts:
     found: dict[str, Prompt] = {}
     duplicates = empty = 0
     for text in texts:
@@ -113,6 +113,8 @@ def _distinct(texts: Iterable[str | None], limit: int | None) -> Prompts:
             empty += 1
             continue
         prompt = Prompt(prompt_id(text), text)
+        if prompt.id in unwanted:
+            continue
         if prompt.id in found:
             duplicates += 1
             continue

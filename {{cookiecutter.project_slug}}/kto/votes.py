@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 import argilla as rg
 import pyarrow as pa
 
-from kto.annotation import GOOD, list_records, record_ids, text_id, told_plainly
+from kto.annotation import GOOD, last_activity, list_records, told_plainly
+from kto.deletions import Seen
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.prompts import prompt_id
+from kto.record_ids import record_ids, text_id
 from kto.tables import MESSAGES, Row, read_batches, read_csv
 
 SCHEMA = pa.schema(
@@ -48,7 +50,8 @@ _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute what begins like 
 class Ballot(NamedTuple):
     """What Argilla holds now: votes (rows of `SCHEMA`), comments by vote id, ids of responses that do not count.
 
-    `texts` are those of `find_texts`, `unknown` counts votes on answers whose text is nowhere any more.
+    `texts` are those of `find_texts`, `unknown` counts votes on answers whose text is nowhere any more, `seen` is what
+    tells the next export what was deleted since.
     """
 
     votes: list[Row]
@@ -56,6 +59,7 @@ class Ballot(NamedTuple):
     withdrawn: set[str]
     texts: Mapping[str, "Text"] = {}
     unknown: int = 0
+    seen: Seen = Seen()
 
 
 class Text(NamedTuple):
@@ -162,7 +166,15 @@ def read_ballot(dataset: rg.Dataset, key: bytes, table: Path, earlier: Iterable[
                     "updated_at": _utc(response["updated_at"]),
                 }
             )
-    return ballot._replace(unknown=unknown)
+    submitted = {
+        record["external_id"]: {
+            response["id"]: response["user_id"] for response in record["responses"] if response["status"] == "submitted"
+        }
+        for record in records
+        if record["external_id"]
+    }
+    seen = Seen(str(dataset.id), last_activity(dataset), submitted, frozenset(names))
+    return ballot._replace(unknown=unknown, seen=seen)
 
 
 def _fields(record: Mapping[str, Any]) -> tuple[str, str]:
