@@ -79,7 +79,9 @@ def leave_queue(dataset: rg.Dataset, config: Config) -> None:
     if not in_use.complete and not out.ids:
         return
     client = dataset._client
-    changed, waiting, unwanted = [], [], []
+    changed: list[dict[str, Any]] = []
+    waiting: list[str] = []
+    unwanted: list[str] = []  # pending ones that are left out
     with told_plainly(client.api_url):
         for record in list_records(dataset):
             taken_out = out.has_record(record)

@@ -103,7 +103,7 @@ def find(config: Config, beginning: str) -> str:
     known = {id for prompt_id, *_, ids in _answers(config) for id in (prompt_id, *ids)}
     known.update(id for vote in _votes(config) for id in (vote["record_id"], vote["prompt_id"]))
     known.update(deletions.read(config.root / "data" / "private").records)
-    known.update(line["id"] for line in left_out.read(config.root).lines)
+    known.update(left_out.read(config.root).ids)
     with contextlib.suppress(UserError):  # perhaps they are on the Hub, and there is no network
         known.update(prompt.id for prompt in load_prompts(config, token=secret(config, "HF_TOKEN")).prompts)
     beginning = beginning.strip().lower()
