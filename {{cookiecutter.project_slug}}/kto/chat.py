@@ -141,10 +141,10 @@ class Chat:
         if response.status == 407:
             raise Refused(str(connections.refused_by_proxy(self._endpoint, response.reason or "")))
         if response.status >= 400:
-            body = error_body.read(content)
-            body = body if body.words else body._replace(words=response.reason or "")
+            error = error_body.read(content)
+            error = error if error.words else error._replace(words=response.reason or "")
             loading = _seconds_of_loading(response.status, response.url.host or "", content)
-            raise _trouble(response.status, body, response.headers, loading)
+            raise _trouble(response.status, error, response.headers, loading)
         said: ErrorBody | None = None
         try:
             completion = json.loads(content)
