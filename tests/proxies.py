@@ -1,57 +1,99 @@
-"""A proxy before a real server that does with some requests what networks and proxies do."""
+"""Proxies on loopback, HTTP and SOCKS, that lead every name to one server and say who came through.
 
+with Proxy("http", server.url) as proxy:
+    run_generate("--base-url", "http://models.test/v1", env={"HTTP_PROXY": proxy.url})
+"""
+
+import asyncio
+import base64
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
+from urllib.parse import urlsplit
 
-import httpx
 
+class Proxy:
+    """Kind "http" (requests as they are, and CONNECT) or "socks5". `login`: "name:password" that it wants to see."""
 
-class FaultyProxy:
-    """Passes requests on to `url`, as a context manager; tests set and read the public attributes."""
-
-    def __init__(self, url: str) -> None:
-        self.requests: list[str] = []  # "PUT /api/…" of those that came
-        self.drop_from: int | None = None  # from this request on, the network is gone
-        self.answer: dict[str, list[int]] = {}  # end of the path → statuses to answer, one after the other
-        self.largest: int | None = None  # a body of more bytes gets 413, as from nginx
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_one(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                proxy.requests.append(f"{self.command} {self.path}")
-                if proxy.drop_from is not None and len(proxy.requests) > proxy.drop_from:
-                    self.close_connection = True
-                    return
-                path = self.path.partition("?")[0]
-                statuses = next((each for end, each in proxy.answer.items() if path.endswith(end)), [])
-                if statuses or (proxy.largest is not None and len(body) > proxy.largest):
-                    status, content, kind = statuses.pop(0) if statuses else 413, b"<html>no</html>", "text/html"
-                else:
-                    keep = {"content-type", "x-argilla-api-key", "accept"}
-                    headers = {name: value for name, value in self.headers.items() if name.lower() in keep}
-                    got = httpx.request(self.command, url + self.path, content=body, headers=headers, timeout=60)
-                    status, content = got.status_code, got.content
-                    kind = got.headers.get("content-type", "application/json")
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+    def __init__(self, kind: str, server: str, login: str = "") -> None:
+        self._kind, self._server, self._login = kind, urlsplit(server), login
+        self.asked: list[str] = []  # the targets, as they were named
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        self._started.wait()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._started.set()
+        await self._stop.wait()
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            first = await (self._socks if self._kind == "socks5" else self._http)(reader, writer)
+            if first is not None:
+                there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
+                back.write(first)
+                await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def _http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.split(b"\r\n")[0].split(b" ")
+        self.asked.append(target.decode())
+        wanted = b"Basic " + base64.b64encode(self._login.encode())
+        if self._login and wanted not in head:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return None
+        if method == b"CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            return b""
+        path = urlsplit(target.decode()).path.encode()
+        return head.replace(target, path, 1).replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nConnection: close\r\n", 1)
+
+    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        _, count = await reader.readexactly(2)
+        methods = await reader.readexactly(count)
+        if self._login and 2 not in methods:
+            writer.write(b"\x05\xff")
+            return None
+        writer.write(b"\x05\x02" if self._login else b"\x05\x00")
+        if self._login:
+            name = await reader.readexactly((await reader.readexactly(2))[1])
+            password = await reader.readexactly((await reader.readexactly(1))[0])
+            right = f"{name.decode()}:{password.decode()}" == self._login
+            writer.write(b"\x01\x00" if right else b"\x01\x01")
+            if not right:
+                return None
+        *_, kind = await reader.readexactly(4)
+        length = (await reader.readexactly(1))[0] if kind == 3 else 4
+        host = await reader.readexactly(length)
+        await reader.readexactly(2)
+        self.asked.append(host.decode() if kind == 3 else ".".join(map(str, host)))
+        writer.write(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+        return b""
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()

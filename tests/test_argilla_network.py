@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from proxies import FaultyProxy
+from faulty_proxy import FaultyProxy
 from rendering import TEMPLATE
 from voting import Task, argilla, english, make_generations, task
 

@@ -50,7 +50,7 @@ def check_texts(config: Config, found: Findings) -> None:
 
 
 def check_prompts(config: Config, token: str, found: Findings) -> None:
-    """Read the file with the prompts, or ask the Hub whether the dataset is there."""
+    """Read the file with the prompts, or the first rows of the dataset on the Hub."""
     with found.collect():
         origin = prompts.source(config)
         if isinstance(origin, Path):
@@ -61,6 +61,8 @@ def check_prompts(config: Config, token: str, found: Findings) -> None:
             found.problems.append(_no_answer(there, origin))
         elif not there:
             found.problems.append(t("check.no_dataset", name=origin))
+        elif not prompts.look_at_dataset(config, token):
+            found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
 
 
 def general(config: Config) -> list[str]:
@@ -144,14 +146,19 @@ def check_servers(config: Config, found: Findings) -> None:
             asked.setdefault(routes.server(config, own), []).append(name)
     for server, names in asked.items():
         with found.collect():
-            listed = endpoint.listed_models(server)
-            if listed is None:
+            listed = endpoint.model_list(server)
+            unknown = [
+                name
+                for name in (config.model(name).name or name for name in names)
+                if not (listed and listed.has(name))
+            ]
+            if unknown and not (listed and listed.complete):
                 found.notes.append(t("check.no_list", url=server.base_url))
                 continue
-            for name in (config.model(name).name or name for name in names):
-                if name not in listed:
-                    close = ", ".join(difflib.get_close_matches(name, listed, n=3, cutoff=0) or ["–"])
-                    found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
+            ids = [model["id"] for model in listed.models] if listed else []
+            for name in unknown:
+                close = ", ".join(difflib.get_close_matches(name, ids, n=3, cutoff=0) or ["–"])
+                found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
 
 
 def main(argv: list[str] | None = None) -> int:

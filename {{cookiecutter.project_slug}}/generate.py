@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, pipeline, progress, report, routes, serving
+from kto import endpoint, generations, pipeline, progress, report, routes, serving, sqlite_files
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
@@ -77,7 +77,9 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
     if found.empty:
         print(t("generate.empty_rows", number=found.empty))
     gate = routes.gate_for(config)
-    plan = Plan(config, found.prompts, config.system_prompt, routes.find(config, gate, options.base_url), gate, store)
+    asked = routes.find(config, gate, options.base_url)
+    later = generations.restore(store, options.output / "train.parquet", asked)
+    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later)
     plan.look()
     return plan
 
@@ -218,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return generate(config, options)
     except sqlite3.Error as error:
-        raise UserError("bad_store", path=config.root / "data" / "answers.sqlite", reason=error) from None
+        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
 def generate(config: Config, options: argparse.Namespace) -> int:
@@ -232,7 +234,6 @@ def generate(config: Config, options: argparse.Namespace) -> int:
     if options.dry_run and not path.exists():
         path = Path(":memory:")  # it writes nothing, not even an empty store
     with contextlib.nullcontext() if options.dry_run else alone(data / "answers.lock"), Store(path) as store:
-        generations.restore(store, options.output / "train.parquet")
         plan = prepare(config, options, store)
         keeper: Keeper | None = None
         unusable: dict[str, str] = {}

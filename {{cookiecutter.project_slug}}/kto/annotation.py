@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from argilla._exceptions._base import ArgillaError
 from tqdm import tqdm
 
 from kto import dotenv
+from kto.cleaning import former
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.pages import values_of
 from kto.patience import PASSING, patiently
-from kto.tables import Row, read_csv, read_rows
+from kto.rendering import argilla_answer, as_written
+from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
 
 GOOD, BAD = "good", "bad"
@@ -113,6 +116,21 @@ def text_id(*texts: str) -> str:
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
+    """Return the ids that the record of an answer may have: that of its text, then those of earlier versions of it.
+
+    An earlier version of this project may have cleaned the answer in another way. A record keeps its id, so an earlier
+    one counts if people have it already.
+
+    Parameters
+    ----------
+    raw
+        The answer as it came.
+    """
+    texts = [answer, *(text for text in reversed(former(raw)) if text != answer)]
+    return [text_id(prompt, text) for text in texts]
+
+
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
@@ -139,18 +157,34 @@ def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
     return dataset
 
 
+def _is_blind(client: rg.Argilla) -> bool:
+    """Tell whether this Argilla keeps from annotators what they should not know, see `argilla_local/blind.py`."""
+    with told_plainly(client.api_url):
+        status = client.api.http_client.get("/api/v1/status").raise_for_status().json()
+    return bool(status["search_engine"].get("blind"))
+
+
 def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
-    One that exists stays as it is, also where texts or settings have changed since: people have voted on it.
+    One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
+    answer gets follows the settings; and where Argilla is not blind, its guidelines say so.
 
     Raises
     ------
     UserError
         There is one of that name, but it does not ask what the export needs; or Argilla refuses.
     """
+    notice = "" if _is_blind(client) else f"\n\n{t('task.not_blind')}\n"
     dataset = find_task(client, config)
     if dataset is not None:
+        guidelines = dataset.settings.guidelines or ""
+        if notice.strip() not in guidelines:
+            url = f"/api/v1/datasets/{dataset.id}"
+            with told_plainly(client.api_url):
+                changed = {"guidelines": guidelines.rstrip() + notice}
+                client.api.http_client.patch(url, json=changed).raise_for_status()
+        _set_min_submitted(dataset, config.annotation.min_submitted)
         return dataset
 
     values = values_of(config)
@@ -162,7 +196,7 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         return f"\u2067{filled}\u2069" if values["direction"] == "rtl" and key != "task.guidelines" else filled
 
     settings = rg.Settings(
-        guidelines=text("task.guidelines"),
+        guidelines=text("task.guidelines").rstrip() + notice if notice else text("task.guidelines"),
         fields=[
             rg.TextField("prompt", title=text("task.prompt"), client=client),
             rg.TextField(
@@ -215,6 +249,27 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     return dataset
 
 
+def min_submitted(dataset: rg.Dataset) -> int:
+    """Return how many votes Argilla wants for each answer of this dataset."""
+    return int(dataset.settings.distribution.min_submitted)
+
+
+def _set_min_submitted(dataset: rg.Dataset, wanted: int) -> None:
+    """Change how many votes Argilla wants for each answer, and say so; or say that it does not let us."""
+    client, before = dataset._client, min_submitted(dataset)
+    if before == wanted:
+        return
+    distribution = {"strategy": "overlap", "min_submitted": wanted}
+    with told_plainly(client.api_url):
+        url = f"/api/v1/datasets/{dataset.id}"
+        answer = client.api.http_client.patch(url, json={"distribution": distribution})
+        if answer.status_code in (400, 409, 422):  # an Argilla that allows it only as long as nobody has voted
+            print(t("technical.min_submitted_stays", before=before, wanted=wanted), file=sys.stderr)
+            return
+        answer.raise_for_status()
+    print(t("technical.min_submitted_changed", before=before, wanted=wanted))
+
+
 # --- the records ------------------------------------------------------------------------------------------------------
 
 
@@ -246,7 +301,8 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
 def read_generations(config: Config) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
-    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them.
+    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them. The raw answers, which are
+    long where models think, become a column `record_ids`; `voted` has those of the ids that have votes already.
 
     Raises
     ------
@@ -255,7 +311,15 @@ def read_generations(config: Config) -> list[Row]:
     """
     path = config.root / "data" / "generations" / "train.parquet"
     columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
-    rows = read_rows(path, columns)
+    votes = read_rows(config.root / "data" / "votes" / "train.parquet", ("record_id",))
+    voted = {vote["record_id"] for vote in votes}
+    rows: list[Row] = []
+    for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
+        for row in batch:
+            texts = zip(row["generation_prompt"], row["generations"], row.pop("raw_generation_responses"), strict=True)
+            row["record_ids"] = [answer and record_ids(sent[-1]["content"], answer, raw) for sent, answer, raw in texts]
+            row["voted"] = voted.intersection(id for ids in row["record_ids"] for id in ids or ())
+            rows.append(row)
     if not rows:
         raise UserError("no_generations", path=path)
     if not config.annotation.wrong_language:
@@ -265,21 +329,32 @@ def read_generations(config: Config) -> list[Row]:
     return rows
 
 
-def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_records(generations: Iterable[Mapping[str, Any]], there: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the records for rows of `data/generations`, one per answer, in an order that mixes prompts and models.
 
     If several models gave the same answer to a prompt, people judge it once: the record names all of them. Gaps (None)
-    and empty answers make no record.
+    and empty answers make no record. An answer that people have already, as an earlier version has cleaned it, keeps
+    the id of that record.
+
+    Parameters
+    ----------
+    there
+        Ids of records that people have.
     """
     records: dict[str, dict[str, Any]] = {}
     for row in generations:
-        for model, messages, answer in zip(
-            row["generation_model"], row["generation_prompt"], row["generations"], strict=True
-        ):
-            if not (answer or "").strip():
-                continue
+        columns = [row[name] for name in ("generation_model", "generation_prompt", "generations")]
+        every = row.get("record_ids") or [[]] * len(columns[0])
+        answers = [each for each in zip(*columns, every, strict=True) if (each[2] or "").strip()]
+        known = {id for *_, ids in answers for id in ids if id in there or id in row.get("voted", ())}
+        shared: dict[str, str] = {}  # id of a text → id of the record that has it
+        for *_, ids in answers:
+            if has := [id for id in ids if id in known]:
+                shared.setdefault(ids[0], has[0])
+        for model, messages, answer, ids in answers:
             prompt = messages[-1]["content"]
-            id = text_id(prompt, answer)
+            own = text_id(prompt, answer)
+            id = next((id for id in ids[1:] if id in known), shared.get(own, own))
             metadata = {"model": [], "prompt_id": row["prompt_id"]}
             if messages[0]["role"] == "system":
                 metadata["system_prompt"] = messages[0]["content"]
@@ -290,11 +365,27 @@ def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     return [records[id] for id in sorted(records)]  # ids are hashes, so this order is a shuffle that never changes
 
 
+def shown_fields(prompt: str, answer: str) -> dict[str, str]:
+    """Return what the fields of a record hold, so that Argilla's page shows prompt and answer as people should read."""
+    return {"prompt": as_written(prompt), "answer": argilla_answer(answer)}
+
+
+def _set_markdown(dataset: rg.Dataset) -> None:
+    """See to it that Argilla's page takes the fields for what `shown_fields` makes, if somebody has changed that."""
+    for field in dataset.settings.fields:
+        if field.use_markdown != (field.name == "answer"):
+            settings = {"type": "text", "use_markdown": field.name == "answer"}
+            dataset._client.api.http_client.patch(
+                f"/api/v1/fields/{field.id}", json={"settings": settings}
+            ).raise_for_status()
+
+
 def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
-    Records that are there stay as they are, with their votes. Only if another model has given the very same answer
-    since, its name is added to the record's metadata.
+    Records that are there stay, with their ids and votes. If another model has given the very same answer since, its
+    name is added to the record's metadata; and where the page would not show prompt and answer as the dataset has them
+    (an earlier version sent them as they are), the fields are put right.
 
     Raises
     ------
@@ -303,15 +394,23 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
     """
     client = dataset._client
     with told_plainly(client.api_url):
-        there = {record["external_id"]: record["metadata"] or {} for record in list_records(dataset)}
+        _set_markdown(dataset)
+        there = {record["external_id"]: record for record in list_records(dataset)}
         new, changed = [], []
-        for record in make_records(generations):
+        for record in make_records(generations, there):
+            record["fields"] = shown_fields(**record["fields"])
             known = there.get(record["external_id"])
             if known is None:
                 new.append(record)
-            elif more := [model for model in record["metadata"]["model"] if model not in known.get("model", [])]:
-                metadata = {**known, "model": [*known.get("model", []), *more]}
-                changed.append({"external_id": record["external_id"], "metadata": metadata})
+                continue
+            change: dict[str, Any] = {}
+            metadata = known["metadata"] or {}
+            if more := [model for model in record["metadata"]["model"] if model not in metadata.get("model", [])]:
+                change["metadata"] = {**metadata, "model": [*metadata.get("model", []), *more]}
+            if known["fields"] != record["fields"]:
+                change["fields"] = record["fields"]
+            if change:
+                changed.append({"external_id": record["external_id"], **change})
         with tqdm(total=len(new), desc=t("notebook.uploading"), disable=len(new) <= BATCH) as bar:
             for records in (changed, new):
                 start, size = 0, BATCH

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from kto.errors import UserError
 from kto.files import replacing
+from kto.long_cells import long_cells
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """A conversation, as chat models and TRL take it."""
@@ -65,12 +66,17 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
 
-def read_batches(path: Path, columns: Iterable[str]) -> Iterator[list[Row]]:
-    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`."""
+def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] = ()) -> Iterator[list[Row]]:
+    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`.
+
+    Columns in `optional` may be missing, because an earlier version wrote the file; then their values are None.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
-                yield batch.select(list(columns)).to_pylist()
+            missing = [name for name in columns if name in optional and name not in file.schema_arrow.names]
+            there = [name for name in columns if name not in missing]
+            for batch in file.iter_batches(_BATCH, columns=there):
+                yield [row | dict.fromkeys(missing) for row in batch.select(there).to_pylist()]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
@@ -93,8 +99,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         rows = csv.DictReader(
             io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ","
         )
-        if set(columns) <= set(rows.fieldnames or ()):
-            return [{name: row[name] or "" for name in columns} for row in rows]
+        with long_cells():
+            if set(columns) <= set(rows.fieldnames or ()):
+                return [{name: row[name] or "" for name in columns} for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error):
         pass
     raise UserError("bad_csv", path=path, columns=", ".join(columns))
