@@ -24,6 +24,7 @@ from voting import REPOSITORY, Task, argilla, english
 __all__ = ["argilla", "english"]
 
 ID = "datasets/ann/thumbs"
+PROMPTS = ["How do I keep bread fresh?", "Why is the sky blue?", "Name five proverbs.", "Who fixes my bicycle?"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def voted(argilla: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> I
     texts = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kto.texts.load", lambda: texts)
-        task.generate({f"Question {n}?": ["one", "two"] for n in range(4)})
+        task.generate({prompt: ["one", "two"] for prompt in PROMPTS})
         task.setup()
         for (_, answer), record in task.records().items():
             for name in ("amina", "piet"):
@@ -101,6 +102,12 @@ def load(repo: Repo, folder: Path, name: str | None = "kto") -> datasets.Dataset
 def sent(hub: StandinHub) -> list[str]:
     """Return what was asked of the Hub that leaves something there."""
     return [call.path for call in hub.requests if call.method != "GET" and "/validate-yaml" not in call.path]
+
+
+def without_test(task: Task) -> None:
+    """Let the next push be another one: without the split that the last one had."""
+    task.set(test_fraction="0.0")
+    shutil.rmtree(task.data / "kto")  # an exported prompt keeps its split
 
 
 def push(task: Task) -> subprocess.CompletedProcess[str]:
@@ -183,7 +190,7 @@ def test_a_push_that_breaks_off_anywhere(task: Task, hub: StandinHub, tmp_path: 
     """Whatever is there then has its licence and loads, and is the old state or the new one."""
     if not first:
         pushed(task)
-        task.set(test_fraction="0.0")
+        without_test(task)
     start = copy.deepcopy(hub.repos)
     begun = len(hub.requests)
     pushed(task)
@@ -288,7 +295,7 @@ def test_a_card_edited_on_the_hub(task: Task, hub: StandinHub, old: str, new: st
     repo = hub.repos[ID]
     edit(repo, old, new)
     edited = repo.files
-    task.set(test_fraction="0.0")  # there is something to push
+    without_test(task)
     done = push(task)
     assert repo.files == edited
     assert len(repo.pulls) == 1 and f": {name}." in done.stderr and done.returncode == 0
@@ -323,7 +330,7 @@ def test_what_is_only_there_stays(task: Task, hub: StandinHub, tmp_path: Path) -
     table = io.BytesIO()
     pq.write_table(pa.table({"chosen": ["yes"], "rejected": ["no"]}), table)
     repo.add({"dpo/train.parquet": table.getvalue(), "kto/notes.md": b"theirs"})
-    task.set(test_fraction="0.0")
+    without_test(task)
     for _ in range(2):
         assert pushed(task) == f"{hub.url}/{ID}" and not repo.pulls
         assert facts(repo).get("size_categories") == ["n<1K"]
@@ -357,7 +364,7 @@ def test_a_project_that_has_pushed_before(task: Task, hub: StandinHub, tmp_path:
     card = card_of(task).read_text(encoding="utf-8")
     push_as_before(task, card, until=until)
     card_of(task).write_text(card.replace("cc-by-4.0", "cc-by-sa-4.0") + "\nOur words.\n", encoding="utf-8")
-    task.set(test_fraction="0.0")
+    without_test(task)
     assert pushed(task) == f"{hub.url}/{ID}"
     repo = hub.repos[ID]
     assert not repo.pulls and facts(repo)["license"] == "cc-by-sa-4.0"
@@ -389,7 +396,7 @@ def test_edited_while_we_push(task: Task, hub: StandinHub, monkeypatch: pytest.M
 
     routes = [(methods, path, meanwhile if handler is preupload else handler) for methods, path, handler in ROUTES]
     monkeypatch.setattr("standin_hub.ROUTES", routes)
-    task.set(test_fraction="0.0")
+    without_test(task)
     assert pushed(task).endswith("/discussions/1")
     assert "See our paper." in repo.files["README.md"].decode()
 

@@ -111,7 +111,7 @@ def _teach(
 ) -> None:
     chance = random.Random(seed)
     torch.set_num_threads(1)  # on a machine with other work, the threads of torch wait for each other most of the time
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5 / model.config.hidden_size)  # 8e-3 for the usual ones
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.512 / model.config.hidden_size)  # 8e-3 for the usual ones
     model.train()
     told = tokenizer(system_prompt)["input_ids"]
     for _ in range(steps):

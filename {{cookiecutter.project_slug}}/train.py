@@ -16,7 +16,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ LIMITS = (1, 4 / 3)
 """Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
 LEARNING_RATES = {"full": 5e-5, "LoRA": 5e-4}
 """Where project.toml has none. Measured: see benchmarks/README.md of the template."""
-LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+LORA: Mapping[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 NOTHING = 0.05
 """Below this margin of the rewards nothing was learned: a reward of 0.05 is a chance of 51 %."""
 
@@ -130,8 +130,8 @@ def find_weights(folder: str, model: str) -> tuple[Callable[..., Any], int]:
         config = transformers.AutoConfig.from_pretrained(folder)
         kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModelForCausalLM)
         with torch.device("meta"):  # takes no memory
-            size = getattr(kind, "from_config", kind)(config).num_parameters()
-    return functools.partial(kind.from_pretrained, folder), size
+            empty: Any = getattr(kind, "from_config", kind)(config)
+    return functools.partial(kind.from_pretrained, folder), empty.num_parameters()
 
 
 def whole(tokens: Sequence[Tokens], max_length: int) -> list[int]:
@@ -262,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
         if checkpoint:
             logging.set_verbosity_error()  # it would miss weights that are tied to others
         with stopper.listening():  # to the end: what is learned is not to be lost while it is measured
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if stopper.stopped:
                 print(t("train.stopped", step=trainer.state.global_step, total=trainer.state.max_steps))
                 return 130

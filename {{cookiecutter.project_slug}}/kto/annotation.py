@@ -68,6 +68,8 @@ def told_plainly(url: str) -> Iterator[None]:
         if status in _SAID:
             raise UserError(_SAID[status], url=url) from None
         reason = " ".join(str(error.__cause__ or error).split())
+        if isinstance(error.__cause__, httpx.TransportError):
+            raise UserError("argilla_not_there", url=url, reason=reason) from None
         raise UserError("argilla_failed", url=url, reason=reason[:500]) from None
 
 

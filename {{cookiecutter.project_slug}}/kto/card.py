@@ -133,6 +133,8 @@ def _bad_field(path: Path, field: str, value: object, known: Collection[str]) ->
 def _bad_yaml(front_matter: str, path: Path, error: yaml.YAMLError) -> UserError:
     """Name the field in whose line, or in the lines below it, the YAML ends."""
     mark = getattr(error, "problem_mark", None)
+    if re.search("flow|quoted", getattr(error, "context", None) or ""):  # what is not closed is noticed further down
+        mark = error.context_mark  # type: ignore[attr-defined]
     lines = front_matter.splitlines()[: mark.line + 1 if mark else None]
     field = next((line.partition(":")[0] for line in reversed(lines) if re.match(r"\w+:", line)), "---")
     problem = getattr(error, "problem", None) or " ".join(str(error).split())

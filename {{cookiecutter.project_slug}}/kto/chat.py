@@ -141,11 +141,11 @@ class Chat:
         if response.status == 407:
             raise Refused(str(connections.refused_by_proxy(self._endpoint, response.reason or "")))
         if response.status >= 400:
-            said = error_body.read(content)
-            said = said if said.words else said._replace(words=response.reason or "")
+            error = error_body.read(content)
+            error = error if error.words else error._replace(words=response.reason or "")
             loading = _seconds_of_loading(response.status, response.url.host or "", content)
-            raise _trouble(response.status, said, response.headers, loading)
-        said = None
+            raise _trouble(response.status, error, response.headers, loading)
+        said: ErrorBody | None = None
         try:
             completion = json.loads(content)
             said = error_body.in_answer(completion)

@@ -91,8 +91,8 @@ def _route(config: Config, gate: Gate, model: str, base_url: str | None) -> Rout
     unsupported = own.unsupported or ()
     if not starts_here:
         there, body = server(config, own, base_url), {"model": own.name or model}
-        more = {"unsupported": unsupported, "loading_timeout": generation.loading_timeout}
-        return Route(tries, there, body, concurrency, timeout, **more)
+        loading = generation.loading_timeout
+        return Route(tries, there, body, concurrency, timeout, unsupported=unsupported, loading_timeout=loading)
     body = {"model": own.name or serving.served_name(config, model)}
     if serving.is_transformers(config) and tries.arguments["temperature"] > 0:
         # Without it `transformers serve` passes over the temperature for models that do not sample by themselves.
