@@ -346,7 +346,7 @@ def test_people_keep_their_password_on_a_new_argilla(task: Task) -> None:
     task.setup()
     task.set(annotators='["dede"]')
     path = task.data / "private" / "annotators.csv"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("name,password\ndede,abcd-efgh-jkmn\n", encoding="utf-8")
     assert annotation.invite(annotation.connect(task.config), task.config) == ["dede"]
     assert log_in(task, "dede", "abcd-efgh-jkmn") == 201

@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from earlier_project import put_into
 from generating import DUTCH, ENGLISH, generate, run, use, write_prompts
+from kto import annotation, outdated
+from kto.prompts import prompt_id
+from kto.record_ids import text_id
 from model_server import ModelServer
 from rendering import render
 from standin_hub import StandinHub
@@ -28,7 +31,7 @@ PAPER = (BREAD, "In paper.")
 def voted(task: Task) -> Task:
     """Two people have voted on four answers to two prompts, and that was exported."""
     write_prompts(task.project, list(ANSWERS))
-    task.set(prompts='"prompts/mine.jsonl"', test_fraction="0.0")
+    task.set(prompts='"prompts/mine.jsonl"', test_fraction="0.0", min_submitted="3")
     task.generate(ANSWERS)
     task.setup()
     for (_, answer), record in task.records().items():
@@ -198,7 +201,6 @@ def test_an_answer_is_taken_out(voted: Task, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("ARGILLA_API_URL")
     assert PAPER in {(each["fields"]["prompt"], each["fields"]["answer"]) for each in voted.records().values()}
     voted.generate(ANSWERS)  # a table that another machine made
-    voted.set(min_submitted="3")
     done = voted.run("-m", "kto.notebook")
     assert (done.returncode, done.stderr) == (0, "") and "taken out for good: 1. Nobody is asked" in done.stdout
     assert queue(voted, "wanjiku") == {(prompt, text) for prompt in ANSWERS for text in ANSWERS[prompt]} - {PAPER}
@@ -207,19 +209,16 @@ def test_an_answer_is_taken_out(voted: Task, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_prompt_is_taken_out(voted: Task) -> None:
-    prompt_id = voted.table("kto/train.parquet")[0]["prompt_id"]
-    gone = next(row["input"] for row in voted.table("generations/train.parquet") if row["prompt_id"] == prompt_id)
+    id = voted.table("kto/train.parquet")[0]["prompt_id"]
+    gone = next(row["input"] for row in voted.table("generations/train.parquet") if row["prompt_id"] == id)
     (kept,) = ANSWERS.keys() - {gone}
-    done = voted.export("--leave-out", prompt_id.upper(), "--reason", "wrong_prompt")
+    done = voted.export("--leave-out", id.upper(), "--reason", "wrong_prompt")
     assert done.returncode == 0 and f"still in {voted.project / 'prompts' / 'mine.jsonl'}" in done.stderr
     assert [row["input"] for row in voted.table("generations/train.parquet")] == [kept]
     assert votes_and_rows(voted)[1] == sorted(ANSWERS[kept])
     voted.generate(ANSWERS)
     voted.setup()
-    done = voted.run("-m", "kto.notebook")
-    assert done.returncode == 0 and "taken out for good: 2." not in done.stdout, "they had all their votes"
-    voted.set(min_submitted="3")
-    assert voted.run("-m", "kto.notebook").returncode == 0
+    outdated.leave_queue(annotation.make_task(annotation.connect(voted.config), voted.config), voted.config)
     assert queue(voted, "wanjiku") == {(kept, text) for text in ANSWERS[kept]}
     assert voted.export().returncode == 0 and votes_and_rows(voted)[1] == sorted(ANSWERS[kept])
 
@@ -317,17 +316,14 @@ def table(project: Path) -> dict[str, list[str | None]]:
     return {row["input"]: row["generations"] for row in rows}
 
 
-def test_nothing_is_asked_or_paid_again(rendered: Path, server: ModelServer, tmp_path: Path) -> None:
+def test_nothing_is_asked_or_paid_again(rendered: Path, server: ModelServer, tmp_path: Path, english: None) -> None:
     use(rendered, "generation", models=["acme/one", "acme/two"], prompts="prompts/mine.jsonl")
     use(rendered, "project", hub_owner="ann", slug="brood")
     prompts = ["Hoe houd ik brood vers?", "Waar groeien tulpen?", "Wie plakt mijn band?"]
     write_prompts(rendered, prompts)
-    assert run(rendered, "generate.py", "--base-url", server.url).returncode == 0
+    assert generate(rendered, "--base-url", server.url).returncode == 0
     before = table(rendered)
     (rendered / "data" / "answers.sqlite").unlink()  # a clone has the table only
-    from kto.prompts import prompt_id
-    from kto.record_ids import text_id
-
     answer = before[prompts[0]][0]
     for id in (text_id(prompts[0], str(answer)), prompt_id(prompts[1])):
         done = run(rendered, "export.py", "--leave-out", id, "--reason", "harmful")
@@ -353,20 +349,18 @@ def test_nothing_is_asked_or_paid_again(rendered: Path, server: ModelServer, tmp
         } == wanted
 
 
-def test_it_comes_back_without_being_paid_again(rendered: Path, server: ModelServer) -> None:
+def test_it_comes_back_without_being_paid_again(rendered: Path, server: ModelServer, english: None) -> None:
     write_prompts(rendered, ["Wat eet een egel?"])
     use(rendered, "generation", models=["acme/one", "acme/two"], prompts="prompts/mine.jsonl")
-    assert run(rendered, "generate.py", "--base-url", server.url).returncode == 0
+    assert generate(rendered, "--base-url", server.url).returncode == 0
     before, asked = table(rendered), len(server.chats)
     (rendered / "data" / "answers.sqlite").unlink()
-    from kto.record_ids import text_id
-
     (texts,) = before.values()
     id = text_id("Wat eet een egel?", str(texts[1]))
     assert run(rendered, "export.py", "--leave-out", id, "--reason", "harmful").returncode == 0
     assert table(rendered) == {"Wat eet een egel?": [texts[0], None]}
     (rendered / "prompts" / "left_out.jsonl").unlink()
-    assert run(rendered, "generate.py", "--base-url", server.url).returncode == 0
+    assert generate(rendered, "--base-url", server.url).returncode == 0
     assert table(rendered) == before and len(server.chats) == asked
 
 
