@@ -35,7 +35,7 @@ def own_files(project: Path) -> set[str]:
 
 
 def template_files() -> set[str]:
-    return {name for name in own_files(TEMPLATE) if "{%" not in name and "__pycache__" not in name}
+    return {name for name in own_files(TEMPLATE) if "{" not in name and "__pycache__" not in name}
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH"])
