@@ -98,9 +98,9 @@ def test_the_page_takes_the_fields_for_what_they_are(voted: Task) -> None:
 def test_many_answers_are_read_in_seconds(voted: Task) -> None:
     from kto import votes
 
+    answers = [[f"Answer {n} of {m}. " * 20 for m in range(4)] for n in range(2500)]
     rows = [
-        {"generation_prompt": [SENT] * 4, "generations": [f"Answer {n} of {m}. " * 20 for m in range(4)]}
-        for n in range(2500)
+        {"generation_prompt": [SENT] * 4, "generations": each, "raw_generation_responses": each} for each in answers
     ]
     tables.write_rows(voted.data / "generations" / "train.parquet", rows, generations.SCHEMA)
     wanted = {annotation.text_id(PROMPT, "Answer 7 of 3. " * 20), "unknown"}

@@ -312,7 +312,8 @@ def looked_up() -> set[str]:
     for path in [*TEMPLATE.rglob("*.py"), REPOSITORY / "local_extensions.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                keys |= {node.value, f"errors.{node.value}"}
+                keys |= {node.value, f"errors.{node.value}", f"technical.{node.value}"}
+                keys |= {f"generate.{node.value}"} if node.value.startswith("line_") else set()
     for path in [*(TEMPLATE / "kto" / "pages").rglob("*.md"), *(TEMPLATE / "kto" / "cards").glob("*.md")]:
         named = catalogues.PLACEHOLDER.findall(path.read_text(encoding="utf-8"))
         keys |= {name.removesuffix("_quoted") for name in named}
