@@ -118,7 +118,11 @@ def server() -> Iterator[ModelServer]:
 
 def address(server: ModelServer) -> str:
     """Return an address that does not look like loopback, because that is asked from this node only."""
-    return server.url.replace("127.0.0.1", "0.0.0.0")
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        if socket.gethostbyname(name).startswith("127."):
+            return server.url.replace("127.0.0.1", name)
+    return server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
 
 
 def table(project: Path) -> list[dict]:
