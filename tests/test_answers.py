@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rendering import bake, replay
+from rendering import bake, follow, replay
 
 BAD = [
     ("language", "dutch", "nl"),
@@ -50,7 +50,7 @@ def test_all_bad_answers_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_second_run_asks_only_for_the_bad_answers(tmp_path: Path) -> None:
     first = bake(tmp_path, "--no-input", "language=nl", "domain=koken 👩‍🍳", "models=oops", "project_slug=kto-nl-koken")
     assert first.status == 1 and "--replay" in first.output
-    second = bake(tmp_path, "--replay", typed="acme/one\n")
+    second = follow(first, "acme/one\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳"
@@ -139,7 +139,7 @@ def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
 def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -> None:
     first = bake(tmp_path, "--no-input", "language=Dutch", "models=acme/one", "license=cc0-1.0")
     assert first.status == 1 and "Did you mean nl?" in first.output
-    second = bake(tmp_path, "--replay", typed="nl\n\n\n\n")
+    second = follow(first, "nl\n\n\n\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["language"]["tag"] == "nl" and toml["project"]["license"] == "cc0-1.0"

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rendering import bake
+from rendering import bake, follow
 from standin_hub import StandinHub
 from standin_parts import chat_model
 
@@ -34,23 +34,30 @@ def test_models_that_are_served(hub: StandinHub, tmp_path: Path) -> None:
 
 
 def test_all_problems_at_once_with_alternatives(hub: StandinHub, tmp_path: Path) -> None:
-    asked = "acme/tiny-chatt, acme/unserved, acme/gone, acme/tiny-base, acme/tiny-chat:groq, acme/alone"
+    asked = "acme/tiny-chatt, acme/gone, acme/tiny-base, acme/tiny-chat:nebius, acme/alone"
     done = make(hub, tmp_path, asked)
     assert done.status == 1 and done.nothing_written
     lines = {line.split()[2]: line for line in done.output.splitlines() if line.startswith("  - models:")}
     assert set(lines) == {
         "acme/tiny-chatt",
-        "acme/unserved",
         "acme/gone",
         "acme/tiny-base",
-        "acme/tiny-chat:groq",
+        "acme/tiny-chat:nebius",
         "acme/alone",
     }
     assert "does not exist" in lines["acme/tiny-chatt"] and "acme/tiny-chat," in lines["acme/tiny-chatt"]
     assert "disabled" in lines["acme/gone"]
-    assert "not served for chat by any provider" in lines["acme/unserved"]
-    assert "not served by groq now, but by together" in lines["acme/tiny-chat:groq"]
+    assert "not served for chat by any provider" in lines["acme/alone"]
+    assert "not served by nebius, but by together" in lines["acme/tiny-chat:nebius"]
     assert not hub.unexpected
+
+
+def test_a_bad_minute_of_a_provider_is_a_loud_note_with_a_way_on(hub: StandinHub, tmp_path: Path) -> None:
+    done = make(hub, tmp_path, "acme/unserved, acme/tiny-chat:groq")
+    assert done.status == 0, done.output
+    notes = " ".join(line for line in done.output.splitlines() if line.startswith("Note:"))
+    assert "NO PROVIDER SERVES acme/unserved" in notes and "together: error" in notes
+    assert "groq DOES NOT SERVE acme/tiny-chat" in notes and "but together does" in notes and "check.py" in notes
 
 
 def test_only_the_models_are_asked_again(hub: StandinHub, tmp_path: Path) -> None:
@@ -64,7 +71,7 @@ def test_only_the_models_are_asked_again(hub: StandinHub, tmp_path: Path) -> Non
         env=hub.env(tmp_path / "hf", None),
     )
     assert first.status == 1 and first.nothing_written and "--replay" in first.output
-    second = bake(tmp_path, "--replay", typed="acme/tiny-chat\n", env=hub.env(tmp_path / "hf", None))
+    second = follow(first, "acme/tiny-chat\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳" and toml["language"]["tag"] == "nl"

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import unicodedata
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ import yaml
 from huggingface_hub import DatasetCard, SpaceCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rendering import ANSWERS, LANGUAGES, REPOSITORY, TEMPLATE, bake, render, replay
 
 HOSTILE = [
@@ -26,7 +29,9 @@ HOSTILE = [
     "100 % $HOME ${PATH} %PATH% `id` $(id)",
     "#! <script>alert(1)</script> & | ; <!-- if owned -->",
     "{readme.what} {domain} {0}",
-    "- yes: [no, ~] \x7f \u2028",
+    "- yes: [no, ~] \u2028",
+    "*Star* _of_ ~~the~~ `sea` # 1. | $x$ ![x](y) &amp; https://x.y \\",
+    "1. first",
 ]
 
 
@@ -87,6 +92,17 @@ def test_cards_have_allowed_values(language: str, tmp_path: Path) -> None:
     assert card["license"] == "cc-by-4.0" and card["task_categories"] == ["text-generation"]
 
 
+def visible(page: str) -> str:
+    """Return what people read on a page of GitHub or the Hub."""
+    parts: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = parts.append  # type: ignore[method-assign]
+    markdown = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    parser.feed(markdown.render(page.split("\n---\n", 1)[-1] if page.startswith("---") else page))
+    parser.close()
+    return " ".join("".join(parts).split())
+
+
 def check_exact(project: Path, answers: dict[str, str]) -> None:
     """Every free text of the answers is in the files exactly as it went in."""
     toml = tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))
@@ -94,9 +110,11 @@ def check_exact(project: Path, answers: dict[str, str]) -> None:
     assert toml["project"]["name"] == answers["project_name"]
     prompt = (project / "prompts" / "system_prompt.txt").read_bytes().decode("utf-8")
     assert prompt == answers["system_prompt"] + "\n"
-    for name in ("README.md", "community/announcement.md", "dataset/README.md"):
-        assert answers["domain"] in (project / name).read_bytes().decode("utf-8"), name
     title = " ".join(answers["project_name"].split())
+    for name in ("README.md", "community/announcement.md", "dataset/README.md"):
+        seen = visible((project / name).read_text(encoding="utf-8"))
+        assert " ".join(answers["domain"].split()) in seen, name
+        assert title in seen or name == "community/announcement.md"
     assert SpaceCard.load(project / "space" / "README.md").data.to_dict()["title"] == title
     assert DatasetCard.load(project / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
@@ -127,8 +145,9 @@ def test_any_domain_fits_into_the_sentences_of_every_language(language: str, tmp
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=80)
-words = words.filter(lambda text: text.strip() != "")
+CONTROL = "".join(map(chr, (*range(9), 11, 12, *range(14, 32), *range(127, 160))))
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL), min_size=1, max_size=80)
+words = words.filter(lambda text: any(unicodedata.category(char)[0] not in "ZC" for char in text))
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -143,7 +162,7 @@ def test_any_answers(language: str, domain: str, name: str, prompt: str, tmp_pat
 
 def test_typed_answers_come_out_as_they_went_in(tmp_path: Path) -> None:
     hostile = "a \"b\" 'c' \\d {{ 6*7 }} {% x %} #} %PATH% $HOME 👍 مرحبا"
-    typed = ["nl", hostile, hostile, "kto-typed", "", "acme/one", hostile, "starter", "1", "1"]
+    typed = ["nl", hostile, hostile, "kto-typed", "", "1", "acme/one", hostile, "starter", "1"]
     done = bake(tmp_path, typed="\n".join(typed) + "\n")
     assert done.status == 0, done.output
     check_exact(done.project, {"domain": hostile, "project_name": hostile, "system_prompt": hostile})
