@@ -538,9 +538,13 @@ def _check_text(answers: Mapping[str, object], name: str) -> str | None:
         return f"{_shown(value)} is no text. Write a text."
     control = _CONTROL.search(value)
     if control:
-        return f"there is a control character in it (U+{ord(control[0]):04X}), perhaps from an arrow key. Type it again."
+        return (
+            f"there is a control character in it (U+{ord(control[0]):04X}), perhaps from an arrow key. Type it again."
+        )
     if any("\ud800" <= char <= "\udfff" for char in value):
-        return f"“{_shown(value)}” is not written in UTF-8. Type it again, or save the file that it comes from as UTF-8."
+        return (
+            f"“{_shown(value)}” is not written in UTF-8. Type it again, or save the file that it comes from as UTF-8."
+        )
     return None
 
 
@@ -870,10 +874,11 @@ def check_answers(answers: Mapping[str, str]) -> str:
 
 def hook_answers(answers: Mapping[str, str]) -> str:
     """Return what the hook has to know, as JSON in ASCII that fits between the quotes of `r\"\"\"…\"\"\"`."""
+    found = problems(answers)
     return json.dumps(
         {
-            "problems": problems(answers),
-            "models": models(answers),
+            "problems": found,
+            "models": [] if found else models(answers),
             "inference": answers["inference"],
             "answers": _kept(answers, []),
             "file": str(answers_file(answers)),
@@ -889,7 +894,9 @@ def _identity() -> list[str]:
         return []
     wanted = {"user.name": "NAME", "user.email": "ADDRESS"}
     known = [subprocess.run([git, "config", name], capture_output=True).returncode == 0 for name in wanted]
-    return [f'git config {name} "{value}"' for (name, value), there in zip(wanted.items(), known, strict=True) if not there]
+    return [
+        f'git config {name} "{value}"' for (name, value), there in zip(wanted.items(), known, strict=True) if not there
+    ]
 
 
 def next_steps(answers: Mapping[str, str]) -> str:

@@ -260,7 +260,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     found: dict[str, str] = dict(ANSWERS["problems"])
-    verdict = Verdict() if "models" in found else check(ANSWERS["models"], ANSWERS["inference"])
+    verdict = Verdict() if found else check(ANSWERS["models"], ANSWERS["inference"])
     for note in verdict.notes:
         print(f"Note: {note}", file=sys.stderr)
     problems = [f"{question}: {problem}" for question, problem in found.items()]

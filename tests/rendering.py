@@ -64,12 +64,13 @@ def bake(
     typed: str | None = None,
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
+    template: Path = REPOSITORY,
 ) -> Bake:
     """Run cookiecutter with a home of its own below `folder`, offline unless `env` says otherwise."""
     home, out = folder / "home", folder / "out"
     out.mkdir(parents=True, exist_ok=True)
     environ = cookiecutter_environment(home)
-    command = [sys.executable, "-m", "cookiecutter", str(REPOSITORY), "-o", str(out), *arguments]
+    command = [sys.executable, "-m", "cookiecutter", str(template), "-o", str(out), *arguments]
     return _run(command, home, out, typed, environ | (env or {}), cwd)
 
 

@@ -108,14 +108,21 @@ class StandinHub:
         return here | caches | {"HF_UPDATE_DOWNLOAD_COUNTS": "0"}  # `datasets` would count its loads at Amazon's
 
     def fail(
-        self, pattern: str, status: int = 0, *, delay: float = 0.0, drop: bool = False, times: int | None = None
+        self,
+        pattern: str,
+        status: int = 0,
+        *,
+        message: str = "",
+        delay: float = 0.0,
+        drop: bool = False,
+        times: int | None = None,
     ) -> Fault:
         """Disturb requests whose path fits the pattern (`*` matches anything), `times` times or always.
 
-        status: answer this code. delay: seconds to wait first. drop: close the connection without an answer.
+        status: answer this code, with this message. delay: seconds to wait first. drop: close the connection without an answer.
         To end it, set `times = 0` on what is returned.
         """
-        self._faults.append(Fault(pattern, status, delay, drop, times))
+        self._faults.append(Fault(pattern, status, delay, drop, times, message))
         return self._faults[-1]
 
     # --- a request, from the log to the answer ---------------------------------------------------------------------
@@ -129,7 +136,7 @@ class StandinHub:
         for fault in hit:
             self._closing.wait(fault.delay)
             if fault.status:
-                raise HubError(fault.status, f"The stand-in was told to answer {fault.status}")
+                raise HubError(fault.status, fault.message or f"The stand-in was told to answer {fault.status}")
         return any(fault.drop for fault in hit)
 
     def _answer(self, call: Request, token: str | None) -> Reply:

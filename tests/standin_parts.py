@@ -78,6 +78,7 @@ class Fault:
     delay: float
     drop: bool
     times: int | None
+    message: str = ""
 
 
 @dataclass

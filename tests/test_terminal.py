@@ -114,9 +114,7 @@ def test_pasted_lines_do_not_answer_the_next_question(tmp_path: Path) -> None:
         ("prompts", "what?", "no source of prompts", "starter"),
     ],
 )
-def test_a_bad_answer_is_asked_for_again_at_once(
-    question: str, bad: str, said: str, good: str, tmp_path: Path
-) -> None:
+def test_a_bad_answer_is_asked_for_again_at_once(question: str, bad: str, said: str, good: str, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     for number, (name, usual) in enumerate(LINES.items(), 1):
         terminal.child.expect_exact(f"[{number}/10]")
