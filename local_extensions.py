@@ -125,9 +125,9 @@ class Facts:
 
 @functools.cache
 def subtags() -> dict[str, list[str]]:
-    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent, other names], "" for none.
+    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent, others], "" for none.
 
-    Other English names are separated by "; ".
+    The others are further English names, with "; " between them.
     """
     rows = {}
     for line in (LANGUAGES / "subtags.tsv").read_text(encoding="utf-8").splitlines():
@@ -672,7 +672,7 @@ def _check_folder(answers: Mapping[str, str]) -> str | None:
 
 
 def _options() -> Mapping[str, object]:
-    """Return the options of the command that renders: cookiecutter's, or cruft's; none where code calls cookiecutter."""
+    """Return the options of the command that renders, cookiecutter's or cruft's; none where code calls cookiecutter."""
     context = click.get_current_context(silent=True)
     return context.params if context else {}
 
@@ -892,10 +892,10 @@ def _identity() -> list[str]:
     git = shutil.which("git")
     if git is None:
         return []
-    wanted = {"user.name": "NAME", "user.email": "ADDRESS"}
-    known = [subprocess.run([git, "config", name], capture_output=True).returncode == 0 for name in wanted]
     return [
-        f'git config {name} "{value}"' for (name, value), there in zip(wanted.items(), known, strict=True) if not there
+        f'git config {name} "{value}"'
+        for name, value in (("user.name", "NAME"), ("user.email", "ADDRESS"))
+        if subprocess.run([git, "config", name], capture_output=True).returncode
     ]
 
 

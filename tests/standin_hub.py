@@ -119,8 +119,8 @@ class StandinHub:
     ) -> Fault:
         """Disturb requests whose path fits the pattern (`*` matches anything), `times` times or always.
 
-        status: answer this code, with this message. delay: seconds to wait first. drop: close the connection without an answer.
-        To end it, set `times = 0` on what is returned.
+        status: answer this code, with this message. delay: seconds to wait first. drop: close the connection without an
+        answer. To end it, set `times = 0` on what is returned.
         """
         self._faults.append(Fault(pattern, status, delay, drop, times, message))
         return self._faults[-1]

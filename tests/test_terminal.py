@@ -1,4 +1,4 @@
-"""The questions at a real terminal: keys, long and pasted lines, and an answer that cannot be used is asked for again."""
+"""The questions at a real terminal: keys, long and pasted lines, and asking again for what cannot be used."""
 
 import sys
 import tomllib

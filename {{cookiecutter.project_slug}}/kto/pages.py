@@ -46,11 +46,9 @@ def quoted(value: object) -> str:
 
 
 def as_typed(value: object) -> str:
-    """Return Markdown that shows a text as it is, in one line: CommonMark 2.4, and GitHub's formulas and strikethrough."""
+    """Return Markdown that shows a text as it is, in one line (CommonMark 2.4; GitHub's formulas and strikethrough)."""
     text = re.sub(r"[\\`*_\[\]<>#|~$&!]", r"\\\g<0>", " ".join(str(value).split()))
-    return re.sub(
-        r"\A([-+=]|\d+(?=[.)]))", lambda start: f"\\{start[0]}" if not start[0].isdigit() else start[0] + "\\", text
-    )
+    return re.sub(r"\A(\d*)([-+=.)])", r"\1\\\2", text)  # the beginning of a list or an underline
 
 
 def page_values(
