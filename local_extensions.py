@@ -125,7 +125,7 @@ class Facts:
 
 @functools.cache
 def subtags() -> dict[str, list[str]]:
-    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent, others], "" for none.
+    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent, others] ("": none).
 
     The others are further English names, with "; " between them.
     """
@@ -311,14 +311,14 @@ def _header(language: Facts) -> dict:
 
 
 @functools.cache
-def _pages_module() -> ModuleType:
-    """Import the rendered project's `kto/pages.py`: the same code fills the pages here and there."""
+def _project_module(name: str) -> ModuleType:
+    """Import a module of the rendered project's `kto` that needs no more than cookiecutter brings."""
     sys.path.insert(0, str(PROJECT))
     # Compiled files in the template folder would be rendered into every project.
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        path = PROJECT / "kto" / "pages.py"
-        spec = importlib.util.spec_from_file_location("kto_pages", path)
+        path = PROJECT / "kto" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"kto_{name}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
@@ -327,6 +327,11 @@ def _pages_module() -> ModuleType:
         sys.dont_write_bytecode = written
         sys.path.remove(str(PROJECT))
     return module
+
+
+def _pages_module() -> ModuleType:
+    """Import `kto/pages.py`: the same code fills the pages here and in the project."""
+    return _project_module("pages")
 
 
 def values(answers: Mapping[str, str]) -> dict[str, object]:
@@ -406,9 +411,7 @@ def own_prompts(answers: Mapping[str, str]) -> Path | None:
     """Return the file that the answer `prompts` names, or None if it is `starter` or a dataset on the Hub."""
     answer = answers["prompts"].strip()
     path = _path(answer)
-    is_path = (
-        answer.lower().endswith((".jsonl", ".json", ".ndjson")) or Path(answer).is_absolute() or _holds(path.is_file)
-    )
+    is_path = _project_module("prompt_files").is_path(answer) or Path(answer).is_absolute() or _holds(path.is_file)
     return path if answer != "starter" and is_path else None
 
 
@@ -430,16 +433,26 @@ def _holds(test: Callable[[], bool]) -> bool:
         return False
 
 
+def own_prompts_name(answers: Mapping[str, str]) -> str:
+    """Return the name that the community's own file of prompts gets in the project, "" if there is none."""
+    path = own_prompts(answers)
+    if path is None:
+        return ""
+    suffix = path.suffix.lower()
+    return f"own{suffix if suffix in ('.csv', '.tsv', '.txt') else '.jsonl'}"
+
+
 def prompts_setting(answers: Mapping[str, str]) -> str:
     """Return `prompts` for `project.toml`: a file is copied into the project, for it has to travel with it."""
-    return "prompts/own.jsonl" if own_prompts(answers) else answers["prompts"].strip()
+    name = own_prompts_name(answers)
+    return f"prompts/{name}" if name else answers["prompts"].strip()
 
 
 def own_prompts_content(answers: Mapping[str, str]) -> str:
     """Return the content of the file with the community's own prompts, without the last line end."""
     path = own_prompts(answers)
     assert path is not None
-    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+    return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
 
 
 def untranslated(answers: Mapping[str, str]) -> bool:
@@ -599,6 +612,9 @@ def _check_models(answers: Mapping[str, str]) -> str | None:
     return None
 
 
+_SOURCES = "Write starter, the id of a dataset, or a path to a JSONL, CSV or text file."
+
+
 def _check_prompts(answers: Mapping[str, str]) -> str | None:
     answer = answers["prompts"].strip()
     path = own_prompts(answers)
@@ -606,28 +622,27 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         is_id = len(answer) <= 193 and re.fullmatch(rf"{_HUB_NAME}(?:/{_HUB_NAME})?", answer)
         if answer == "starter" or is_id:
             return None
-        return f"“{answer}” is no source of prompts. Write starter, the id of a dataset, or a path to a JSONL file."
+        return f"“{answer}” is no source of prompts. {_SOURCES}"
+    files = _project_module("prompt_files")
+    if path.suffix.lower() in files.OTHER_FILES:
+        return f"{path} is no file of prompts that can be read. {_SOURCES}"
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: U+2028 may be in a text
+        found, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
-    except UnicodeDecodeError:
-        return f"{path} is not written in UTF-8. Save it as UTF-8."
     except ValueError:
         return f"“{answer}” is no path. Check the path of the prompts."
-    wrong = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if line.strip() else {"prompt": "-"}
-            if not (isinstance(row, dict) and isinstance(row.get("prompt"), str) and row["prompt"].strip()):
-                wrong.append(f"line {number} has no text under “prompt”")
-        except ValueError as error:
-            wrong.append(f"line {number} is no JSON ({getattr(error, 'msg', error)})")
+    except files.NoColumn as error:
+        return (
+            f"{path} has no column “prompt”, but: {', '.join(error.columns)}. Call the one with the prompts “prompt”."
+        )
     if wrong:
+        fill_text, english = _pages_module().fill_text, catalogue("en") or {}
+        listed = [f"line {line}: {fill_text(english, f'generate.{why.text}', why.values)}" for line, why in wrong[:5]]
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        return f'{path}: {"; ".join(wrong[:5])}{more}. Write one {{"prompt": "…"}} per line.'
-    if not any(line.strip() for line in lines):
-        return f'{path} is empty. Write one {{"prompt": "…"}} per line.'
+        return f"{path}: {'; '.join(listed)}{more}. Correct these lines; the file must be written in UTF-8."
+    if not found:
+        return f"{path} is empty. Write at least one prompt."
     return None
 
 
@@ -965,6 +980,7 @@ class KtoExtension(Extension):
                 own_prompts,
                 origin_of_texts,
                 own_prompts_content,
+                own_prompts_name,
                 page,
                 problems,
                 project_texts,

@@ -22,7 +22,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.
 
 
 def settings(root: Path, source: str, column: str = "prompt", split: str = "train"):
-    generation = SimpleNamespace(prompts=source, prompt_column=column, prompt_split=split)
+    generation = SimpleNamespace(
+        prompts=source, prompt_column=column, prompt_config="", prompt_split=split, prompt_filter=None
+    )
     return SimpleNamespace(root=root, generation=generation)
 
 
@@ -83,7 +85,8 @@ def test_the_id_never_changes() -> None:
         (b'{"text": "x"}', "line 2: there is no “prompt”"),
         (b'{"prompt": 7}', "line 2: “prompt” is not a text"),
         (b'{"prompt": null}', "line 2: “prompt” is not a text"),
-        (b'{"prompt": [{"role": "user", "content": "x"}]}', "line 2: “prompt” is not a text"),
+        (b'{"prompt": [{"role": "assistant", "content": "x"}]}', "line 2: “prompt” is not a text"),
+        (b'{"prompt": [{"role": "user", "content": [{"type": "image"}]}]}', "line 2: “prompt” is not a text"),
         (b'{"prompt": " \\n "}', "line 2: “prompt” is empty"),
         (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has a character that is only half there"),
     ],
@@ -162,7 +165,7 @@ def test_a_table_without_the_column(tmp_path: Path) -> None:
         (b'id,prompt\n1,"two\nlines"\n2,"caf\xe9"\n', "line 4: it is not written in UTF-8"),
         (b'id,prompt\n1,"two\nlines"\n2,"open\nto the end\n', "line 4: it is not CSV"),
         (b'id,prompt\n1,"a" b\n', "line 2: it is not CSV"),
-        (b"prompt\n" + b"x" * 200_000 + b"\n", "line 2: it is not CSV"),
+        (b'prompt\n"' + b"x" * 200_000 + b"\n", "line 2: it is not CSV"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -268,7 +271,13 @@ def test_a_dataset_without_the_column(dataset: str, tmp_path: Path) -> None:
         prompts.load(settings(tmp_path / "project", dataset))
 
 
-@pytest.mark.parametrize(("name", "split"), [("owner/data", "nowhere"), ("owner/absent", "train")])
-def test_a_dataset_that_cannot_be_read(dataset: str, tmp_path: Path, name: str, split: str) -> None:
-    with pytest.raises(UserError, match=f"The dataset {name} cannot be read"):
+@pytest.mark.parametrize(
+    ("name", "split", "sentence"),
+    [
+        ("owner/data", "nowhere", "The dataset owner/data has no split “nowhere”.*: train"),
+        ("owner/absent", "train", "The dataset owner/absent cannot be read"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read(dataset: str, tmp_path: Path, name: str, split: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
         prompts.load(settings(tmp_path / "project", name, "text", split))

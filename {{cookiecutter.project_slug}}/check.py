@@ -50,7 +50,7 @@ def check_texts(config: Config, found: Findings) -> None:
 
 
 def check_prompts(config: Config, token: str, found: Findings) -> None:
-    """Read the file with the prompts, or ask the Hub whether the dataset is there."""
+    """Read the file with the prompts, or the first rows of the dataset on the Hub."""
     with found.collect():
         origin = prompts.source(config)
         if isinstance(origin, Path):
@@ -61,6 +61,8 @@ def check_prompts(config: Config, token: str, found: Findings) -> None:
             found.problems.append(_no_answer(there, origin))
         elif not there:
             found.problems.append(t("check.no_dataset", name=origin))
+        elif not prompts.look_at_dataset(config, token):
+            found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
 
 
 def general(config: Config) -> list[str]:

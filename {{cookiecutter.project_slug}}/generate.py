@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, pipeline, progress, report, routes, serving
+from kto import endpoint, generations, pipeline, progress, report, routes, serving, sqlite_files
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return generate(config, options)
     except sqlite3.Error as error:
-        raise UserError("bad_store", path=config.root / "data" / "answers.sqlite", reason=error) from None
+        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
 def generate(config: Config, options: argparse.Namespace) -> int:

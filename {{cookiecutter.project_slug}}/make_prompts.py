@@ -12,7 +12,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from kto import endpoint, progress, report, routes, serving
+from kto import endpoint, progress, report, routes, serving, sqlite_files
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return add_new_prompts(config, options)
     except sqlite3.Error as error:
-        raise UserError("bad_store", path=config.root / "data" / "answers.sqlite", reason=error) from None
+        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
 def add_new_prompts(config: Config, options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import dotenv
+from kto import dotenv, sqlite_files
 from kto.errors import UserError
 
 VERSION = "2.8.0"
@@ -95,6 +95,8 @@ def prepare_database(home: Path) -> None:
             alembic.command.upgrade(config, "head")
             database.execute("PRAGMA journal_mode=WAL")  # votes are read while others are written
     except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
+        if sqlite_files.is_full(home / "argilla.db", getattr(error, "orig", None) or error):
+            raise UserError("technical.store_full", path=home / "argilla.db") from None  # another folder has no votes
         raise UserError("argilla_home", home=home, reason=error) from None
     except (sqlite3.DatabaseError, CommandError):
         raise UserError("argilla_home_version", home=home, version=VERSION) from None

@@ -162,6 +162,8 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None]) -> in
 
 def main(argv: list[str] | None = None) -> int:
     home, port, host = parse(argv)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a server that nobody sees any more would keep its port
     if importlib.util.find_spec("argilla_server") is None:
         raise UserError("no_argilla_server")
     with only_server_of(home), listen(host, port) as listener:

@@ -58,7 +58,7 @@ def wait_for_enter(question: str) -> None:
     """Show a question, and go on when Enter is pressed; everything else ends the command as Ctrl-C does."""
     try:
         said = input(question)
-    except EOFError:  # Ctrl-D
+    except (EOFError, OSError):  # Ctrl-D; or the terminal is gone
         raise KeyboardInterrupt from None
     if said.strip():  # perhaps a "no"
         raise KeyboardInterrupt

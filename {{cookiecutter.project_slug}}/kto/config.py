@@ -56,6 +56,12 @@ def _is_model(value: str) -> bool:
     return bool(value.strip()) and not any(character in value for character in "\r\n")
 
 
+def _is_filter(value: Mapping[str, Any]) -> bool:
+    """Accept columns with the value, or the list of values, that rows must have."""
+    chosen = [each for wanted in value.values() for each in (wanted if isinstance(wanted, list) else [wanted])]
+    return all(isinstance(each, str | int | float) for each in chosen)
+
+
 def _setting(check: Check | None = None, allowed: str = "", default: Any = dataclasses.MISSING) -> Any:
     """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts).
 
@@ -63,6 +69,11 @@ def _setting(check: Check | None = None, allowed: str = "", default: Any = datac
     a file that was written before the setting existed stays valid.
     """
     return dataclasses.field(default=default, metadata={"check": check, "allowed": allowed})
+
+
+def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
+    """Describe a setting that may be left out."""
+    return dataclasses.field(default=None, metadata={"type": kind, "check": check, "allowed": allowed})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +118,9 @@ class Generation:
     )
     prompts: str = _setting(lambda value: bool(value.strip()), "not_empty", default="starter")
     prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty", default="prompt")
+    prompt_config: str = _setting(default="")
     prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty", default="train")
+    prompt_filter: Mapping[str, Any] | None = _optional(dict, _is_filter, "filter")
     base_url: str = _setting(_matches(r"(?:https?://\S+)?"), "url", default="")
     router_url: str = _setting(_matches(r"https?://\S+"), "url", default="https://router.huggingface.co/v1")
     concurrency: int = _setting(_between(1, 1024), "concurrency", default=32)
@@ -116,11 +129,6 @@ class Generation:
     timeout: float = _setting(_between(1, 86_400), "timeout", default=120.0)
     attempts: int = _setting(_between(1, 100), "attempts", default=4)
     ask_again: int = _setting(_between(0, 10), "ask_again", default=1)
-
-
-def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
-    """Describe a setting that may be left out."""
-    return dataclasses.field(default=None, metadata={"type": kind, "check": check, "allowed": allowed})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from kto.output import survive_unread_output
 from kto.texts import TextsError, t
 
 
@@ -34,9 +35,10 @@ def run(main: Callable[[], int]) -> None:
     """Run a command and leave the process with its exit status.
 
     A `UserError`, or a text that is not there, becomes a sentence on stderr and status 1, Ctrl-C status 130; anything
-    else is a bug and keeps its traceback.
+    else is a bug and keeps its traceback. A command does its work also when nobody reads what it prints.
     """
     use_utf8()
+    survive_unread_output()
     try:
         status = main()
     except (UserError, TextsError) as error:

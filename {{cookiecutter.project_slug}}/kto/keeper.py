@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import dataclasses
 import queue
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from kto import sqlite_files
 from kto.batches import batches, deliver
+from kto.errors import UserError
 from kto.language_gate import Judgement
 from kto.store import Entry, Kept, Store
 from kto.texts import t
@@ -182,6 +185,15 @@ class Keeper:
                 self._writer = Store(self.path)
             self._writer.put((entry for entry, _ in waiting), judgements)
         except Exception as reason:  # every further answer would be lost, and may be paid for
-            self._broken = t("generate.failed_to_keep", path=self.path, reason=reason)
+            self._broken = str(_why_not_kept(self.path, reason))
             error = CannotKeep(self._broken)
         deliver((future, error) for _, future in waiting)
+
+
+def _why_not_kept(path: Path, reason: Exception) -> object:
+    """Return a sentence on why nothing can be written, and what helps."""
+    if isinstance(reason, UserError):
+        return reason
+    if isinstance(reason, sqlite3.Error) and getattr(reason, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+        return sqlite_files.trouble(path, reason)
+    return t("generate.failed_to_keep", path=path, reason=reason)

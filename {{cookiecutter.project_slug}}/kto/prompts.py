@@ -1,27 +1,28 @@
 """The prompts: from the starter file, a file (JSONL, CSV, or text with one per line) or a dataset on the Hub."""
 
-import csv
+import contextlib
 import dataclasses
 import hashlib
-import io
 import itertools
-import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from kto import prompt_files
 from kto.config import Config, as_path
 from kto.errors import UserError
+from kto.prompt_files import OTHER_FILES, Filter, NoColumn, Problem, Unusable, is_path, text_of
 from kto.store import Message
 from kto.texts import t
 
 STARTER = Path("prompts") / "starter.jsonl"
 _SHOWN = 5  # bad lines that a message lists
-_TABLES = (".csv", ".tsv")
-_FILES = (".jsonl", ".txt", *_TABLES)
-_DELIMITERS = (",", ";", "\t")
-_NO_DELIMITER = "\x1f"  # a character that nobody types, for tables with one column
+_LISTED = 50  # names of configurations and splits in a message
+LOOKED_AT = 10_000
+"""Rows that `look_at_dataset` looks at, at most."""
+_WHOLE_SPLIT = re.compile(r"(?!all\Z)[\w.-]+")
 _DATASET_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
 
 
@@ -42,10 +43,6 @@ class Prompts:
     empty: int
 
 
-class _Unusable(ValueError):
-    """Why a line or row holds no prompt."""
-
-
 def prompt_id(text: str) -> str:
     """Return the id of a prompt: the first 16 hex digits of the SHA-256 of its text in UTF-8, NFC.
 
@@ -63,8 +60,8 @@ def messages(system_prompt: str, text: str) -> list[Message]:
 def source(config: Config) -> Path | str:
     """Return where the prompts come from: a path, or the id of a dataset on the Hub.
 
-    It is a path if there is such a file or the name ends in `.jsonl`, `.csv`, `.tsv` or `.txt`. Relative paths start at
-    the project folder.
+    It is a path if there is such a file, or if the name ends or begins as only a path does. Relative paths start at the
+    project folder.
 
     Raises
     ------
@@ -75,9 +72,9 @@ def source(config: Config) -> Path | str:
     path = config.root / STARTER if name == "starter" else as_path(config.root, name)
     if path is None:
         raise UserError("no_such_prompts", name=name)
-    if name == "starter" or path.suffix.lower() in _FILES or path.is_file():
+    if name == "starter" or ((is_path(name) or path.is_file()) and path.suffix.lower() not in OTHER_FILES):
         return path
-    if not _DATASET_ID.fullmatch(name):
+    if is_path(name) or not _DATASET_ID.fullmatch(name):
         raise UserError("no_such_prompts", name=name)
     return name
 
@@ -91,14 +88,19 @@ def load(config: Config, limit: int | None = None, token: str | None = None) -> 
         The source cannot be read, a line of the file is wrong (the message says which), or there is no prompt.
     """
     origin = source(config)
-    column = config.generation.prompt_column
+    chosen = Filter(config.generation.prompt_filter)
     texts: Iterable[str | None]
     if isinstance(origin, Path):
-        texts = read(origin, column)
+        texts = read(origin, config.generation.prompt_column, chosen)
     else:
-        texts = _read_dataset(origin, config.generation.prompt_split, column, limit is not None, token)
+        texts = _read_dataset(config, chosen, limit is not None, token)
     found = _distinct(texts, limit)
     if not found.prompts:
+        if chosen.others:
+            values = ", ".join(chosen.others)
+            raise UserError(
+                "technical.filter_fits_nothing", source=origin, columns=", ".join(chosen.wanted), values=values
+            )
         raise UserError("no_prompts", source=origin)
     return found
 
@@ -120,25 +122,7 @@ def _distinct(texts: Iterable[str | None], limit: int | None) -> Prompts:
     return Prompts(list(found.values()), duplicates, empty)
 
 
-def _text(row: object, column: str) -> str:
-    """Return the prompt in a row; raise `_Unusable` with the reason if there is none."""
-    if not isinstance(row, Mapping):
-        raise _Unusable(t("generate.line_no_object"))
-    if column not in row:
-        raise _Unusable(t("generate.line_no_column", column=column))
-    text = row[column]
-    if not isinstance(text, str):
-        raise _Unusable(t("generate.line_no_text", column=column))
-    if not text.strip():
-        raise _Unusable(t("generate.line_empty", column=column))
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
-        raise _Unusable(t("generate.line_no_unicode", column=column)) from None
-    return text
-
-
-def read(path: Path, column: str) -> list[str]:
+def read(path: Path, column: str, chosen: Filter | None = None) -> list[str]:
     """Return the prompts in a file, in the format that its name says; JSONL if it says none.
 
     Raises
@@ -146,126 +130,125 @@ def read(path: Path, column: str) -> list[str]:
     UserError
         The file cannot be read, or lines are wrong (the message says which).
     """
+    chosen = chosen or Filter()
     try:
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        texts, problems = prompt_files.read(path.read_bytes(), path.suffix, column, chosen)
     except OSError as error:
         raise UserError("no_prompts_file", path=path, reason=error.strerror or error) from None
-    problems: list[str] = []
-    suffix = path.suffix.lower()
-    if suffix in _TABLES:
-        texts = _read_table(path, content, column, problems)
-    else:
-        texts = _read_text(content, problems) if suffix == ".txt" else _read_jsonl(content, column, problems)
+    except NoColumn as error:
+        _need_filter_columns(path, error.columns, chosen)
+        raise UserError("no_csv_column", path=path, column=column, columns=", ".join(error.columns)) from None
     if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems[:_SHOWN])
+        shown = [_bad_line(each) for each in problems[:_SHOWN]]
+        listed = "\n".join(f"  - {problem}" for problem in shown)
         if len(problems) > _SHOWN:
             listed += "\n" + t("generate.more_lines", number=len(problems) - _SHOWN)
         raise UserError("bad_prompts", path=path, problems=listed)
     return texts
 
 
-def _bad_line(number: int, reason: object) -> str:
-    return t("generate.bad_line", number=str(number), reason=reason)
+def _bad_line(problem: Problem) -> str:
+    reason = t(f"generate.{problem.why.text}", **problem.why.values)
+    return t("generate.bad_line", number=str(problem.line), reason=reason)
 
 
-def _lines(content: bytes, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers.
+def _need_filter_columns(source: object, columns: Collection[str], chosen: Filter) -> None:
+    """Raise `UserError` if there is no column of some name in the filter."""
+    for name in chosen.wanted:
+        if name not in columns:
+            raise UserError("technical.no_filter_column", source=source, column=name, columns=", ".join(columns))
 
-    They end with \\n only: other characters that Python takes for line ends may stand inside a text.
+
+def _read_dataset(
+    config: Config, chosen: Filter, streaming: bool, token: str | None, most: int | None = None
+) -> Iterator[str | None]:
+    """Yield the prompts of a dataset on the Hub, None for a row without text: nobody here can correct that row.
+
+    Parameters
+    ----------
+    streaming
+        Download only what is read; `datasets` cannot do that for a part of a split, or for several.
+    most
+        How many rows are looked at.
     """
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            try:
-                yield number, line.decode("utf-8")
-            except UnicodeDecodeError:
-                problems.append(_bad_line(number, t("generate.line_no_utf8")))
-
-
-def _read_text(content: bytes, problems: list[str]) -> list[str]:
-    """Return the prompts in a file with one per line; empty lines are passed over, space around a prompt is cut."""
-    return [stripped for _, line in _lines(content, problems) if (stripped := line.strip())]
-
-
-def _read_jsonl(content: bytes, column: str, problems: list[str]) -> list[str]:
-    """Return the prompts in a file with one JSON object per line; empty lines are passed over."""
-    texts: list[str] = []
-    for number, line in _lines(content, problems):
-        try:
-            texts.append(_text(json.loads(line), column))
-        except _Unusable as error:
-            problems.append(_bad_line(number, error))
-        except (ValueError, RecursionError) as error:
-            problems.append(_bad_line(number, t("generate.line_no_json", reason=getattr(error, "msg", error))))
-    return texts
-
-
-def _read_table(path: Path, content: bytes, column: str, problems: list[str]) -> list[str]:
-    """Return the prompts in a CSV file, whatever stands between its cells; rows without any text are passed over."""
-    try:
-        whole = content.decode("utf-8")
-    except UnicodeDecodeError:
-        list(_lines(content, problems))  # names the lines
-        return []
-    header, delimiter = _header(whole, column)
-    if header and column not in header:
-        raise UserError("no_csv_column", path=path, column=column, columns=", ".join(header))
-    rows = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter, strict=True)
-    texts: list[str] = []
-    begun = False
-    end = 0
-    number = 1
-    try:
-        for row in rows:
-            number, end = end + 1, rows.line_num
-            if not any(map(str.strip, row)):
-                continue
-            if not begun:
-                begun = True
-                continue
-            if any(map(str.strip, row[len(header) :])):  # without quotation marks, or they would be in one cell
-                problems.append(_bad_line(number, t("generate.line_more_cells")))
-                continue
-            cell = "".join(row[header.index(column) :][:1])  # a row may be shorter
-            try:
-                texts.append(_text({column: cell.replace("\r\n", "\n")}, column))
-            except _Unusable as error:
-                problems.append(_bad_line(number, error))
-    except csv.Error as error:  # from here on nobody knows where a row begins
-        problems.append(_bad_line(end + 1, t("generate.line_no_csv", reason=error)))
-    return texts
-
-
-def _header(table: str, column: str) -> tuple[list[str], str]:
-    """Return the names of a table's columns, and the delimiter with which they hold `column`, or else are the most."""
-    found: list[tuple[list[str], str]] = []
-    for delimiter in (*_DELIMITERS, _NO_DELIMITER):
-        try:
-            rows = csv.reader(io.StringIO(table, newline=""), delimiter=delimiter, strict=True)
-            first = next((row for row in rows if any(map(str.strip, row))), [])
-        except csv.Error:
-            first = []
-        found.append(([cell.strip() for cell in first], delimiter))
-    header, delimiter = max(found, key=lambda each: (column in each[0], len(each[0])))
-    return header, delimiter if len(header) > 1 else _NO_DELIMITER
-
-
-def _read_dataset(name: str, split: str, column: str, streaming: bool, token: str | None) -> Iterator[str | None]:
-    """Yield the prompts of a dataset on the Hub, None for a row without text: nobody here can correct that row."""
     import datasets  # takes a second, and only this source needs it
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
+    settings = config.generation
+    name, column, split = settings.prompts, settings.prompt_column, settings.prompt_split
+    streaming = streaming and _WHOLE_SPLIT.fullmatch(split) is not None
+    wanted = dict.fromkeys((column, *chosen.wanted))
     try:
-        rows = datasets.load_dataset(name, split=split, streaming=streaming, token=token or None)
-        head = list(itertools.islice(rows, 1))
-        if head and column not in head[0]:
-            raise UserError("no_prompt_column", source=name, column=column, columns=", ".join(head[0]))
-        for row in rows:
+        rows = datasets.load_dataset(
+            name, settings.prompt_config or None, split=split, streaming=streaming, token=token or None
+        )
+        head = next(iter(rows), None)
+        if head is None:
+            return
+        if column not in head:
+            raise UserError("no_prompt_column", source=name, column=column, columns=", ".join(head))
+        _need_filter_columns(name, head, chosen)
+        labels = {
+            each: rows.features[each] for each in chosen.wanted if hasattr((rows.features or {}).get(each), "names")
+        }
+        for row in itertools.islice(rows.select_columns([*wanted]), most):
             try:
-                yield _text(row, column)
-            except _Unusable:
+                if chosen.takes(row | {each: _label(feature, row[each]) for each, feature in labels.items()}):
+                    yield text_of(row, column)
+            except Unusable:
                 yield None
     except UserError:
         raise
     except Exception as error:  # the library raises whatever the format's reader raises
-        raise UserError("bad_dataset", source=name, reason=" ".join(str(error).split())[:300]) from None
+        raise _why_no_dataset(config, token, error) from None
+
+
+def _label(feature: Any, value: object) -> object:
+    """Return the name of a class that a dataset stores as a number; -1 is none."""
+    return feature.int2str(value) if isinstance(value, int) and value >= 0 else value
+
+
+def _why_no_dataset(config: Config, token: str | None, error: Exception) -> UserError:
+    """Return what to say of a dataset that cannot be read: often it has no such configuration, or no such split."""
+    import datasets
+
+    settings = config.generation
+    name, chosen = settings.prompts, settings.prompt_config
+    with contextlib.suppress(Exception):  # it cannot be asked that either
+        configs = datasets.get_dataset_config_names(name, token=token or None)
+        default = datasets.get_dataset_default_config_name(name, token=token or None)
+        if chosen not in configs and (chosen or (default is None and len(configs) > 1)):
+            return UserError("no_prompt_config", source=name, configs=_some(configs))
+        splits = datasets.get_dataset_split_names(name, chosen or default, token=token or None)
+        parts = re.findall(r"(?:^|\+)\s*([\w.-]+)", settings.prompt_split)
+        if not {*parts, "all"} - {"all"} <= {*splits}:
+            return UserError(
+                "technical.no_prompt_split", source=name, split=settings.prompt_split, splits=_some(splits)
+            )
+    return UserError("bad_dataset", source=name, reason=" ".join(str(error).split())[:300])
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])])
+
+
+def look_at_dataset(config: Config, token: str | None) -> bool:
+    """Read the first rows of the dataset on the Hub as `load` would; return whether there was a prompt among them.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, or lacks what the settings name.
+    """
+    import datasets
+
+    settings = config.generation
+    try:
+        datasets.ReadInstruction.from_spec(settings.prompt_split)
+    except Exception as error:
+        raise _why_no_dataset(config, token, error) from None
+    whole = re.match(r"[\w.-]+", settings.prompt_split)  # a part of it would be downloaded
+    split = whole[0] if whole else settings.prompt_split
+    some = dataclasses.replace(config, generation=dataclasses.replace(settings, prompt_split=split))
+    return any(_read_dataset(some, Filter(settings.prompt_filter), True, token, LOOKED_AT))

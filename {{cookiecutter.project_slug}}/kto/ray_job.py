@@ -159,7 +159,7 @@ class RemoteKeeper:
             try:
                 results = await self._actor.call.remote([(name, arguments) for name, arguments, _ in batch])
             except Exception as error:  # the keeper is gone, so no further request makes sense
-                gone = t("generate.failed_to_keep", path=self._path, reason=type(error).__name__)
+                gone = t("technical.store_writer_gone", path=self._path, reason=type(error).__name__)
                 results = [CannotKeep(gone)] * len(batch)
             fulfil(zip((future for _, _, future in batch), results, strict=True))
         self._sender = None

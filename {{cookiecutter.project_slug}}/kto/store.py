@@ -3,13 +3,12 @@
 import hashlib
 import json
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from kto.errors import UserError
+from kto import sqlite_files
 from kto.language_gate import Judgement
 
 Message = dict[str, str]
@@ -125,18 +124,17 @@ class Store:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+            self._db = sqlite_files.connect(path, WAIT)
             try:
                 self._prepare()
             except BaseException:
                 self._db.close()  # what is no answer store keeps its tables as they are
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise UserError("bad_store", path=path, reason=error) from None
+            raise sqlite_files.trouble(path, error) from None
 
     def _prepare(self) -> None:
         """Make what the file lacks; raise `sqlite3.Error` if it is no answer store."""
-        self._write_ahead()
         self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
         self._db.execute("BEGIN IMMEDIATE")
         for statement in _TABLES.split(";"):
@@ -147,18 +145,6 @@ class Store:
         self._db.execute(f"{_GET} LIMIT 0", ["", ""])
         self._db.execute("SELECT key, model, messages, arguments FROM answers LIMIT 0")
         self._db.execute("COMMIT")
-
-    def _write_ahead(self) -> None:
-        # Of several that open a new file at once only one can change its mode, and here SQLite does not wait by itself.
-        deadline = time.monotonic() + WAIT
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
 
     def __enter__(self) -> Self:
         return self

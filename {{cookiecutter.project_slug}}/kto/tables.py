@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from kto.errors import UserError
 from kto.files import replacing
+from kto.long_cells import long_cells
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """A conversation, as chat models and TRL take it."""
@@ -93,8 +94,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         rows = csv.DictReader(
             io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ","
         )
-        if set(columns) <= set(rows.fieldnames or ()):
-            return [{name: row[name] or "" for name in columns} for row in rows]
+        with long_cells():
+            if set(columns) <= set(rows.fieldnames or ()):
+                return [{name: row[name] or "" for name in columns} for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error):
         pass
     raise UserError("bad_csv", path=path, columns=", ".join(columns))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kto import config, pages, texts
+from kto import config, pages, prompts, texts
 
 ROOT = texts.ROOT
 
@@ -27,7 +27,7 @@ def named_texts() -> Iterator[str]:
                     if node.func.id == "t":
                         yield first.value
                     elif node.func.id == "UserError":
-                        yield f"errors.{first.value}"
+                        yield first.value if "." in first.value else f"errors.{first.value}"
 
 
 def test_settings_can_be_used() -> None:
@@ -51,10 +51,10 @@ def test_every_page_can_be_filled(page: Path) -> None:
     assert pages.fill_page(ROOT / "kto" / "pages" / page, texts.load(), values).strip()
 
 
-def test_prompts_are_one_object_per_line() -> None:
-    for path in (ROOT / "prompts").glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8-sig").split("\n"):
-            assert not line.strip() or json.loads(line)[config.load().generation.prompt_column].strip()
+def test_prompts_can_be_read() -> None:
+    settings = config.load()
+    if isinstance(prompts.source(settings), Path):  # a dataset on the Hub is there when somebody asks for it
+        assert prompts.load(settings).prompts
 
 
 def test_notebook_has_no_outputs() -> None:

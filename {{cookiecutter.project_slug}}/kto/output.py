@@ -1,0 +1,55 @@
+"""Standard output and error that nobody may be reading: `| head -1`, a closed terminal, a closed descriptor."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+
+class _Output:
+    """A text stream that goes on into nothing when it cannot be written any more."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except OSError:
+            self._discard()
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Point the descriptor at nothing, also for what the stream still holds and for processes that inherit it."""
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self._stream.fileno())
+        os.close(nothing)
+
+
+def survive_unread_output() -> None:
+    """Let this process do its work although nobody reads what it prints, and although its terminal is closed."""
+    for descriptor in range(3):  # a closed one would be taken by the next file that is opened, whatever that is
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # Python's way to say that the descriptor was closed
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        setattr(sys, name, _Output(stream))
+    if hasattr(signal, "SIGHUP"):  # sent when the terminal is closed; not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
