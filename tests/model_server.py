@@ -8,6 +8,7 @@ with ModelServer(latency=0.2) as server:
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -41,11 +42,19 @@ class ModelServer:
     """Answers for any model, at once and with an echo, unless it is told otherwise.
 
     names: the models that it lists. latency: seconds that an answer takes. key: what requests must carry. `reply` makes
-    the text of an answer from the body of a request, or (status, JSON) for something else.
+    the text of an answer from the body of a request, or (status, JSON) for something else. tls: for HTTPS.
     """
 
-    def __init__(self, names: tuple[str, ...] = (), latency: float = 0.0, key: str = "", port: int = 0) -> None:
-        self.names, self.latency, self.key, self.port = names, latency, key, port
+    def __init__(
+        self,
+        names: tuple[str, ...] = (),
+        latency: float = 0.0,
+        key: str = "",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.names, self.latency, self.key, self.port, self.tls = names, latency, key, port, tls
+        self.pages: dict[tuple[str, str], tuple[Any, ...]] = {}  # (method, path) → (status, body, headers), before all
         self.reply: Callable[[dict[str, Any]], Any] = lambda body: f"{body['model']} answers: {_prompt(body)}"
         self.about: dict[str, dict[str, Any]] = {}  # what the list of models says about each, besides its id
         self.usage: dict[str, int] = {}  # what answers say about tokens
@@ -87,6 +96,10 @@ class ModelServer:
         """
         self._faults.setdefault(prompt, []).append(Fault(model, status, headers or {}, body, drop, delay, times))
 
+    def work_on(self, at_a_time: int) -> None:
+        """Work on so many requests at a time; the others wait in their order."""
+        self._places = asyncio.Semaphore(at_a_time)
+
     def heal(self) -> None:
         self._faults.clear()
 
@@ -98,8 +111,9 @@ class ModelServer:
         self._stop = asyncio.Event()
 
         async def serve() -> None:
-            server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, backlog=1024)
-            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, backlog=1024, ssl=self.tls)
+            self.work_on(100_000)
+            self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
             started.set()
             await self._stop.wait()
             server.close()
@@ -125,7 +139,9 @@ class ModelServer:
         method, path, _ = head[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         content = await reader.readexactly(int(headers.get("content-length", 0)))
-        if self.key and headers.get("authorization") != f"Bearer {self.key}":
+        if (method, path) in self.pages:
+            return await _send(writer, *self.pages[method, path])
+        if self.key and headers.get("authorization") not in (self.key, f"Bearer {self.key}"):
             return await _send(writer, 401, {"error": {"message": "Invalid key."}})
         if path == "/v1/models":
             return await _send(
@@ -136,12 +152,15 @@ class ModelServer:
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await _send(writer, 404, {"error": {"message": "No such page."}})
         body = json.loads(content)
+        if not {"model", "messages"} <= body.keys():
+            return await _send(writer, 400, {"error": {"message": "A request has a model and messages."}})
         self.chats.append(Chat(body["model"], _prompt(body), body, headers))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             fault = self._fault(body)
-            await asyncio.sleep((fault.delay if fault else 0) or self.latency)
+            async with self._places:
+                await asyncio.sleep((fault.delay if fault else 0) or self.latency)
             if fault is None:
                 return await _send(writer, *self._completion(body))
             if fault.drop:
@@ -162,10 +181,18 @@ class ModelServer:
         reply = self.reply(body)
         if not isinstance(reply, str):
             return reply
-        message = {"role": "assistant", "content": reply}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        said = {"id": "chat", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
-        return 200, said | ({"usage": self.usage} if self.usage else {})
+        status, said = completion(reply, usage=self.usage)
+        return status, said | {"model": body["model"]}
+
+
+def completion(
+    content: Any, finish_reason: str = "stop", usage: Mapping[str, int] | None = None, **message: Any
+) -> tuple[int, dict[str, Any]]:
+    """Return an answer for `reply`, with further fields of its message."""
+    said = {"role": "assistant", "content": content, **message}
+    choice = {"index": 0, "message": said, "finish_reason": finish_reason}
+    whole = {"id": "chat", "object": "chat.completion", "created": 0, "choices": [choice]}
+    return 200, whole | ({"usage": usage} if usage else {})
 
 
 def _prompt(body: dict[str, Any]) -> str:

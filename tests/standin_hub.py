@@ -42,10 +42,12 @@ from standin_parts import (
     Commit,
     Fault,
     HubError,
+    PullRequest,
     Reply,
     Repo,
     Request,
     User,
+    card_errors,
     chat_model,
     now,
     object_id,
@@ -76,7 +78,7 @@ class StandinHub:
         self.users: dict[str, User] = {TOKEN: User("ann", orgs=("ann-community",))}  # token → user
         self.requests: list[Request] = []
         self.unexpected: list[str] = []  # what no route answers, and errors of the stand-in itself
-        self.card_errors: list[str] = []  # what validate-yaml complains about
+        self.card_errors: list[str] = []  # what validate-yaml complains about, besides what is wrong
         self.router = Router()  # its knobs: see standin_router.py
         self._faults: list[Fault] = []
         self._lfs: dict[str, bytes] = {}
@@ -116,13 +118,16 @@ class StandinHub:
         delay: float = 0.0,
         drop: bool = False,
         times: int | None = None,
+        after: int = 0,
     ) -> Fault:
         """Disturb requests whose path fits the pattern (`*` matches anything), `times` times or always.
+
+        The first `after` of them are answered as usual.
 
         status: answer this code, with this message. delay: seconds to wait first. drop: close the connection without an
         answer. To end it, set `times = 0` on what is returned.
         """
-        self._faults.append(Fault(pattern, status, delay, drop, times, message))
+        self._faults.append(Fault(pattern, status, delay, drop, times, after, message))
         return self._faults[-1]
 
     # --- a request, from the log to the answer ---------------------------------------------------------------------
@@ -131,6 +136,9 @@ class StandinHub:
         """Waits or raises as `fail` asked; True: drop the connection."""
         with self._lock:
             hit = [fault for fault in self._faults if fnmatchcase(path, fault.pattern) and fault.times != 0]
+            for fault in [fault for fault in hit if fault.after]:
+                fault.after -= 1
+                hit.remove(fault)
             for fault in hit:
                 fault.times = None if fault.times is None else fault.times - 1
         for fault in hit:
@@ -298,8 +306,14 @@ class StandinHub:
         info |= {key: ask[key] for key in ("visibility", "private", "gated") if key in ask}
         return {key: info[key] for key in ("private", "gated")}
 
+    def _target(self, call: Request, kind: str | None, id: str) -> Repo:
+        """The repository to write to; whoever may read it may propose a change."""
+        if call.first("create_pr") == "1" and call.user and call.user.role == "write":
+            return self._open(call, kind, id)
+        return self._writable(call, kind, id)
+
     def preupload(self, call: Request, kind: str, id: str, rev: str) -> dict:
-        there = self._writable(call, kind, id).at(rev).files
+        there = self._target(call, kind, id).at(rev).files
 
         def plan(file: dict) -> dict:
             large = file["size"] > 10 * 2**20 or b"\0" in base64.b64decode(file.get("sample", ""))
@@ -328,12 +342,16 @@ class StandinHub:
         return {}
 
     def commit(self, call: Request, kind: str, id: str, rev: str) -> dict:
-        repo = self._writable(call, kind, id)
-        head, files = repo.at(rev), dict(repo.at(rev).files)
-        if head is not repo.commits[-1]:
-            raise HubError(400, f"Can only commit to a branch, not to {rev}")
+        repo = self._target(call, kind, id)
         lines = [json.loads(line) for line in call.body.splitlines() if line]
         about = lines[0]["value"]
+        pull = next((pull for pull in repo.pulls if rev == f"refs/pr/{pull.num}"), None)
+        branch = pull.commits if pull else repo.commits
+        if repo.at(rev) is not branch[-1]:
+            raise HubError(400, f"Can only commit to a branch, not to {rev}")
+        if call.first("create_pr") == "1":  # a branch of its own, from the commit that is named
+            branch = list(repo.history(about.get("parentCommit", rev)))
+        head, files = branch[-1], dict(branch[-1].files)
         if about.get("parentCommit", head.id) != head.id:
             raise HubError(412, "A commit has happened since. Please refresh and try again.")
         for key, value in ((line["key"], line["value"]) for line in lines[1:]):
@@ -350,9 +368,56 @@ class StandinHub:
                 raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
         author = call.user.name if call.user else ""
         new = Commit(about["summary"], about.get("description", ""), author, files, head.id)
-        repo.commits.append(new)
-        url = f"{self.url}/{'' if kind == 'models' else kind + '/'}{id}/commit/{new.id}"
-        return {"success": True, "commitUrl": url, "commitOid": new.id, "hookOutput": ""}
+        branch.append(new)
+        url = f"{self.url}/{'' if kind == 'models' else kind + '/'}{id}"
+        answer = {"success": True, "commitUrl": f"{url}/commit/{new.id}", "commitOid": new.id, "hookOutput": ""}
+        if call.first("create_pr") == "1":
+            repo.pulls.append(PullRequest(len(repo.pulls) + 1, about["summary"], author, branch))
+            answer["pullRequestUrl"] = f"{url}/discussions/{len(repo.pulls)}"
+        return answer
+
+    def commits(self, call: Request, kind: str, id: str, rev: str) -> Reply:
+        """The history, the newest first, 50 commits at a time."""
+        history = self._open(call, kind, id).history(rev)[::-1]
+        page = int(call.first("p") or 0)
+        found = [
+            {"id": c.id, "title": c.title, "message": c.message, "authors": [{"user": c.author}], "date": c.date}
+            for c in history[50 * page : 50 * (page + 1)]
+        ]
+        more = (
+            {"Link": f'<{self.url}{call.raw_path}?p={page + 1}>; rel="next"'} if len(history) > 50 * page + 50 else {}
+        )
+        return Reply(found, headers=more)
+
+    def discussions(self, call: Request, kind: str, id: str) -> dict:
+        """Pull requests; there are no other discussions here."""
+        pulls = [each for each in self._open(call, kind, id).pulls if call.first("status") in (None, each.status)]
+        repo = {"name": id, "type": kind[:-1]}
+        found = [
+            {"num": each.num, "title": each.title, "author": {"name": each.author}, "createdAt": each.date}
+            | {"status": each.status, "repo": repo, "isPullRequest": True}
+            for each in reversed(pulls)
+        ]
+        return {"count": len(found), "start": 0, "discussions": found if call.first("p") in (None, "0") else []}
+
+    def discussion_status(self, call: Request, kind: str, id: str, num: str) -> dict:
+        pulls = {str(each.num): each for each in self._writable(call, kind, id).pulls}
+        if num not in pulls:
+            raise HubError(404, "There is no such discussion")
+        pulls[num].status = call.json()["status"]
+        author = call.user.name if call.user else ""
+        event = {"id": object_id(num), "type": "status-change", "createdAt": now(), "author": {"name": author}}
+        return {"newStatus": event | {"data": {"status": pulls[num].status}}}
+
+    def merge(self, kind: str, id: str, num: int) -> None:
+        """Merge a pull request as its owner does in the browser; nothing may have happened since."""
+        repo = self.repos[f"{kind}/{id}"]
+        pull = repo.pulls[num - 1]
+        head = repo.commits[-1]
+        assert head in pull.commits
+        pull.status = "merged"
+        title = f"{pull.title} (#{num})"
+        repo.commits.append(Commit(title, "", pull.author, pull.commits[-1].files, head.id))
 
     def refs(self, call: Request, kind: str, id: str) -> dict:
         head = self._open(call, kind, id).commits[-1].id
@@ -398,10 +463,21 @@ class StandinHub:
         raise HubError(404, "The stand-in has no Xet storage: set HF_HUB_DISABLE_XET=1")
 
     def validate_yaml(self, call: Request) -> Reply:
-        errors = [{"message": message} for message in self.card_errors]
-        empty = not re.match(r"---\r?\n.*\S", call.json()["content"])
-        warnings = [{"message": "empty or missing yaml metadata in repo card"}] if empty else []
-        return Reply({"errors": errors, "warnings": warnings}, 400 if errors else 200)
+        page = call.json()["content"]
+        messages = [*self.card_errors, *card_errors(page)]
+        empty = not re.match(r"---\r?\n.*\S", page)
+        warnings = ["empty or missing yaml metadata in repo card"] if empty else []
+        status = 400 if messages else 200
+        if call.headers.get("accept", "").startswith("text/plain"):
+            lines = [f"- Error: {each}" for each in messages] + [f"- Warning: {each}" for each in warnings]
+            return Reply("\n".join(lines).encode(), status, {"Content-Type": "text/plain; charset=utf-8"})
+        return Reply(
+            {
+                "errors": [{"message": each} for each in messages],
+                "warnings": [{"message": each} for each in warnings],
+            },
+            status,
+        )
 
     # --- Spaces ----------------------------------------------------------------------------------------------------
 
@@ -446,6 +522,9 @@ ROUTES: list[tuple[str, str, Callable]] = [  # the first that fits answers
     ("PUT", _REPO + r"/settings", StandinHub.settings),
     ("POST", _REPO + r"/preupload/(?P<rev>[^/]+)", StandinHub.preupload),
     ("POST", _REPO + r"/commit/(?P<rev>[^/]+)", StandinHub.commit),
+    ("GET", _REPO + r"/commits/(?P<rev>[^/]+)", StandinHub.commits),
+    ("GET", _REPO + r"/discussions", StandinHub.discussions),
+    ("POST", _REPO + r"/discussions/(?P<num>\d+)/status", StandinHub.discussion_status),
     ("GET", _REPO + r"/refs", StandinHub.refs),
     ("GET", _REPO + r"/tree/(?P<rev>[^/]+)", StandinHub.tree),
     ("GET", _REPO + r"/tree/(?P<rev>[^/]+)/(?P<path>.+)", StandinHub.tree),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,6 +10,18 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import yaml
+
+LICENSES = """
+    apache-2.0, mit, openrail, bigscience-openrail-m, creativeml-openrail-m, bigscience-bloom-rail-1.0,
+    bigcode-openrail-m, afl-3.0, artistic-2.0, bsl-1.0, bsd, bsd-2-clause, bsd-3-clause, bsd-3-clause-clear, c-uda, cc,
+    cc0-1.0, cc-by-2.0, cc-by-2.5, cc-by-3.0, cc-by-4.0, cc-by-sa-3.0, cc-by-sa-4.0, cc-by-nc-2.0, cc-by-nc-3.0,
+    cc-by-nc-4.0, cc-by-nd-4.0, cc-by-nc-nd-3.0, cc-by-nc-nd-4.0, cc-by-nc-sa-2.0, cc-by-nc-sa-3.0, cc-by-nc-sa-4.0,
+    cdla-sharing-1.0, cdla-permissive-1.0, cdla-permissive-2.0, wtfpl, ecl-2.0, epl-1.0, epl-2.0, etalab-2.0, eupl-1.1,
+    eupl-1.2, agpl-3.0, gfdl, gpl, gpl-2.0, gpl-3.0, lgpl, lgpl-2.1, lgpl-3.0, isc, lppl-1.3c, ms-pl, mpl-2.0, odc-by,
+    odbl, openrail++, osl-3.0, postgresql, ofl-1.1, ncsa, unlicense, zlib, pddl, lgpl-lr, gemma, unknown, other, array
+"""
+"""What the Hub says a licence must be one of, most of the models' own left out; `array` is part of its message."""
 LFS_SUFFIXES = {".parquet", ".arrow", ".bin", ".safetensors", ".gz", ".zip", ".png", ".jpg", ".wav", ".pt"}
 
 
@@ -41,6 +54,33 @@ def served(info: dict, provider: str | None = None, *, chat: bool = False) -> bo
     mapping = info.get("inferenceProviderMapping", {}).items()
     live = [(name, m) for name, m in mapping if m["status"] == "live" and provider in (None, name)]
     return any(m["task"] == "conversational" or not chat for _, m in live)
+
+
+def card_errors(page: str) -> list[str]:
+    """What the Hub has against the facts of a card, in its words; it knows many more rules."""
+    found = re.match(r"---\r?\n(.*?)\r?\n---", page, re.DOTALL)
+    try:
+        facts = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError as error:
+        return [f"YAML parsing error: {error}"]
+    if not isinstance(facts, dict):
+        return []  # it warns, and takes it
+    errors = []
+    licenses = " ".join(LICENSES.split())
+    for value in facts.get("license", []) if isinstance(facts.get("license"), list) else [facts.get("license", "mit")]:
+        if value not in licenses.split(", ")[:-1]:
+            errors.append(f'"license" must be one of [{licenses}]')
+    if not isinstance(facts.get("pretty_name", ""), str):
+        errors.append('"pretty_name" must be a string')
+    languages = facts.get("language", [])
+    for value in languages if isinstance(languages, list) else [languages]:
+        if not isinstance(value, str) or not re.fullmatch(r"[a-z]{2,3}|code|multilingual", value):
+            errors.append(
+                f'"language" with value "{value}" is not valid. It must be an ISO 639-1, 639-2 or 639-3 code '
+                '(two/three letters), or a special value like "code", "multilingual". If you want to use BCP-47 '
+                "identifiers, you can specify them in language_bcp47."
+            )
+    return errors
 
 
 class HubError(Exception):
@@ -78,6 +118,7 @@ class Fault:
     delay: float
     drop: bool
     times: int | None
+    after: int
     message: str = ""
 
 
@@ -140,6 +181,18 @@ class Commit:
         return hashlib.sha1(json.dumps(state).encode()).hexdigest()
 
 
+@dataclass
+class PullRequest:
+    """Its `commits` are those of the branch it was made from, and then its own."""
+
+    num: int
+    title: str
+    author: str
+    commits: list[Commit]
+    status: str = "open"
+    date: str = field(default_factory=now)
+
+
 class Repo:
     """A repository: `info` are the Hub's fields, `commits` run from the oldest to the newest."""
 
@@ -149,6 +202,7 @@ class Repo:
         start = {".gitattributes": b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"} if files is None else files
         first = {path: Blob(data, PurePosixPath(path).suffix in LFS_SUFFIXES) for path, data in start.items()}
         self.commits = [Commit("initial commit", "", "system", first)]
+        self.pulls: list[PullRequest] = []
         # Of a Space. Secrets never leave the server; a test may set the stage (RUNNING, BUILDING, BUILD_ERROR, …).
         self.secrets: dict[str, str] = {}
         self.variables: dict[str, str] = {}
@@ -164,11 +218,25 @@ class Repo:
         """Path → content, newest commit."""
         return {path: blob.data for path, blob in self.commits[-1].files.items()}
 
-    def at(self, revision: str) -> Commit:
-        for commit in reversed(self.commits):
-            if revision in ("main", commit.id):
-                return commit
+    def add(self, files: dict[str, bytes], title: str = "Update README.md", author: str = "somebody") -> None:
+        """Commit files as a person does in the browser."""
+        new = {path: Blob(data, PurePosixPath(path).suffix in LFS_SUFFIXES) for path, data in files.items()}
+        head = self.commits[-1]
+        self.commits.append(Commit(title, "", author, head.files | new, head.id))
+
+    def history(self, revision: str) -> list[Commit]:
+        """Return a commit and all before it, the oldest first."""
+        for pull in self.pulls:
+            if revision == f"refs/pr/{pull.num}":
+                return pull.commits
+        for commits in [self.commits, *(pull.commits for pull in self.pulls)]:
+            for number, commit in enumerate(commits, 1):
+                if commit.id == revision or (revision == "main" and number == len(commits)):
+                    return commits[:number]
         raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def at(self, revision: str) -> Commit:
+        return self.history(revision)[-1]
 
 
 def sibling(path: str, blob: Blob, details: str | None) -> dict:

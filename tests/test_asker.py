@@ -267,9 +267,7 @@ def test_attempts(server: ModelServer, ask: Ask, fault: dict, attempts: int) -> 
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, "does not accept your key (The test wants 401.)"),
-        (402, "wants to be paid"),
-        (403, "does not let you use this model"),
+        (402, "wants to be paid (The test wants 402.)"),
         (429, "wait for 86400 seconds"),
         (503, "wait for 86400 seconds"),
     ],
@@ -282,6 +280,23 @@ def test_a_refusal_ends_the_requests_for_the_model(server: ModelServer, ask: Ask
     [failure] = failures(outcomes[10:])
     assert sentence in failure
     assert 11 <= len(server.chats) <= 13
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [(401, "does not accept your key (The test wants 401.)"), (403, "does not let you use this model")],
+)
+@pytest.mark.parametrize("answered", [0, 10])
+def test_a_key_that_is_refused_ends_the_model_soon(
+    server: ModelServer, ask: Ask, status: int, sentence: str, answered: int
+) -> None:
+    for prompt in prompts(100)[answered:]:
+        server.fail(prompt, status=status)
+    outcomes = ask(prompts(100), concurrency=3, attempts=4)
+    assert all(texts(outcomes)[:answered]) and not any(texts(outcomes)[answered:])
+    [failure] = failures(outcomes[answered:])
+    assert sentence in failure
+    assert answered + 10 <= len(server.chats) <= answered + 10 + 2 * 3
 
 
 def test_a_server_that_goes_away_is_not_waited_for(
@@ -342,7 +357,7 @@ def test_bad_prompts_do_not_hide_the_good_ones_behind_them(server: ModelServer, 
 
 def test_who_waits_gives_up_when_the_model_ends(server: ModelServer, ask: Ask) -> None:
     server.fail("a", status=429, headers={"Retry-After": "5"})
-    server.fail("b", status=401, delay=0.2)
+    server.fail("b", status=402, delay=0.2)
     began = time.monotonic()
     assert texts(ask(["a", "b"], concurrency=2, timeout=30)) == [None, None]
     assert time.monotonic() - began < 4

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from kto import chat
-from kto.chat import Chat, Failed, Limited, NotThere, Refused, Trouble, Unwell, WillFailAgain
+from kto.chat import Chat, Denied, Failed, Limited, NotThere, Refused, Trouble, Unwell, WillFailAgain
 from kto.endpoint import Endpoint
 from kto.store import Answer
 from model_server import ModelServer
@@ -113,10 +113,11 @@ def test_an_answer(server: ModelServer) -> None:
 
 STATUSES = {
     WillFailAgain: [400, 404, 405, 410, 413, 418, 422, 431],
-    Refused: [401, 402, 403],
+    Refused: [402],
+    Denied: [401, 403],
     Limited: [429],
     Failed: [500],
-    Unwell: [408, 409, 425, 501, 502, 503, 504, 520, 529, 599],
+    Unwell: [408, 409, 424, 425, 498, 501, 502, 503, 504, 520, 529, 599],
 }
 
 
@@ -265,12 +266,19 @@ def test_whatever_comes_through_the_wire(pieces: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["<!DOCTYPE html><title>Welcome</title>", "", "data: {}\n\ndata: [DONE]\n\n", "1" * 5000, "[" * 99999]
+    ("page", "words"),
+    [
+        ("<!DOCTYPE html><title>Welcome</title>", " (Welcome)"),
+        ("", ""),
+        ("data: {}\n\ndata: [DONE]\n\n", " (data: {} data: [DONE])"),
+        ("1" * 5000, f" ({'1' * 200}…)"),
+        ("[" * 99999, f" ({'[' * 200}…)"),
+    ],
 )
-def test_a_page_is_no_answer(server: ModelServer, page: str) -> None:
+def test_a_page_is_no_answer(server: ModelServer, page: str, words: str) -> None:
     server.fail(body=page, headers={"Content-Type": "text/html"})
     found = trouble(server)
-    assert type(found) is Unwell and str(found) == "The server sent something that is not an answer."
+    assert type(found) is Unwell and str(found) == f"The server sent something that is not an answer{words}."
 
 
 NAMES = ["choices", "message", "content", "error", "usage", "finish_reason", "refusal", "text", "type", "x"]

@@ -80,7 +80,9 @@ def test_a_setting_that_is_missing_has_its_default(project: Path, english: None)
         elif section == "[language]" or line.split(" = ")[0] in facts:
             kept.append(line)
     path.write_text("\n".join(line for line in kept if "concurrency" not in line), encoding="utf-8")
-    expected = dataclasses.replace(whole, generation=dataclasses.replace(whole.generation, concurrency=32))
+    generation = dataclasses.replace(whole.generation, concurrency=32)
+    export = dataclasses.replace(whole.export, min_votes=None)  # as many as the project's people were asked for
+    expected = dataclasses.replace(whole, generation=generation, export=export)
     assert config.load(project) == expected
     path.write_text(path.read_text(encoding="utf-8").replace("models = ", "# models = "), encoding="utf-8")
     assert "[generation] models" in run(project, "generate.py").stderr

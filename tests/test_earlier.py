@@ -73,5 +73,5 @@ def test_every_vote_stays(task: Task) -> None:
     assert sorted(map(key, task.table("votes/train.parquet")), key=repr) == sorted(map(key, earlier), key=repr)
     (replaced,) = task.data.rglob("replaced.jsonl")
     assert replaced.read_text("utf-8").count("\n") == 2
-    comments = (task.data / "private" / "comments.csv").read_text("utf-8")
+    comments = (task.data / "private" / "votes" / "comments.csv").read_text("utf-8")
     assert "Zo maakte mijn oma het." in comments and "Er staat Engels voor" in comments

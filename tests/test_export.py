@@ -21,11 +21,16 @@ from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import rows, votes
+from kto import privacy, rows, votes
 
 __all__ = ["argilla", "english", "task"]
 
-PROMPTS = [f"Question {n}?" for n in range(4)]
+PROMPTS = [
+    "How do I keep bread fresh?",
+    "What helps against a cold?",
+    "Where do tulips grow?",
+    "Who repairs a bicycle?",
+]
 PEOPLE = ["amina", "piet", "wanjiku"]
 
 
@@ -61,8 +66,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_votes_and_rows(voted: Task) -> None:
     done = voted.export_command()
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    table = pq.read_table(voted.data / "votes" / "train.parquet")
+    public = pq.read_table(voted.data / "votes" / "train.parquet")
+    assert public.schema.equals(privacy.PUBLIC_SCHEMA)
+    table = pq.read_table(voted.data / "private" / "votes" / "train.parquet")
     assert table.schema.equals(votes.SCHEMA)
+    assert public.to_pylist() == privacy.public_votes(table.to_pylist())
     cast_votes = table.to_pylist()
     assert len(cast_votes) == 3 * 5 + 2
     now = datetime.now(UTC)
@@ -106,7 +114,7 @@ def test_nobody_can_be_recognised(voted: Task) -> None:
             text = str(pq.read_table(voted.project / path).to_pylist())
             assert not any(name in text for name in [*PEOPLE, "Amina", "really"]), path
     assert not any("Amina" in data.decode("utf-8", "replace") for name, data in public.items())
-    with (private / "comments.csv").open(encoding="utf-8", newline="") as file:
+    with (private / "votes" / "comments.csv").open(encoding="utf-8", newline="") as file:
         comments = list(csv.DictReader(file))
     assert sorted(each["comment"] for each in comments) == [f'Amina, {prompt}\n"really"' for prompt in PROMPTS[:3]]
     assert {each["annotator"] for each in comments} < {vote["annotator"] for vote in voted.table("votes/train.parquet")}
@@ -125,9 +133,9 @@ def test_a_second_export_changes_nothing(voted: Task) -> None:
     assert voted.export().returncode == 0
     after = tree(voted.data)
     assert after.keys() == before.keys()
-    for name in ("votes/train.parquet", "kto/train.parquet"):
-        assert pq.read_table(voted.data / name).equals(pq.read_table(voted.data / name))
-    assert after["private/comments.csv"] == before["private/comments.csv"]
+    for name in ("votes/train.parquet", "private/votes/train.parquet", "kto/train.parquet"):
+        assert after[name] == before[name]
+    assert after["private/votes/comments.csv"] == before["private/votes/comments.csv"]
     assert after["private/pseudonym_key"] == before["private/pseudonym_key"]
     assert not [name for name in after if name.endswith(".tmp")]
 
@@ -141,7 +149,7 @@ def counted(task: Task) -> dict[tuple[str, str], bool]:
 
 
 def replaced(task: Task) -> list[dict]:
-    path = task.data / "votes" / "replaced.jsonl"
+    path = task.data / "private" / "votes" / "replaced.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
@@ -228,6 +236,7 @@ def test_no_votes_yet(task: Task) -> None:
 
 
 def test_only_ties_then_one_class_then_both(task: Task) -> None:
+    task.set(min_votes="1")
     task.generate({"Question?": ["one", "two"]})
     task.setup()
     one, two = (task.records()["Question?", answer] for answer in ("one", "two"))
@@ -251,7 +260,7 @@ def test_only_ties_then_one_class_then_both(task: Task) -> None:
 def test_all_votes_withdrawn_and_only_a_tie_left(task: Task) -> None:
     task.generate({"Question?": ["one", "two"], "Another?": ["one", "two"]})
     task.setup()
-    task.set(test_fraction="0.5", seed="2")
+    task.set(test_fraction="0.5", seed="2", min_votes="1")
     records = task.records()
     for record in records.values():
         task.vote("amina", record, "good")
@@ -280,11 +289,12 @@ NO_ARGILLA = {"ARGILLA_API_URL": "http://127.0.0.1:9"}
 def names(task: Task) -> set[str]:
     """Return the pseudonyms in everything that an export writes, the list of those to leave out excepted."""
     found = {vote["annotator"] for vote in [*task.table("votes/train.parquet"), *replaced(task)]}
-    with (task.data / "private" / "comments.csv").open(encoding="utf-8", newline="") as file:
+    with (task.data / "private" / "votes" / "comments.csv").open(encoding="utf-8", newline="") as file:
         return found | {comment["annotator"] for comment in csv.DictReader(file)}
 
 
 def test_a_person_is_forgotten(voted: Task) -> None:
+    voted.set(min_votes="1")
     assert voted.export().returncode == 0
     one = voted.records()[PROMPTS[0], f"one to {PROMPTS[0]}"]
     voted.vote("amina", one, "bad")
@@ -315,6 +325,7 @@ def test_a_person_is_forgotten(voted: Task) -> None:
 
 
 def test_who_was_never_exported_and_who_was_the_last(task: Task) -> None:
+    task.set(min_votes="1")
     task.generate({"Question?": ["one", "two"]})
     task.setup()
     record = task.records()["Question?", "one"]
@@ -335,7 +346,7 @@ def test_comments_and_spreadsheets(voted: Task) -> None:
     formula = '=HYPERLINK("http://example.org";"x")'
     voted.vote("piet", record, "bad", comment=formula)
     assert voted.export().returncode == 0
-    path = voted.data / "private" / "comments.csv"
+    path = voted.data / "private" / "votes" / "comments.csv"
     with path.open(encoding="utf-8", newline="") as file:
         comments = list(csv.DictReader(file))
     assert "'" + formula in [each["comment"] for each in comments]
@@ -366,6 +377,8 @@ def test_output_elsewhere_and_a_split_that_is_gone(voted: Task, tmp_path: Path) 
     assert sorted(tree(output)) == ["kto/test.parquet", "kto/train.parquet", "votes/train.parquet"]
     assert sorted(path.name for path in voted.data.iterdir()) == ["generations", "private"]
     voted.set(test_fraction="0.0")
+    for path in (output / "kto").iterdir():  # without the rows of before, chance decides again
+        path.unlink()
     assert voted.export("--output", str(output)).returncode == 0
     assert sorted(tree(output)) == ["kto/train.parquet", "votes/train.parquet"]
 
@@ -501,10 +514,8 @@ def test_push_and_load_back(owned: Task, tmp_path: Path) -> None:
         assert found == {name: owned.table(f"kto/{name}.parquet") for name in ("train", "test")}
         pushed = load_back(owned, env, "votes")["train"]
         here = owned.table("votes/train.parquet")
-        assert len(pushed) == len(here) == 17
-        assert pushed[0].keys() == here[0].keys() - {"vote_id"}
-        for name in ("inserted_at", "updated_at"):  # a day, no more
-            assert sorted(vote[name] for vote in pushed) == sorted(str(vote[name].date()) for vote in here)
+        days = ("inserted_at", "updated_at")  # no more
+        assert len(pushed) == 17 and pushed == [vote | {name: str(vote[name]) for name in days} for vote in here]
         files = hub.repos["datasets/ann/thumbs"].commits[-1].files
         card = files["README.md"].data.decode()
         assert "| Votes | 17 |" in card and "config_name: votes" in card and "dataset_info:" in card
@@ -518,6 +529,8 @@ def test_push_and_load_back(owned: Task, tmp_path: Path) -> None:
         # Public now, and without a test split: neither is taken back.
         hub.repos["datasets/ann/thumbs"].info |= {"private": False, "visibility": "public"}
         owned.set(test_fraction="0.0")
+        for path in (owned.data / "kto").iterdir():
+            path.unlink()
         assert owned.export_command("--push", **env).returncode == 0
         assert not hub.repos["datasets/ann/thumbs"].private
         assert sorted(load_back(owned, {**env, "HF_DATASETS_CACHE": str(tmp_path / "fresh")})) == ["train"]

@@ -135,7 +135,7 @@ def test_a_clone_without_the_store_asks_for_no_answer_again(project: Path) -> No
         ("<think>a</think>", None),
         ("Write <think> first.", "Write <think> first."),
         ("Close <think>x</think> later.", "Close <think>x</think> later."),
-        ("a < b > c </thinking>", "a < b > c </thinking>"),
+        ("a < b > c </thinker>", "a < b > c </thinker>"),
     ],
 )
 def test_an_answer_is_cleaned(raw: str | None, expected: str | None) -> None:

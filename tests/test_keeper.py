@@ -201,14 +201,22 @@ def test_a_file_that_the_system_does_not_let_grow(path: Path) -> None:
         assert len(store) >= int(done.stdout)
 
 
-def test_a_store_that_cannot_be_opened_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(path: Path) -> Store:
-        raise UserError("bad_store", path=path, reason="too many open files")
+def test_a_store_that_cannot_be_opened_again_is_known_before_anybody_is_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Store] = []
 
-    keeper = Keeper(path)
-    monkeypatch.setattr(kto_keeper, "Store", closed)
-    with closing(keeper):
-        assert fails_with(keeper, "too many open files") == 0
+    def once(path: Path) -> Store:
+        if opened:
+            raise UserError("bad_store", path=path, reason="too many open files")
+        opened.append(Store(path))
+        return opened[0]
+
+    monkeypatch.setattr(kto_keeper, "Store", once)
+    with pytest.raises(UserError, match="too many open files"):
+        Keeper(path)
+    with pytest.raises(sqlite3.ProgrammingError):  # the first one is closed
+        opened[0].get("k1")
 
 
 def test_an_answer_that_no_file_takes_leaves_nobody_waiting(path: Path) -> None:

@@ -76,6 +76,24 @@ def test_a_push_that_was_interrupted_goes_on(
     assert len(server.chats) == 10 and "README.md" in hub.repos["datasets/ann/bread-generations"].files
 
 
+def test_a_card_that_cannot_go_out_and_one_that_was_edited(
+    project: Path, hub: StandinHub, server: ModelServer, tmp_path: Path
+) -> None:
+    use(project, "project", hub_owner="ann", slug="bread", license="CC BY 4.0")
+    env = hub.env(tmp_path / "hf") | {"HF_HUB_OFFLINE": "0"}
+    done = run(project, "generate.py", "--base-url", server.url, "--push", env=env)
+    assert (done.returncode, hub.repos) == (1, {})
+    assert "project.toml: the Hub does not take “license: CC BY 4.0”. Perhaps you mean: cc-by-4.0" in done.stderr
+
+    use(project, "project", license="cc-by-4.0")
+    assert run(project, "generate.py", "--base-url", server.url, "--push", env=env).returncode == 0
+    published = hub.repos["datasets/ann/bread-generations"]
+    published.add({"README.md": published.files["README.md"].replace(b"license: cc-by-4.0", b"license: cc0-1.0")})
+    done = run(project, "generate.py", "--base-url", server.url, "--push", env=env)
+    assert b"license: cc0-1.0" in published.files["README.md"]  # nobody was asked, so it is a pull request
+    assert done.returncode == 0 and done.stdout.endswith("/datasets/ann/bread-generations/discussions/1\n")
+
+
 def test_what_is_missing_is_said_before_anything_is_asked(project: Path, server: ModelServer) -> None:
     use(project, "project", hub_owner="")
     done = run(project, "generate.py", "--base-url", server.url, "--push", env={"HF_TOKEN": "hf_x"})
@@ -83,3 +101,33 @@ def test_what_is_missing_is_said_before_anything_is_asked(project: Path, server:
     use(project, "project", hub_owner="ann")
     done = run(project, "generate.py", "--base-url", server.url, "--push")
     assert done.returncode == 1 and "no token for the Hub" in done.stderr and not server.chats
+
+
+PUSH_BOTH_AND_LOAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from datasets import load_dataset
+from kto import config, publish_generations
+for path in sys.argv[2:]:
+    publish_generations.push(config.load(), Path(path))
+print()
+print(load_dataset("ann/bread-generations", split="train").column_names)
+"""
+
+
+def test_a_table_with_a_new_column_follows_one_of_an_earlier_version(
+    project: Path, hub: StandinHub, server: ModelServer, tmp_path: Path
+) -> None:
+    use(project, "project", hub_owner="ann", slug="bread")
+    assert run(project, "generate.py", "--base-url", server.url).returncode == 0
+    path = project / "data" / "generations" / "train.parquet"
+    new = pq.read_table(path)
+    pq.write_table(new.drop_columns(["sent"]), tmp_path / "old.parquet")
+    command = [sys.executable, "-c", PUSH_BOTH_AND_LOAD, str(project), str(tmp_path / "old.parquet"), str(path)]
+    env = environment(hub.env(tmp_path / "hf") | {"HF_HUB_OFFLINE": "0"})
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.stdout.strip().splitlines()[-1:] == [str(new.column_names)], done.stderr
+    card = hub.repos["datasets/ann/bread-generations"].files["README.md"].decode()
+    features = yaml.safe_load(card.split("---")[1])["dataset_info"]["features"]
+    assert [feature["name"] for feature in features] == new.column_names

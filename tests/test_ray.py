@@ -133,13 +133,25 @@ def test_the_same_table_as_without_ray(project: Path, cluster: Cluster, server: 
     use(project, "generation", base_url=address(server))
     server.key = "sesame"
     server.fail("How are you?", model="acme/two", status=400, body='{"error": {"message": "No."}}')
+    answer, refused = server.reply, []
+
+    def reply(body: dict) -> object:
+        if body["model"] == "acme/two" and body["messages"][0]["role"] == "system":
+            refused.append(body)
+            return 400, {"error": {"message": "System role not supported"}}
+        return answer(body)
+
+    server.reply = reply
     (project / ".env").write_text("OPENAI_API_KEY=sesame\n", encoding="utf-8")
     # One of the models is to find its answer there.
     assert run(project, "generate.py", "--yes", "--limit", "1").returncode == 1
     done = run(project, "generate.py", "--yes", "--ray", env=QUIET | {"RAY_ADDRESS": cluster.address})
     assert done.returncode == 1 and "answered 400" in done.stdout, done.stdout + done.stderr + log(project)
-    assert len(server.chats) == 11  # nothing twice, but for what had failed
+    # Nothing twice, but for what had failed, and what was on its way when the server first said that it has no roles.
+    assert len(server.chats) - len(refused) == 11 and 0 < len(refused) <= 4
+    assert done.stdout.count("acme/two has no system role") == 1
     rows = table(project)
+    assert all("messages" in row["sent"][1] and "messages" not in row["sent"][0] for row in rows[1:])
     (project / "data").rename(tmp_path / "data of Ray")
     assert run(project, "generate.py", "--yes").returncode == 1
     changing = {"seconds", "received_at"}

@@ -1,7 +1,7 @@
 """An Argilla Space, made by the real huggingface_hub on a stand-in Hub."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,31 @@ def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
         assert make(task, hub)[:2] == ((0, address) if stage == "RUNNING" else (1, ""))
         assert repo.secrets == before and len(repo.commits) == commits
     assert dotenv.read(task.data / "private" / "space-ann--argilla.env") == login
+
+
+def test_a_page_that_an_editor_has_marked(task: Task, hub: StandinHub) -> None:
+    page = task.project / "space" / "README.md"
+    page.write_bytes(b"\xef\xbb\xbf" + page.read_bytes())
+    assert make(task, hub)[0] == 0
+    sent = hub.repos[SPACE].files["README.md"]
+    assert sent.startswith(b"---\n") and SpaceCard(sent.decode()).data["license"] == "cc-by-4.0"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda page: page.split("---\n", 2)[2].encode(), "does not begin with a line of three hyphens"),
+        (lambda page: page.encode("utf-16"), "is not written in UTF-8"),
+        (lambda page: page.replace("cc-by-4.0", "CC BY 4.0").encode(), "“license: CC BY 4.0”. Perhaps you mean: cc-by"),
+        (lambda page: page.replace("sdk: docker", "sdk: [").encode(), "what “sdk” says"),
+    ],
+)
+def test_a_page_that_cannot_go_out(task: Task, hub: StandinHub, spoil: Callable[[str], bytes], sentence: str) -> None:
+    page = task.project / "space" / "README.md"
+    page.write_bytes(spoil(page.read_text(encoding="utf-8")))
+    status, out, err = make(task, hub)
+    assert (status, out, hub.repos) == (1, "", {}), err  # no Space without what belongs into it
+    assert sentence in err and str(page) in err and err.count("\n") == 1
 
 
 def test_two_spaces_keep_their_secrets(task: Task, hub: StandinHub) -> None:

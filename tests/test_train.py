@@ -111,7 +111,7 @@ def test_two_steps(project: Path, model: Path, data: Path, tmp_path: Path) -> No
         path.write_text(text, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert "Rows whose prompt is too long for max_length = 1024, left out: 2" in said
+    assert "Rows whose prompt is too long for max_length = 2048, left out: 2" in said
     assert "Rows: 10 (thumbs up: 7, thumbs down: 3)" in said
     assert "Weights: thumbs up 1.00, thumbs down 2.02" in said
     assert said[-1] == f"The model is in {output}"
@@ -163,7 +163,7 @@ def test_models_that_do_not_do(project: Path, model: Path, data: Path, tmp_path:
     assert (done.returncode, done.stderr) == (1, f"The model {without} has no chat template. Use an instruct model.\n")
     (without / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     with pytest.raises(UserError, match="System role not supported"):
-        train.prompt_length(train.load_tokenizer(str(without)), make_row(0, True), "acme/one")
+        train.ChatTokens(train.load_tokenizer(str(without)), "acme/one", [make_row(0, True)])
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty", data):
         with pytest.raises(UserError, match="cannot be loaded"):
@@ -184,7 +184,8 @@ def test_the_environment_is_described_at_the_end() -> None:
     assert block, "the block is the last thing in the file"
     content = tomllib.loads(re.sub(r"(?m)^# ?", "", block[1]))
     names = {requirement.split("==")[0] for requirement in content["dependencies"]}
-    assert names == {"torch", "transformers", "trl", "datasets", "accelerate", "pyyaml"}
+    trainer = {"torch", "transformers", "trl", "datasets", "accelerate", "peft", "psutil", "sentencepiece"}
+    assert names == trainer | {"pyyaml"}
     pins = content["tool"]["uv"]["constraint-dependencies"]
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; .+)?", pin) for pin in pins)
     assert all(a <= b for a, b in itertools.pairwise(re.split("==", pin)[0] for pin in pins))

@@ -1,7 +1,7 @@
 """Tiny Llama folders, made on the spot: real files for the real `transformers serve` and the real trainer."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -41,14 +41,34 @@ def make_tiny_model(
     none. With `steps=0` the weights stay random and it babbles. The files take half a megabyte.
     """
     known = conversations or random.Random(seed).sample(CONVERSATIONS, k=2 * len(CONVERSATIONS) // 3)
-    tokenizer = _tokenizer([system_prompt, *(text for pair in [*CONVERSATIONS, *known] for text in pair)])
+    texts = [system_prompt, *(text for pair in [*CONVERSATIONS, *known] for text in pair)]
+    return make_model(folder, texts, lambda: known, seed, steps=steps, system_prompt=system_prompt)
+
+
+def make_model(
+    folder: Path,
+    texts: Sequence[str],
+    batch: Callable[[], Sequence[tuple[str, str]]],
+    seed: int = 0,
+    *,
+    steps: int,
+    system_prompt: str = "",
+    hidden: int = 64,
+    layers: int = 2,
+    noise: int = 400,
+) -> Path:
+    """Write a Llama to `folder` whose tokenizer has read `texts` and that has learned a `batch` in each step.
+
+    Without a system prompt there are up to `noise` random tokens before each question.
+    """
+    tokenizer = _tokenizer(texts)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=2048,
@@ -59,7 +79,7 @@ def make_tiny_model(
         )
     )
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    _teach(model, tokenizer, known, system_prompt, steps, seed)
+    _teach(model, tokenizer, batch, system_prompt, steps, seed, noise)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -83,20 +103,23 @@ def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 def _teach(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    known: Sequence[tuple[str, str]],
+    batch: Callable[[], Sequence[tuple[str, str]]],
     system_prompt: str,
     steps: int,
     seed: int,
+    longest: int,
 ) -> None:
     chance = random.Random(seed)
     torch.set_num_threads(1)  # on a machine with other work, the threads of torch wait for each other most of the time
-    optimizer = torch.optim.AdamW(model.parameters(), lr=8e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.512 / model.config.hidden_size)  # 8e-3 for the usual ones
     model.train()
     told = tokenizer(system_prompt)["input_ids"]
     for _ in range(steps):
         # Any number of random tokens, or none: so it learns to pass over whatever stands before the question.
-        noise = chance.choices(range(2, len(tokenizer)), k=chance.choice([0, chance.randrange(400)]))
-        model(**_batch(tokenizer, known, told or noise)).loss.backward()
+        noise = chance.choices(
+            range(2, len(tokenizer)), k=chance.choice([0, chance.randrange(longest)]) if longest else 0
+        )
+        model(**_batch(tokenizer, batch(), told or noise)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     model.eval()

@@ -142,10 +142,18 @@ class Task:
         return id
 
     def records(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Return what the owner sees, by (prompt, answer)."""
+        """Return what the owner gets, by (prompt, answer) as the table of generations has them."""
         query = {"limit": 1000, "include": "responses"}
         page = self.person("owner").get(f"/api/v1/datasets/{self.dataset_id}/records", params=query).json()
-        return {(each["fields"]["prompt"], each["fields"]["answer"]): each for each in page["items"]}
+        table = self.data / "generations" / "train.parquet"
+        rows = pq.read_table(table).to_pylist() if table.exists() else []
+        pairs = [(row["input"], answer) for row in rows for answer in row["generations"] if answer]
+        texts = {annotation.text_id(*pair): pair for pair in pairs}
+        fields = ("prompt", "answer")
+        return {
+            texts.get(each["external_id"]) or tuple(each["fields"][name] for name in fields): each
+            for each in page["items"]
+        }
 
     def vote(self, name: str, record: Mapping[str, Any], vote: str, status: str = "submitted", **values: Any) -> str:
         """Vote, or vote again, as the web page does it; return the id of the response."""

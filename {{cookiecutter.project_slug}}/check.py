@@ -146,14 +146,19 @@ def check_servers(config: Config, found: Findings) -> None:
             asked.setdefault(routes.server(config, own), []).append(name)
     for server, names in asked.items():
         with found.collect():
-            listed = endpoint.listed_models(server)
-            if listed is None:
+            listed = endpoint.model_list(server)
+            unknown = [
+                name
+                for name in (config.model(name).name or name for name in names)
+                if not (listed and listed.has(name))
+            ]
+            if unknown and not (listed and listed.complete):
                 found.notes.append(t("check.no_list", url=server.base_url))
                 continue
-            for name in (config.model(name).name or name for name in names):
-                if name not in listed:
-                    close = ", ".join(difflib.get_close_matches(name, listed, n=3, cutoff=0) or ["–"])
-                    found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
+            ids = [model["id"] for model in listed.models] if listed else []
+            for name in unknown:
+                close = ", ".join(difflib.get_close_matches(name, ids, n=3, cutoff=0) or ["–"])
+                found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from kto import annotation, rows, votes
+from kto import annotation, outdated, rows, splits, votes
+from kto import card as cards
 from kto.agreement import krippendorff_alpha
 from kto.command_line import Parser
 from kto.config import Config, load
 from kto.errors import UserError, run
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
-from kto.tables import Row, read_lines, read_rows, write_lines, write_rows, write_text
+from kto.privacy import VoteFiles
+from kto.tables import Row, write_rows, write_text
 from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
 
@@ -31,50 +33,64 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def figures(splits: rows.Splits, all_votes: Sequence[Row]) -> dict[str, str]:
+def figures(parts: rows.Splits, all_votes: Sequence[Row], in_use: outdated.PromptsInUse) -> dict[str, str]:
     """Return the numbers of the dataset by the key of the text that names them."""
-    labels = [row["label"] for row in [*splits.train, *splits.test]]
+    labels = [row["label"] for row in [*parts.train, *parts.test]]
     units: dict[str, list[bool]] = {}
     for vote in all_votes:
         units.setdefault(vote["record_id"], []).append(vote["vote"])
     alpha = krippendorff_alpha(units.values())
-    sizes = f"{number(len(splits.train))} + {number(len(splits.test))}"
+    old = sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in all_votes)
+    sizes = f"{number(len(parts.train))} + {number(len(parts.test))}"
     return {
-        "dataset_card.prompts": number(len({row["prompt_id"] for row in [*splits.train, *splits.test]})),
+        "dataset_card.prompts": number(len({row["prompt_id"] for row in [*parts.train, *parts.test]})),
         "dataset_card.rows": f"{number(len(labels))} ({sizes})",
         "dataset_card.desirable": number(sum(labels)),
         "dataset_card.undesirable": number(len(labels) - sum(labels)),
-        "dataset_card.ties": number(splits.ties),
+        "dataset_card.ties": number(parts.ties),
+        "dataset_card.few_votes": number(parts.few),
+        "dataset_card.near_duplicates": number(len(parts.left_out)),
         "dataset_card.votes": number(len(all_votes)),
+        "dataset_card.outdated_votes": number(old),
         "dataset_card.annotators": number(len({vote["annotator"] for vote in all_votes})),
         "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else number(alpha, 2),
     }
 
 
-def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
-    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
-    values = values_of(config)
-    lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
-    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
-    direction = str(values["direction"])
+def read_card(config: Config) -> str:
+    """Return `dataset/README.md` as it is, or as it is made if there is none."""
     path = config.root / "dataset" / "README.md"
     try:
         if path.exists():
-            card = path.read_text(encoding="utf-8")
-        else:
-            card = fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values)
-        card = fill_marked(card, "numbers", in_direction(table, direction))
-        return fill_marked(card, "models", list_models(models, direction))
-    except (OSError, UnicodeDecodeError, TextsError) as error:
+            return cards.read(path)
+        return fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", load_texts(), values_of(config))
+    except (OSError, TextsError) as error:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def read_ballot(config: Config, key: bytes) -> votes.Ballot:
+def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
+    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
+    lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
+    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    direction = str(values_of(config)["direction"])
+    page = read_card(config)
+    try:
+        page = fill_marked(page, "numbers", in_direction(table, direction))
+        return fill_marked(page, "models", list_models(models, direction))
+    except TextsError as error:
+        raise UserError("bad_card", path=config.root / "dataset" / "README.md", reason=error) from None
+
+
+def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
     """Return what Argilla holds now; raise `UserError` if there is no task there."""
     dataset = annotation.find_task(annotation.connect(config), config)
     if dataset is None:
         raise UserError("no_task", name=config.annotation.dataset)
-    return votes.read_ballot(dataset, key)
+    there, wanted = annotation.min_submitted(dataset), config.annotation.min_submitted
+    if there != wanted:
+        print(t("technical.min_submitted_differs", there=there, wanted=wanted), file=sys.stderr)
+    table = config.root / "data" / "generations" / "train.parquet"
+    return votes.read_ballot(dataset, key, table, earlier)
 
 
 def find_person(name: str, key: bytes, known: Collection[str]) -> str | None:
@@ -98,65 +114,78 @@ def write_splits(folder: Path, splits: Mapping[str, Sequence[Row]]) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
+    card_path = config.root / "dataset" / "README.md"
     if options.push:  # what is missing is said before anything is done
         from kto import publish
         from kto.hub import hub_token
 
         repo_id, token = config.project.repo_id, hub_token(config)
+        cards.check(read_card(config), card_path, cards.NEEDS)
 
-    private, folder = config.root / "data" / "private", options.output / "votes"
-    key = votes.read_key(private / "pseudonym_key")
-    earlier = read_rows(folder / "train.parquet", votes.SCHEMA.names)
-    log = read_lines(folder / "replaced.jsonl")
-    comments = votes.read_comments(private / "comments.csv")
+    private, folder = config.root / "data" / "private", options.output / "kto"
+    files = VoteFiles(options.output / "votes", private)
+    stored = files.read()
+    key = votes.read_key(files.key)
     forgotten = votes.read_forgotten(private / "forgotten.txt")
     ballot = None
     if options.forget is not None:
-        here = forgotten.union(row["annotator"] for row in [*earlier, *log, *comments])
+        here = forgotten.union(row["annotator"] for row in [*stored.votes, *stored.replaced, *stored.comments])
         person = find_person(options.forget, key, here)
         if person is None:  # perhaps one who has voted since the last export
-            ballot = read_ballot(config, key)
+            ballot = read_ballot(config, key, stored.votes)
             person = find_person(options.forget, key, {vote["annotator"] for vote in ballot.votes})
         if person is None:
             raise UserError("unknown_person", name=options.forget)
         forgotten.add(person)
-        votes.remember_forgotten(private / "forgotten.txt", forgotten)
         ballot = ballot or votes.Ballot([], {}, set())  # what is here is enough; Argilla may be gone
     else:
-        ballot = read_ballot(config, key)
+        ballot = read_ballot(config, key, stored.votes)
+    files.require_known(stored.published, [*stored.votes, *stored.replaced, *ballot.votes], forgotten)
+    if options.forget is not None:
+        votes.remember_forgotten(private / "forgotten.txt", forgotten)
     ballot = ballot._replace(votes=votes.without(ballot.votes, forgotten))
 
-    all_votes, replaced = votes.merge(votes.without(earlier, forgotten), ballot.votes, ballot.withdrawn)
-    if not earlier and not all_votes and options.forget is None:
+    all_votes, replaced = votes.merge(votes.without(stored.votes, forgotten), ballot.votes, ballot.withdrawn)
+    all_votes = votes.with_texts(all_votes, ballot.texts)
+    if not stored.votes and not all_votes and options.forget is None:
         raise UserError("no_votes")
-    splits = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed)
-    numbers = figures(splits, all_votes)
+    in_use = outdated.prompts_in_use(config)
+    known = splits.read_known(config, folder, files.splits, in_use.texts, all_votes)
+    parts = rows.make_splits(all_votes, config.export.test_fraction, config.export.seed, config.min_votes, known)
+    numbers = figures(parts, all_votes, in_use)
     models = {name for vote in all_votes for name in vote["generation_model"].split(", ")}
     card = fill_card(config, numbers, sorted(models))
 
-    kept_log = votes.without(log, forgotten)
-    if replaced or kept_log != log:
-        write_lines(folder / "replaced.jsonl", [*kept_log, *replaced])
-    write_rows(folder / "train.parquet", all_votes, votes.SCHEMA)
-    votes.keep_comments(private / "comments.csv", votes.without(comments, forgotten), ballot)
-    by_name = {name: part for name, part in (("train", splits.train), ("test", splits.test)) if part}
-    write_splits(options.output / "kto", by_name)
+    # What is private is whole before anything else is replaced or removed: a run may end at any point.
+    log = [*votes.without(stored.replaced, forgotten), *replaced]
+    files.write_private(all_votes, log, votes.without(stored.comments, forgotten), ballot)
+    if options.output == ROOT / "data":
+        splits.remember(files.splits, {**known.exported, **parts.by_prompt})
+    if files.unsplit and (name := files.committed_as()):
+        print(t("technical.votes_in_git", folder=name), file=sys.stderr)
+    files.write_public(all_votes)
+    by_name = {name: part for name, part in (("train", parts.train), ("test", parts.test)) if part}
+    write_splits(folder, by_name)
     if options.output == ROOT / "data":  # the project's card speaks of the project's data
-        write_text(config.root / "dataset" / "README.md", card)
+        write_text(card_path, card)
     if options.forget is not None:
         print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
-        if not splits.train and not options.push:
+        if not parts.train and not options.push:
             return 0  # as asked
-    if not splits.train:
-        raise UserError("only_ties", count=splits.ties) if splits.ties else UserError("no_votes")
+    if not parts.train:
+        if parts.few:
+            raise UserError("too_few_votes", count=parts.few, min_votes=config.min_votes)
+        raise UserError("only_ties", count=parts.ties) if parts.ties else UserError("no_votes")
 
     for name, figure in numbers.items():
         print(f"{t(name)}: {figure}")
-    print(t("export.written", path=options.output / "kto"))
+    print(t("export.written", path=folder))
     lost = len(all_votes) - len(ballot.votes)
     if lost > 0 and options.forget is None:
         print(t("export.lost", count=lost), file=sys.stderr)
-    if len({row["label"] for row in splits.train}) < 2:
+    if ballot.unknown:
+        print(t("technical.unknown_answers", count=ballot.unknown), file=sys.stderr)
+    if len({row["label"] for row in parts.train}) < 2:
         print(t("export.one_class"), file=sys.stderr)
     if options.push:
         url = publish.push(
@@ -166,6 +195,7 @@ def main(argv: list[str] | None = None) -> int:
             splits=by_name,
             all_votes=all_votes,
             card=card,
+            path=card_path,
         )
         print(t("export.pushed", url=url))
     return 0

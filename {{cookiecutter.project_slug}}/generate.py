@@ -77,7 +77,9 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
     if found.empty:
         print(t("generate.empty_rows", number=found.empty))
     gate = routes.gate_for(config)
-    plan = Plan(config, found.prompts, config.system_prompt, routes.find(config, gate, options.base_url), gate, store)
+    asked = routes.find(config, gate, options.base_url)
+    later = generations.restore(store, options.output / "train.parquet", asked)
+    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later)
     plan.look()
     return plan
 
@@ -232,7 +234,6 @@ def generate(config: Config, options: argparse.Namespace) -> int:
     if options.dry_run and not path.exists():
         path = Path(":memory:")  # it writes nothing, not even an empty store
     with contextlib.nullcontext() if options.dry_run else alone(data / "answers.lock"), Store(path) as store:
-        generations.restore(store, options.output / "train.parquet")
         plan = prepare(config, options, store)
         keeper: Keeper | None = None
         unusable: dict[str, str] = {}

@@ -1,6 +1,7 @@
 """The folder where Argilla keeps votes and log-ins: who may use it, its secrets, its database."""
 
 import contextlib
+import datetime
 import json
 import os
 import secrets
@@ -18,6 +19,20 @@ WORKSPACE = "argilla"
 # What is made in the home; a home may hold other things too.
 _FILES = ("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal")
 _OURS = (*_FILES, "server_id.dat", ".argilla-page")
+
+
+# All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
+_WRONG_STATUS = """
+SELECT * FROM (
+    SELECT CASE WHEN coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted')
+        THEN 'completed' ELSE 'pending' END AS right_status, records.id, records.status
+    FROM records
+    JOIN datasets ON datasets.id = records.dataset_id AND json_extract(distribution, '$.strategy') = 'overlap'
+    LEFT JOIN (
+        SELECT record_id, count(*) AS votes FROM responses WHERE +status = 'submitted' GROUP BY record_id
+    ) ON record_id = records.id
+) WHERE status <> right_status
+"""
 
 
 @contextlib.contextmanager
@@ -100,6 +115,20 @@ def prepare_database(home: Path) -> None:
         raise UserError("argilla_home", home=home, reason=error) from None
     except (sqlite3.DatabaseError, CommandError):
         raise UserError("argilla_home_version", home=home, version=VERSION) from None
+
+
+def repair_statuses(home: Path) -> None:
+    """Give records the status that their votes make, where Argilla was killed between a vote and the status after it.
+
+    Such a record would be shown for ever, or never.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect("argilla.db", timeout=30)) as database, database:
+            now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # as Argilla writes it
+            wrong = [(right, now, id) for right, id, _ in database.execute(_WRONG_STATUS)]
+            database.executemany("UPDATE records SET status = ?, updated_at = ? WHERE id = ?", wrong)
+    except sqlite3.OperationalError as error:
+        raise UserError("argilla_home", home=home, reason=error) from None
 
 
 async def ensure_owner(credentials: dict[str, str]) -> None:

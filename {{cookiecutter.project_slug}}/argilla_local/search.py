@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import html
 import json
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +46,7 @@ from argilla_server.search_engine.base import (
     TermsMetrics,
     TextQuery,
 )
-from sqlalchemy import ColumnElement, Select, String, and_, cast, event, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, event, exists, false, func, or_, select, true
 from sqlalchemy.engine import Engine
 
 from argilla_local.text_query import matches
@@ -55,13 +57,20 @@ from argilla_local.text_query import matches
 def _texts(value: Any) -> Iterable[str]:
     """Every string in a field's value; of chat messages the contents without the roles."""
     if isinstance(value, str):
-        yield value
+        yield _read(value)
     elif isinstance(value, dict):
         for each in [value["content"]] if {"role", "content"} == set(value) else value.values():
             yield from _texts(each)
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)
+
+
+def _read(value: str) -> str:
+    """The text that people read where a field holds HTML, see `kto/rendering.py`."""
+    if value.startswith('<div dir="'):
+        value = re.sub("<[^>]*>", "\n", re.sub("</?(?:strong|em|code)\\b[^>]*>", "", value))
+    return html.unescape(value) if "&" in value else value
 
 
 @functools.lru_cache(maxsize=64)
@@ -102,6 +111,10 @@ def _add_functions(connection: Any, _: Any) -> None:
 
 
 # --- From Argilla's filters and orders to SQL
+
+
+_OUTDATED = func.coalesce(func.json_extract(Record.metadata_, "$.outdated"), 0) == 1
+"""The prompt of a record is no longer in use (see kto/outdated.py), so nobody is asked for a vote on it."""
 
 
 def _json_values(column: Any, *path: str) -> ColumnElement[Any]:
@@ -163,7 +176,7 @@ def _condition(filter: Filter) -> ColumnElement[bool]:
     if isinstance(scope, ResponseFilterScope) and not scope.question:
         # No response is what Argilla calls a pending one.
         pending = ResponseStatusFilter.pending in filter.values
-        unanswered = ~exists().where(_responses(scope.user)) if pending else false()
+        unanswered = and_(~exists().where(_responses(scope.user)), ~_OUTDATED) if pending else false()
         return or_(unanswered, exists(_where_satisfied(filter)))
     return exists(_where_satisfied(filter))
 
@@ -208,7 +221,10 @@ class EmbeddedSearchEngine(SearchEngine):
         return True
 
     async def info(self) -> dict:
-        return {"name": "embedded"}
+        return {
+            "name": "embedded",
+            "blind": True,
+        }  # see argilla_local/blind.py, which is asked for by kto/annotation.py
 
     async def _nothing(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the record, response or suggestion is in the database already."""
@@ -305,8 +321,13 @@ class EmbeddedSearchEngine(SearchEngine):
         return (IntegerMetadataMetrics if integer else FloatMetadataMetrics)(min=low, max=high)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
-        """Return how many records there are, in all and by status."""
-        counts = await _count(select(cast(Record.status, String)).where(Record.dataset_id == dataset.id))
+        """Return how many records there are, in all and by status.
+
+        A record that is outdated is complete; it does not count if nobody has answered: nobody is going to.
+        """
+        status = case((_OUTDATED, "completed"), else_=cast(Record.status, String))
+        counted = or_(~_OUTDATED, exists().where(_responses(None)))
+        counts = await _count(select(status).where(Record.dataset_id == dataset.id, counted))
         return {"total": sum(counts.values()), **counts}
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:

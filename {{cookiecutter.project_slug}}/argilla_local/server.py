@@ -24,7 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 try:
-    from argilla_local.home import ensure_owner, keep_private, load_credentials, only_server_of, prepare_database
+    from argilla_local.home import (
+        ensure_owner,
+        keep_private,
+        load_credentials,
+        only_server_of,
+        prepare_database,
+        repair_statuses,
+    )
     from argilla_local.page import SafeHeaders, clean, policy
     from kto import dotenv
     from kto.command_line import Parser
@@ -92,7 +99,7 @@ def configure(home: Path, credentials: dict[str, str]) -> None:
 
 
 def import_argilla() -> Any:
-    """Import `argilla_server` with our jobs and search, and return its application."""
+    """Import `argilla_server` with our jobs and search, closed where it is not blind, and return its application."""
     from argilla_local import jobs
 
     jobs.install()
@@ -103,6 +110,9 @@ def import_argilla() -> Any:
     from sqlalchemy.pool import NullPool
 
     import argilla_local.search  # noqa: F401  registers itself
+    from argilla_local import blind
+
+    blind.close(app)
 
     # A connection per session: a request that searches holds two, and jobs use theirs in an event loop of their own.
     engine = create_async_engine(settings.database_url, poolclass=NullPool, **settings.database_engine_args)
@@ -174,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
         app = import_argilla()
         clean(home / PAGE, language_tag())
         prepare_database(home)
+        repair_statuses(home)
         asyncio.run(ensure_owner(credentials))
         url, others = addresses(host, listener)
         fill_dotenv(url, credentials["api_key"])

@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,28 @@ from argilla._exceptions._base import ArgillaError
 from tqdm import tqdm
 
 from kto import dotenv
+from kto.cleaning import former
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
 from kto.pages import values_of
-from kto.tables import Row, read_csv, read_rows
+from kto.patience import PASSING, patiently
+from kto.rendering import argilla_answer, as_written
+from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
 
 GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
 PAGE = 1000  # records per request; the most that Argilla gives
 BATCH = 250  # records per request; Argilla takes 1000, but then a request lasts long
+_SAID = {
+    401: "argilla_key_refused",
+    403: "argilla_not_owner",
+    409: "technical.argilla_conflict",
+    412: "technical.argilla_conflict",
+    413: "technical.argilla_too_large",
+    429: "technical.argilla_busy",
+}
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: people type passwords from paper
 
 
@@ -45,14 +57,36 @@ def told_plainly(url: str) -> Iterator[None]:
         raise UserError("argilla_key_refused", url=url) from None
     except ForbiddenError:
         raise UserError("argilla_not_owner", url=url) from None
+    except json.JSONDecodeError:  # the page of a proxy
+        raise UserError("no_argilla_there", url=url) from None
     except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
         raise UserError("argilla_not_there", url=url, reason=str(error) or type(error).__name__) from None
     except (ArgillaError, httpx.HTTPStatusError) as error:
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-        if status in (401, 403):
-            raise UserError("argilla_key_refused" if status == 401 else "argilla_not_owner", url=url) from None
+        if status in _SAID:
+            raise UserError(_SAID[status], url=url) from None
         reason = " ".join(str(error.__cause__ or error).split())
+        if isinstance(error.__cause__, httpx.TransportError):
+            raise UserError("argilla_not_there", url=url, reason=reason) from None
         raise UserError("argilla_failed", url=url, reason=reason[:500]) from None
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
+        error, httpx.ConnectError
+    )
+
+
+def _ask(client: rg.Argilla, method: str, url: str, **content: Any) -> Any:
+    """Return Argilla's answer to a request that does no harm twice; what fails for a moment is sent again."""
+
+    def request() -> Any:
+        send = getattr(client.api.http_client, method)
+        return send(url, **content).raise_for_status().json()
+
+    return patiently(request, _passes)
 
 
 def connect(config: Config) -> rg.Argilla:
@@ -82,6 +116,21 @@ def text_id(*texts: str) -> str:
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
+    """Return the ids that the record of an answer may have: that of its text, then those of earlier versions of it.
+
+    An earlier version of this project may have cleaned the answer in another way. A record keeps its id, so an earlier
+    one counts if people have it already.
+
+    Parameters
+    ----------
+    raw
+        The answer as it came.
+    """
+    texts = [answer, *(text for text in reversed(former(raw)) if text != answer)]
+    return [text_id(prompt, text) for text in texts]
+
+
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
@@ -99,25 +148,43 @@ def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
         if not found:
             return None
         dataset = found[0].get()
-    vote = dataset.settings.questions["vote"]
-    fields = {field.name for field in dataset.settings.fields}
+        if not dataset._is_published():  # its making broke off; nobody can have voted
+            return None
+        vote = dataset.settings.questions["vote"]
+        fields = {field.name for field in dataset.settings.fields}
     if set(getattr(vote, "labels", ())) != {GOOD, BAD} or fields != {"prompt", "answer"}:
         raise UserError("other_task", name=config.annotation.dataset)
     return dataset
 
 
+def _is_blind(client: rg.Argilla) -> bool:
+    """Tell whether this Argilla keeps from annotators what they should not know, see `argilla_local/blind.py`."""
+    with told_plainly(client.api_url):
+        status = client.api.http_client.get("/api/v1/status").raise_for_status().json()
+    return bool(status["search_engine"].get("blind"))
+
+
 def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
-    One that exists stays as it is, also where texts or settings have changed since: people have voted on it.
+    One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
+    answer gets follows the settings; and where Argilla is not blind, its guidelines say so.
 
     Raises
     ------
     UserError
         There is one of that name, but it does not ask what the export needs; or Argilla refuses.
     """
+    notice = "" if _is_blind(client) else f"\n\n{t('task.not_blind')}\n"
     dataset = find_task(client, config)
     if dataset is not None:
+        guidelines = dataset.settings.guidelines or ""
+        if notice.strip() not in guidelines:
+            url = f"/api/v1/datasets/{dataset.id}"
+            with told_plainly(client.api_url):
+                changed = {"guidelines": guidelines.rstrip() + notice}
+                client.api.http_client.patch(url, json=changed).raise_for_status()
+        _set_min_submitted(dataset, config.annotation.min_submitted)
         return dataset
 
     values = values_of(config)
@@ -129,7 +196,7 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         return f"\u2067{filled}\u2069" if values["direction"] == "rtl" and key != "task.guidelines" else filled
 
     settings = rg.Settings(
-        guidelines=text("task.guidelines"),
+        guidelines=text("task.guidelines").rstrip() + notice if notice else text("task.guidelines"),
         fields=[
             rg.TextField("prompt", title=text("task.prompt"), client=client),
             rg.TextField(
@@ -172,11 +239,35 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
         workspaces = client.workspaces.list()
         if config.annotation.workspace not in [workspace.name for workspace in workspaces]:
             rg.Workspace(config.annotation.workspace, client=client).create()
+        for unfinished in client.workspaces(config.annotation.workspace).datasets:
+            if unfinished.name == config.annotation.dataset:  # a draft, which has no records and takes none
+                unfinished.delete()
         dataset = rg.Dataset(
             config.annotation.dataset, workspace=config.annotation.workspace, settings=settings, client=client
         )
         dataset.create()
     return dataset
+
+
+def min_submitted(dataset: rg.Dataset) -> int:
+    """Return how many votes Argilla wants for each answer of this dataset."""
+    return int(dataset.settings.distribution.min_submitted)
+
+
+def _set_min_submitted(dataset: rg.Dataset, wanted: int) -> None:
+    """Change how many votes Argilla wants for each answer, and say so; or say that it does not let us."""
+    client, before = dataset._client, min_submitted(dataset)
+    if before == wanted:
+        return
+    distribution = {"strategy": "overlap", "min_submitted": wanted}
+    with told_plainly(client.api_url):
+        url = f"/api/v1/datasets/{dataset.id}"
+        answer = client.api.http_client.patch(url, json={"distribution": distribution})
+        if answer.status_code in (400, 409, 422):  # an Argilla that allows it only as long as nobody has voted
+            print(t("technical.min_submitted_stays", before=before, wanted=wanted), file=sys.stderr)
+            return
+        answer.raise_for_status()
+    print(t("technical.min_submitted_changed", before=before, wanted=wanted))
 
 
 # --- the records ------------------------------------------------------------------------------------------------------
@@ -199,8 +290,7 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
         offset, total = 0, 1
         while offset < total:
             query = {"offset": offset, "limit": PAGE} | ({"include": include} if include else {})
-            response = client.api.http_client.get(f"/api/v1/datasets/{dataset.id}/records", params=query)
-            page = response.raise_for_status().json()
+            page = _ask(client, "get", f"/api/v1/datasets/{dataset.id}/records", params=query)
             records.update((record["id"], record) for record in page["items"])
             offset, total = offset + PAGE, page["total"]
         if len(records) >= total:
@@ -211,7 +301,8 @@ def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]
 def read_generations(config: Config) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
-    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them.
+    Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them. The raw answers, which are
+    long where models think, become a column `record_ids`; `voted` has those of the ids that have votes already.
 
     Raises
     ------
@@ -220,7 +311,15 @@ def read_generations(config: Config) -> list[Row]:
     """
     path = config.root / "data" / "generations" / "train.parquet"
     columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
-    rows = read_rows(path, columns)
+    votes = read_rows(config.root / "data" / "votes" / "train.parquet", ("record_id",))
+    voted = {vote["record_id"] for vote in votes}
+    rows: list[Row] = []
+    for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
+        for row in batch:
+            texts = zip(row["generation_prompt"], row["generations"], row.pop("raw_generation_responses"), strict=True)
+            row["record_ids"] = [answer and record_ids(sent[-1]["content"], answer, raw) for sent, answer, raw in texts]
+            row["voted"] = voted.intersection(id for ids in row["record_ids"] for id in ids or ())
+            rows.append(row)
     if not rows:
         raise UserError("no_generations", path=path)
     if not config.annotation.wrong_language:
@@ -230,21 +329,32 @@ def read_generations(config: Config) -> list[Row]:
     return rows
 
 
-def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_records(generations: Iterable[Mapping[str, Any]], there: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the records for rows of `data/generations`, one per answer, in an order that mixes prompts and models.
 
     If several models gave the same answer to a prompt, people judge it once: the record names all of them. Gaps (None)
-    and empty answers make no record.
+    and empty answers make no record. An answer that people have already, as an earlier version has cleaned it, keeps
+    the id of that record.
+
+    Parameters
+    ----------
+    there
+        Ids of records that people have.
     """
     records: dict[str, dict[str, Any]] = {}
     for row in generations:
-        for model, messages, answer in zip(
-            row["generation_model"], row["generation_prompt"], row["generations"], strict=True
-        ):
-            if not (answer or "").strip():
-                continue
+        columns = [row[name] for name in ("generation_model", "generation_prompt", "generations")]
+        every = row.get("record_ids") or [[]] * len(columns[0])
+        answers = [each for each in zip(*columns, every, strict=True) if (each[2] or "").strip()]
+        known = {id for *_, ids in answers for id in ids if id in there or id in row.get("voted", ())}
+        shared: dict[str, str] = {}  # id of a text → id of the record that has it
+        for *_, ids in answers:
+            if has := [id for id in ids if id in known]:
+                shared.setdefault(ids[0], has[0])
+        for model, messages, answer, ids in answers:
             prompt = messages[-1]["content"]
-            id = text_id(prompt, answer)
+            own = text_id(prompt, answer)
+            id = next((id for id in ids[1:] if id in known), shared.get(own, own))
             metadata = {"model": [], "prompt_id": row["prompt_id"]}
             if messages[0]["role"] == "system":
                 metadata["system_prompt"] = messages[0]["content"]
@@ -255,11 +365,27 @@ def make_records(generations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     return [records[id] for id in sorted(records)]  # ids are hashes, so this order is a shuffle that never changes
 
 
+def shown_fields(prompt: str, answer: str) -> dict[str, str]:
+    """Return what the fields of a record hold, so that Argilla's page shows prompt and answer as people should read."""
+    return {"prompt": as_written(prompt), "answer": argilla_answer(answer)}
+
+
+def _set_markdown(dataset: rg.Dataset) -> None:
+    """See to it that Argilla's page takes the fields for what `shown_fields` makes, if somebody has changed that."""
+    for field in dataset.settings.fields:
+        if field.use_markdown != (field.name == "answer"):
+            settings = {"type": "text", "use_markdown": field.name == "answer"}
+            dataset._client.api.http_client.patch(
+                f"/api/v1/fields/{field.id}", json={"settings": settings}
+            ).raise_for_status()
+
+
 def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
-    Records that are there stay as they are, with their votes. Only if another model has given the very same answer
-    since, its name is added to the record's metadata.
+    Records that are there stay, with their ids and votes. If another model has given the very same answer since, its
+    name is added to the record's metadata; and where the page would not show prompt and answer as the dataset has them
+    (an earlier version sent them as they are), the fields are put right.
 
     Raises
     ------
@@ -268,22 +394,37 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
     """
     client = dataset._client
     with told_plainly(client.api_url):
-        there = {record["external_id"]: record["metadata"] or {} for record in list_records(dataset)}
+        _set_markdown(dataset)
+        there = {record["external_id"]: record for record in list_records(dataset)}
         new, changed = [], []
-        for record in make_records(generations):
+        for record in make_records(generations, there):
+            record["fields"] = shown_fields(**record["fields"])
             known = there.get(record["external_id"])
             if known is None:
                 new.append(record)
-            elif more := [model for model in record["metadata"]["model"] if model not in known.get("model", [])]:
-                metadata = {**known, "model": [*known.get("model", []), *more]}
-                changed.append({"external_id": record["external_id"], "metadata": metadata})
+                continue
+            change: dict[str, Any] = {}
+            metadata = known["metadata"] or {}
+            if more := [model for model in record["metadata"]["model"] if model not in metadata.get("model", [])]:
+                change["metadata"] = {**metadata, "model": [*metadata.get("model", []), *more]}
+            if known["fields"] != record["fields"]:
+                change["fields"] = record["fields"]
+            if change:
+                changed.append({"external_id": record["external_id"], **change})
         with tqdm(total=len(new), desc=t("notebook.uploading"), disable=len(new) <= BATCH) as bar:
             for records in (changed, new):
-                for start in range(0, len(records), BATCH):
-                    batch = records[start : start + BATCH]
+                start, size = 0, BATCH
+                while start < len(records):
+                    batch = records[start : start + size]
                     # An upsert by `external_id`: sent twice, because an answer got lost, it adds nothing twice.
-                    url = f"/api/v1/datasets/{dataset.id}/records/bulk"
-                    client.api.http_client.put(url, json={"items": batch}).raise_for_status()
+                    try:
+                        _ask(client, "put", f"/api/v1/datasets/{dataset.id}/records/bulk", json={"items": batch})
+                    except httpx.HTTPStatusError as error:
+                        if error.response.status_code != 413 or len(batch) == 1:
+                            raise
+                        size = (len(batch) + 1) // 2  # a proxy before Argilla takes no more
+                        continue
+                    start += len(batch)
                     bar.update(len(batch) if records is new else 0)
     return len(new)
 

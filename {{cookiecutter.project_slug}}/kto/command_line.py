@@ -62,3 +62,19 @@ def wait_for_enter(question: str) -> None:
         raise KeyboardInterrupt from None
     if said.strip():  # perhaps a "no"
         raise KeyboardInterrupt
+
+
+def enter_pressed(question: str) -> bool:
+    """Show a question and tell whether Enter is the answer; where there is no terminal, nobody is asked.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C, or the end of the input.
+    """
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    try:
+        return not input(question).strip()
+    except EOFError:  # Ctrl-D
+        raise KeyboardInterrupt from None

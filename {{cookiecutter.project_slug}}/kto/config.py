@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from kto.errors import UserError
+from kto.request_fields import SETTINGS
 from kto.texts import ROOT, t
 
 INFERENCE = ("huggingface", "local", "openai-compatible")
@@ -45,6 +46,11 @@ def is_address(url: str) -> bool:
         )
     except ValueError:
         return False
+
+
+def hide_login(text: str) -> str:
+    """Return a text with an address as people may see it: without the user name and the password in it."""
+    return re.sub(r"//\S*@", "//…@", text)
 
 
 def _matches(pattern: str) -> Check:
@@ -128,6 +134,7 @@ class Generation:
     max_tokens: int = _setting(_between(1, 1_000_000), "max_tokens", default=1024)
     timeout: float = _setting(_between(1, 86_400), "timeout", default=120.0)
     attempts: int = _setting(_between(1, 100), "attempts", default=4)
+    loading_timeout: float = _setting(_between(1, 86_400), "timeout", default=600.0)
     ask_again: int = _setting(_between(0, 10), "ask_again", default=1)
 
 
@@ -145,6 +152,9 @@ class Model:
         The name that the server gives it.
     extra
         Further fields of a request (`seed`, `reasoning_effort`, …), but none of `RESERVED`.
+    unsupported
+        What the server does not take: names of `SETTINGS` in `kto.request_fields`, or of `extra`. That changes what is
+        sent, but not what answers are known by.
     """
 
     base_url: str | None = _optional(str, is_address, "url")
@@ -156,6 +166,7 @@ class Model:
     max_tokens: int | None = _optional(int, _between(1, 1_000_000), "max_tokens")
     timeout: float | None = _optional(float, _between(1, 86_400), "timeout")
     extra: Mapping[str, Any] | None = _optional(dict)
+    unsupported: tuple[str, ...] | None = _optional(tuple)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,19 +210,24 @@ class Export:
 
     test_fraction: float = _setting(_between(0, 0.9), "test_fraction", default=0.1)
     seed: int = _setting(_between(0, 2**32 - 1), "seed", default=0)
+    min_votes: int | None = _optional(int, _between(1, 1000), "min_submitted")  # see `Config.min_votes`
     private: bool = _setting(default=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """`[training]`: from rows to a model."""
+    """`[training]`: from rows to a model. Without a `learning_rate`, `train.py` has one for each method."""
 
     model: str = _setting(_is_model, "not_empty", default="Qwen/Qwen2.5-0.5B-Instruct")
-    learning_rate: float = _setting(_between(1e-9, 1), "learning_rate", default=1e-6)
+    learning_rate: float | None = _optional(float, _between(1e-9, 1), "learning_rate")
     beta: float = _setting(_between(1e-6, 100), "beta", default=0.1)
     epochs: float = _setting(_between(0, 1000), "epochs", default=1.0)
     batch_size: int = _setting(_between(2, 4096), "batch_size", default=4)
-    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=1024)
+    accumulation: int = _setting(_between(1, 1024), "concurrency", default=1)
+    max_length: int = _setting(_between(16, 1_000_000), "max_length", default=2048)
+    lora: object = _setting(
+        lambda value: value == "auto" or isinstance(value, bool), "technical.allowed_lora", default="auto"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +248,12 @@ class Config:
     def model(self, name: str) -> Model:
         """Return the settings of one model."""
         return self.models.get(name, Model())
+
+    @property
+    def min_votes(self) -> int:
+        """How many votes an answer needs to become a row: two that agree say more than one, where two are asked for."""
+        wanted = self.export.min_votes
+        return min(2, self.annotation.min_submitted) if wanted is None else wanted
 
     @property
     def system_prompt(self) -> str:
@@ -285,6 +307,8 @@ def _convert(value: object, kind: object) -> object:
     elif kind is dict:
         if isinstance(value, dict):
             return value
+    elif kind is object:  # its check says what it may be
+        return value
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError
@@ -332,8 +356,10 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
             continue
         check = field.metadata["check"]
         if check is not None and not check(value):
-            allowed = t(f"config.allowed_{field.metadata['allowed']}")
-            problems.append(t("config.wrong_value", section=section, key=field.name, value=value, allowed=allowed))
+            allowed = field.metadata["allowed"]
+            allowed = t(allowed if "." in allowed else f"config.allowed_{allowed}")
+            shown = hide_login(value) if isinstance(value, str) else value
+            problems.append(t("config.wrong_value", section=section, key=field.name, value=shown, allowed=allowed))
         values[field.name] = value
     return kind(**values) if len(values) == len(fields) else None
 
@@ -366,6 +392,13 @@ def load(root: Path = ROOT) -> Config:
         for field, value in extra.items() if isinstance(extra, Mapping) else ():
             if field in RESERVED or not _is_json(value):
                 problems.append(t("config.unknown_key", section=f'models."{name}".extra', key=field))
+        unsupported = table.get("unsupported") if isinstance(table, Mapping) else None
+        known = [*sorted(SETTINGS), *(extra if isinstance(extra, Mapping) else ())]
+        for field in unsupported if isinstance(unsupported, list) else ():
+            if isinstance(field, str) and field not in known:
+                allowed = t("technical.allowed_unsupported", names=", ".join(known))
+                value = {"section": f'models."{name}"', "key": "unsupported", "value": field, "allowed": allowed}
+                problems.append(t("config.wrong_value", **value))
     parsed: dict[str, Any] = {
         field.name: _read_section(field.name, field.type, data.get(field.name), problems)  # type: ignore[arg-type]
         for field in sections

@@ -1,19 +1,27 @@
 """The address and the key of a server that speaks OpenAI's protocol."""
 
+import asyncio
+import base64
 import dataclasses
-import os
+import ipaddress
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
 
-import requests
+import aiohttp
 
-from kto import dotenv
-from kto.config import Config, is_address, split_provider
+from kto import connections
+from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
+from kto.secrets import secret as secret  # other modules have it from here
 
 TIMEOUT = 10
 """Seconds to wait for an answer to a question about the server itself."""
+MOVED = (301, 302, 303)
+"""Redirects after which clients send no body any more, so nobody would be asked."""
+_MORE = ("has_more", "next", "next_page", "next_page_token", "nextPageToken")  # a list that says so has more pages
+_BASIC = "Basic "  # a key that begins with this was a user name and a password in the address
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,27 +31,37 @@ class Endpoint:
     base_url: str
     key: str = dataclasses.field(default="", repr=False)
 
+    def __post_init__(self) -> None:
+        """Take a user name and a password out of the address: it is shown to people, and the key is not."""
+        parts = urlsplit(self.base_url)
+        login, _, host = parts.netloc.rpartition("@")
+        object.__setattr__(self, "base_url", parts._replace(netloc=host).geturl().rstrip("/"))
+        if login:
+            name, _, password = login.partition(":")
+            both = f"{unquote(name)}:{unquote(password)}"
+            object.__setattr__(self, "key", _BASIC + base64.b64encode(both.encode()).decode())
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What requests carry."""
+        if not self.key:
+            return {}
+        return {"Authorization": self.key if self.has_login else f"Bearer {self.key}"}
+
+    @property
+    def has_login(self) -> bool:
+        """Whether the key is a user name and a password."""
+        return self.key.startswith(_BASIC)
+
     @property
     def is_local(self) -> bool:
         """Whether the server is on this machine, where no proxy leads."""
-        return (urlsplit(self.base_url).hostname or "") in ("localhost", "127.0.0.1", "::1")
-
-
-def secret(config: Config, name: str) -> str:
-    """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
-
-    Raises
-    ------
-    UserError
-        It has characters that cannot be in a key.
-    """
-    try:
-        value = (os.environ.get(name) or dotenv.read(config.root / ".env").get(name) or "").strip()
-    except OSError as error:
-        raise UserError("dotenv", path=config.root / ".env", reason=error.strerror or error) from None
-    if not (value.isascii() and value.isprintable()):
-        raise UserError("bad_key", name=name)
-    return value
+        host = (urlsplit(self.base_url).hostname or "").rstrip(".")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
+        return address.is_loopback or address.is_unspecified
 
 
 def _is_of_the_hub(url: str, router_url: str) -> bool:
@@ -64,7 +82,7 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
     generation = config.generation
     for address in (base_url or "", generation.base_url, generation.router_url):
         if address and not is_address(address):
-            raise UserError("bad_base_url", url=address)
+            raise UserError("bad_base_url", url=hide_login(address))
     general = base_url or generation.router_url
     if generation.inference == "huggingface" and _is_of_the_hub(general, generation.router_url):
         key = secret(config, "HF_TOKEN")
@@ -77,53 +95,118 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
     return Endpoint(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
 
 
-def model_list(endpoint: Endpoint) -> list[Mapping[str, Any]] | None:
-    """Return what the server says about its models, each with an `id`; None if it is too busy to tell.
+class ModelList(NamedTuple):
+    """What a server says about its models, each with an `id`; `complete`: there are no others."""
+
+    models: Sequence[Mapping[str, Any]]
+    complete: bool
+
+    def has(self, name: str) -> bool:
+        """Tell whether the list has the model that a server would take this name for."""
+        # Ollama's tag is "latest" where none is named, Gemini's list has a prefix, the router's no provider.
+        names = {name, f"{name}:latest", name.removesuffix(":latest"), split_provider(name)[0]}
+        names |= {f"models/{name}", name.removeprefix("models/")}
+        return any(model["id"] in names for model in self.models)
+
+
+def model_list(endpoint: Endpoint) -> ModelList | None:
+    """Return what the server says about its models, None if it says nothing: then chat decides.
 
     Raises
     ------
     UserError
-        No server answers (`no_server`), it refuses the key, or it does not answer like one that has models (`no_api`).
+        No server answers (`no_server`), it cannot be reached (`connections.NoWay`), it refuses the key (`key_refused`),
+        or there is no chat at this address (`no_api`, `technical.redirected`).
     """
+    return asyncio.run(_model_list(endpoint))
 
-    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if endpoint.key:  # a function, because otherwise requests would look for passwords in ~/.netrc
-            request.headers["Authorization"] = f"Bearer {endpoint.key}"
-        return request
 
-    session = requests.Session()
-    session.trust_env = not endpoint.is_local
+async def _model_list(endpoint: Endpoint) -> ModelList | None:
+    timeout = aiohttp.ClientTimeout(connect=TIMEOUT, sock_read=TIMEOUT, total=6 * TIMEOUT)
+    async with connections.session(endpoint, 1, timeout) as session:
+        try:
+            with connections.named(endpoint):
+                async with session.get(f"{endpoint.base_url}/models") as response:
+                    content = await response.read()
+        except aiohttp.ConnectionTimeoutError:
+            raise UserError("no_server", url=endpoint.base_url) from None
+        except TimeoutError:  # it is there, and busy
+            return None
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise UserError("no_server", url=endpoint.base_url) from None
+        if response.status == 407:
+            raise connections.refused_by_proxy(endpoint, response.reason or "")
+        if response.status in (408, 429) or response.status >= 500:
+            return None
+        found = _models(content) if response.status < 300 else None
+        if found is None or any(each.status in MOVED for each in response.history):
+            await _look_for_chat(session, endpoint)
+        return found
+
+
+async def _look_for_chat(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
+    """Raise `UserError` if the server does not even refuse an empty request, which asks no model, as one for chat."""
+    url = endpoint.base_url
     try:
-        response = session.get(f"{endpoint.base_url}/models", auth=authorize, timeout=TIMEOUT)
-    except requests.ReadTimeout:  # it is there, and busy
+        async with session.post(f"{url}/chat/completions", json={}, allow_redirects=False) as response:
+            status, content = response.status, await response.read()
+    except (aiohttp.ClientError, OSError, ValueError):
+        return
+    said = _json(content)
+    if status == 401:
+        raise UserError("key_refused", url=url)
+    if status in MOVED and (target := moved_to(endpoint, response.headers.get("Location", ""))):
+        raise UserError("technical.redirected", url=url, target=target)
+    # A server may say that it knows no such model; and some answer 200 where there is nothing.
+    if status in (404, 405) and (said is None or "model" not in str(said).lower()):
+        raise UserError("no_api", url=url)
+    if status < 300 and not (isinstance(said, dict) and "choices" in said):
+        raise UserError("no_api", url=url)
+
+
+def moved_to(endpoint: Endpoint, location: str) -> str:
+    """Return the address, as `base_url` has it, to which a server sends requests for chat; "" if it is none."""
+    try:
+        target = urljoin(f"{endpoint.base_url}/chat/completions", location)
+    except ValueError:
+        return ""
+    return hide_login(target.removesuffix("/chat/completions")) if location and is_address(target) else ""
+
+
+def _json(content: bytes) -> Any:
+    """Return what the JSON says, None if it is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
         return None
-    except (requests.RequestException, ValueError):
-        raise UserError("no_server", url=endpoint.base_url) from None
-    if response.status_code == 401:
-        raise UserError("key_refused", url=endpoint.base_url)
-    try:
-        listed = response.json()["data"]
-        if all(isinstance(model["id"], str) for model in listed):
-            return list(listed)
-    except (ValueError, LookupError, TypeError):
-        pass
-    raise UserError("no_api", url=endpoint.base_url) from None
 
 
-def offers(endpoint: Endpoint) -> list[Mapping[str, Any]]:
-    """Return what `model_list` does; a server that is too busy for it, or that keeps none, has an empty one."""
-    try:
-        return model_list(endpoint) or []
-    except UserError as error:
-        if error.key != "no_api":
-            raise
-        return []
+def _models(content: bytes) -> ModelList | None:
+    """Return the models that a reply names, None if it is no list of models."""
+    said = _json(content)
+    listed, complete = said, True
+    if isinstance(said, dict):
+        listed = next((said[name] for name in ("data", "models") if said.get(name) is not None), None)
+        complete = not any(said.get(name) for name in _MORE)
+        if listed is None and "data" in said:  # so says Ollama as long as it has no model
+            listed = []
+    if not isinstance(listed, list):
+        return None
+    models = []
+    for entry in listed:
+        if isinstance(entry, str):
+            entry = {"id": entry}
+        if isinstance(entry, dict):
+            name = next((entry[key] for key in ("id", "name", "model") if isinstance(entry.get(key), str)), None)
+            if name is not None:
+                models.append({**entry, "id": name})
+    return ModelList(models, complete) if models or not listed else None
 
 
-def listed_models(endpoint: Endpoint) -> list[str] | None:
-    """Return the names that the server gives its models; see `model_list`."""
+def offers(endpoint: Endpoint) -> Sequence[Mapping[str, Any]]:
+    """Return the models of `model_list`; of a server that does not say what it has, none."""
     listed = model_list(endpoint)
-    return None if listed is None else [model["id"] for model in listed]
+    return listed.models if listed else []
 
 
 def prices(listed: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:

@@ -2,22 +2,24 @@
 
 import dataclasses
 import functools
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from kto import tries
+from kto.cleaning import clean
 from kto.config import public_names
 from kto.language_gate import UNCHECKED
 from kto.plan import Plan
 from kto.prompts import messages
-from kto.store import Answer, Entry, Kept, Store
+from kto.routes import Route
+from kto.store import Answer, Entry, Message, Store
 from kto.tables import MESSAGES, Row, read_batches
 from kto.texts import t
+from kto.tries import Tries, Try
 
 SCHEMA = pa.schema(
     [
@@ -27,8 +29,8 @@ SCHEMA = pa.schema(
         # From here on lists, all in the order of the models in project.toml.
         ("generation_model", pa.list_(pa.string())),
         ("generation_prompt", pa.list_(MESSAGES)),  # the conversation before the answer
-        ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null is a gap
-        ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or an answer without text
+        ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came
+        ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or a refusal without text
         ("finish_reason", pa.list_(pa.string())),  # "stop"; "length" if max_tokens cut it
         ("refused", pa.list_(pa.bool_())),  # whether the model, or a filter, refused to answer
         ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
@@ -38,20 +40,11 @@ SCHEMA = pa.schema(
         ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
         ("completion_tokens", pa.list_(pa.int64())),
         ("answer_id", pa.list_(pa.string())),  # key in the answer store
+        # The request as the server took it, in JSON, without the model's name; with the messages only if they were not
+        # those of generation_prompt. Null is a gap, or an answer of an earlier version.
+        ("sent", pa.list_(pa.string())),
     ]
 )
-
-# Reasoning models think aloud before they answer. Some chat templates open the block themselves, then only its end is
-# in the answer; where max_tokens came first, only its beginning.
-_THOUGHT = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|(?:(?!<think>).)*?</think>)", re.DOTALL)
-
-
-def clean(raw: str | None) -> str | None:
-    """Return an answer without a leading `<think>…</think>` block and the space around it; None if that is all."""
-    if raw is None:
-        return None
-    thought = _THOUGHT.match(raw) if "think>" in raw else None  # or else it reads every answer to its end
-    return raw[thought.end() if thought else 0 :].strip() or None
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
@@ -72,26 +65,49 @@ def _plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())
 
 
-def restore(store: Store, table: Path) -> None:
-    """Give back to the store the answers of an earlier table that it lacks.
+def restore(store: Store, table: Path, routes: Sequence[Route]) -> dict[str, set[str]]:
+    """Give back to the store the answers of an earlier table that it lacks; return those that were not the first try.
 
     A clone of the project has the table but not the store, and answers may have cost money.
+
+    Returns
+    -------
+    By prompt: keys of the answers, see `kto.plan.Plan.later`.
     """
     columns = (
         *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
-        *("prompt_tokens", "completion_tokens", "refused"),
+        *("prompt_tokens", "completion_tokens", "refused", "asked_again", "sent"),
     )
+    later: dict[str, set[str]] = {}
     if not table.exists():
-        return
-    for batch in read_batches(table, columns):
-        entries = [
-            Entry(key, model, sent, {}, Answer(text, reason or "", read, written, refused=bool(refused)))
-            for row in batch
-            for model, sent, text, key, reason, read, written, refused in zip(*map(row.get, columns), strict=True)
-            if text is not None and key
-        ]
-        if not all(store.get(entry.key) for entry in entries):
+        return later
+    known = dict(zip(public_names([route.model for route in routes]), routes, strict=True))
+    for batch in read_batches(table, ("prompt_id", *columns), optional=("sent",)):
+        entries = []
+        for row in batch:
+            for model, prompt, text, key, reason, read, written, refused, number, sent in zip(
+                *(row[name] or [None] * len(row["answer_id"]) for name in columns), strict=True
+            ):
+                if text is None or not key:
+                    continue
+                if number:
+                    later.setdefault(row["prompt_id"], set()).add(key)
+                if not store.get(key):
+                    answer = Answer(text, reason or "", read, written, refused=bool(refused), sent=sent)
+                    entries.append(_entry(known.get(model), model, prompt, number or 0, key, answer))
+        if entries:
             store.put(entries)
+    return later
+
+
+def _entry(
+    route: Route | None, name: str, conversation: Sequence[Message], number: int, key: str, answer: Answer
+) -> Entry:
+    """Return an answer of a table as the store takes it; what was asked to get it is known only as far as we ask it."""
+    if route is None:
+        return Entry(key, name, conversation, {}, answer)
+    arguments = route.tries.arguments if route.tries.key(conversation, number) == key else {}
+    return Entry(key, route.model, route.tries.messages(conversation, number), arguments, answer)
 
 
 @dataclasses.dataclass
@@ -103,9 +119,12 @@ class Found:
     answers
         With an answer, of whatever kind.
     missing
-        That need another request: without an answer, or with one in the wrong language that could not be asked again.
-    empty, cut, refused
-        Without a text, cut by `max_tokens`, refused.
+        That need another request: without an answer, or with one in the wrong language, or cut, that could not be asked
+        for again.
+    empty
+        Of those, with an answer that has no text.
+    cut, refused
+        Cut by `max_tokens`, refused.
     verdicts
         How many answers are "right", "wrong" and "unchecked".
     """
@@ -140,15 +159,18 @@ def rows(
         conversation = messages(plan.system_prompt, prompt.text)
         columns: dict[str, list] = {name: [] for name in SCHEMA.names[5:]}
         for route in routes:
-            keys, kept = plan.kept(route, prompt)
-            number = tries.chosen(kept)
-            chosen = None if number is None else kept[number]
+            asked = plan.found(route, prompt)
+            number = plan.chosen(prompt, asked)
             record = found[route.model]
-            if not tries.is_complete(kept):
+            if tries.is_missing(asked):
+                key = route.tries.key(conversation, 0)
                 record.missing += 1
                 gap = {"model": route.model, "prompt_id": prompt.id, "input": prompt.text}
-                gaps.append(gap | {"reason": failures.get(keys[0]) or unusable.get(route.model, "")})
-            _fill(columns, chosen, number or 0, keys[number or 0], record)
+                gaps.append(gap | {"reason": failures.get(key) or unusable.get(route.model, "")})
+            if number is None:
+                _fill_gap(columns, route.tries, conversation, asked, record)
+            else:
+                _fill(columns, asked[number], number, record)
         yield {
             "prompt_id": prompt.id,
             "input": prompt.text,
@@ -159,31 +181,52 @@ def rows(
         }
 
 
-def _fill(columns: Mapping[str, list], kept: Kept | None, number: int, key: str, found: Found) -> None:
+def _fill(columns: Mapping[str, list], chosen: Try, number: int, found: Found) -> None:
     """Add one model's item to each column of a row, and count it."""
-    if kept is None:
-        item: dict[str, object] = {"answer_id": key}
-    else:
-        answer, judgement = kept.answer, kept.judgement or UNCHECKED
-        text = clean(answer.text)
-        refused = is_refusal(answer, text or "")
-        found.answers += 1
-        found.empty += text is None
-        found.cut += answer.finish_reason == "length"
-        found.refused += refused
-        found.verdicts[judgement.verdict] += 1
-        item = {
-            "raw_generation_responses": answer.text,
+    assert chosen.kept is not None
+    answer, judgement = chosen.kept.answer, chosen.kept.judgement or UNCHECKED
+    text = clean(answer.text)
+    refused = is_refusal(answer, text or "")
+    found.answers += 1
+    found.cut += answer.finish_reason == "length"
+    found.refused += refused
+    found.verdicts[judgement.verdict] += 1
+    _add(
+        columns,
+        {
+            **_as_it_came(answer, chosen.key),
             "generations": text,
-            "finish_reason": answer.finish_reason,
             "refused": refused,
             "language": judgement.language,
             "language_score": judgement.score,
             "language_verdict": judgement.verdict,
             "asked_again": number,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
-            "answer_id": key,
-        }
+        },
+    )
+
+
+def _fill_gap(
+    columns: Mapping[str, list], asked: Tries, conversation: Sequence[Message], tried: Sequence[Try], found: Found
+) -> None:
+    """The same where there is no answer; what came without a text is still to be seen."""
+    number = next((number for number, each in enumerate(tried) if each.empty), 0)
+    empty = tried[number].empty
+    found.empty += bool(empty)
+    key = asked.key(conversation, number, max(len(empty) - 1, 0))
+    _add(columns, _as_it_came(empty[-1], key) if empty else {"answer_id": key})
+
+
+def _as_it_came(answer: Answer, key: str) -> dict[str, object]:
+    return {
+        "raw_generation_responses": answer.text,
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "answer_id": key,
+        "sent": answer.sent,
+    }
+
+
+def _add(columns: Mapping[str, list], item: Mapping[str, object]) -> None:
     for name, column in columns.items():
         column.append(item.get(name))

@@ -1,6 +1,7 @@
 """Who we are on the Hub, and what it says when something goes wrong."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -12,6 +13,9 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from kto.config import Config
 from kto.endpoint import secret
 from kto.errors import UserError
+from kto.patience import PASSING
+
+_SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "hub_busy"}
 
 
 def hub_token(config: Config) -> str:
@@ -28,6 +32,23 @@ def hub_token(config: Config) -> str:
     return token
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Return what the Hub or the network said, which an upload of a large file wraps in a `RuntimeError`."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def passes(error: Exception) -> bool:
+    """Tell whether a moment later the Hub may do it; where nothing can be reached, the client has waited already."""
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code in PASSING
+    if isinstance(cause, httpx2.ConnectError | httpx2.ProxyError):
+        return False
+    return isinstance(cause, httpx2.TransportError | json.JSONDecodeError)
+
+
 @contextlib.contextmanager
 def told_plainly(repo_id: str) -> Iterator[None]:
     """Turn what goes wrong between us and the Hub into a `UserError`, and keep the client's own remarks away."""
@@ -35,15 +56,24 @@ def told_plainly(repo_id: str) -> Iterator[None]:
     disable_progress_bars()
     try:
         yield
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 401:
-            raise UserError("hub_token_refused") from None
-        if status in (403, 404):
-            raise UserError("hub_not_allowed", repo_id=repo_id) from None
-        reason = error.server_message or str(error)
-        raise UserError("hub_failed", repo_id=repo_id, reason=" ".join(reason.split())) from None
     except OfflineModeIsEnabled:
         raise UserError("hub_offline") from None
-    except (httpx2.HTTPError, ConnectionError) as error:
-        raise UserError("hub_not_there", reason=str(error) or type(error).__name__) from None
+    except (HfHubHTTPError, httpx2.HTTPError, ConnectionError, RuntimeError, json.JSONDecodeError) as error:
+        raise _plain(repo_id, _cause(error)) from None
+
+
+def _plain(repo_id: str, error: BaseException) -> UserError:
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        reason = " ".join((error.server_message or str(error)).split())
+        if status == 401:
+            return UserError("hub_token_refused")
+        if status in (403, 404) and "storage" not in reason.lower():  # 403 also says that an account is full
+            return UserError("hub_not_allowed", repo_id=repo_id)
+        if status in _SAID:
+            return UserError(f"technical.{_SAID[status]}", repo_id=repo_id)
+        return UserError("hub_failed", repo_id=repo_id, reason=reason)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, httpx2.HTTPError | ConnectionError):
+        return UserError("hub_not_there", reason=reason)
+    return UserError("hub_failed", repo_id=repo_id, reason=reason[:500])

@@ -15,8 +15,9 @@ from kto import sqlite_files
 from kto.batches import batches, deliver
 from kto.errors import UserError
 from kto.language_gate import Judgement
-from kto.store import Entry, Kept, Store
+from kto.store import Entry, Kept, Message, Store
 from kto.texts import t
+from kto.tries import Tries, Try
 
 _BATCH = 500  # answers in one transaction, at most
 
@@ -42,6 +43,7 @@ class Tally:
     seconds: float = 0.0  # of all answers together
     cost: float = 0.0
     failures: Counter[str] = dataclasses.field(default_factory=Counter)  # reason → prompts
+    said: list[str] = dataclasses.field(default_factory=list)  # to the person at the terminal
 
     @property
     def answered(self) -> int:
@@ -52,8 +54,8 @@ class Tally:
 class Keeping(Protocol):
     """What a model that answers needs; `Keeper` gives it in this process, `kto.ray_cluster` to other machines."""
 
-    async def get(self, key: str, gate: str) -> Kept | None:
-        """Return what the store has under this key."""
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
@@ -63,6 +65,9 @@ class Keeping(Protocol):
 
     async def settle(self, model: str, key: str, failure: str) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""
@@ -82,6 +87,11 @@ class Keeper:
         The answer store.
     max_cost
         Dollars that this run may cost, None if there is no limit.
+
+    Raises
+    ------
+    UserError
+        The store cannot be opened.
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
@@ -92,11 +102,14 @@ class Keeper:
         self._reservations = 0
         self._paid: asyncio.Event | None = None
         self._broken = ""
-        self._writer: Store | None = None  # belongs to the thread
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._judgements: queue.SimpleQueue[tuple[str, str, Judgement]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, daemon=True)
+        opened: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, args=(opened,), daemon=True)
         self._thread.start()
+        if error := opened.get():
+            self._store.close()
+            raise error
         self.tallies: dict[str, Tally] = {}
         self.failures: dict[str, str] = {}  # by key of the first try
 
@@ -112,6 +125,10 @@ class Keeper:
     async def get(self, key: str, gate: str) -> Kept | None:
         """Return what the store has under this key."""
         return self._store.get(key, gate)
+
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
+        return tries.find(self._store, gate, conversation, number)
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
@@ -137,6 +154,17 @@ class Keeper:
         if failure:
             tally.failures[failure] += 1
             self.failures[key] = failure
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
+        self.print_once(model, text)
+
+    def print_once(self, model: str, text: str) -> None:
+        """Do what `say` does."""
+        said = self.tally(model).said
+        if text not in said:
+            said.append(text)
+            print(text, flush=True)
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""
@@ -167,23 +195,29 @@ class Keeper:
         self._thread.join()
         self._store.close()
 
-    def _write(self) -> None:
-        """Write until None comes; runs in the thread, with a connection of its own."""
-        for waiting in batches(self._queue, _BATCH):
-            self._commit(waiting)  # judgements, too, if there are no answers any more
-        if self._writer is not None:
-            self._writer.close()
+    def _write(self, opened: "queue.SimpleQueue[Exception | None]") -> None:
+        """Write until None comes; runs in the thread, with a connection of its own.
 
-    def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        That is open before anybody is asked: later there might be too many open files.
+        """
+        try:
+            writer = Store(self.path)
+        except Exception as error:
+            opened.put(error)
+            return
+        opened.put(None)
+        for waiting in batches(self._queue, _BATCH):
+            self._commit(writer, waiting)  # judgements, too, if there are no answers any more
+        writer.close()
+
+    def _commit(self, writer: Store, waiting: Sequence[_Waiting]) -> None:
         error: CannotKeep | None = None
         judgements: list[tuple[str, str, Judgement]] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 judgements.append(self._judgements.get_nowait())
         try:
-            if self._writer is None:
-                self._writer = Store(self.path)
-            self._writer.put((entry for entry, _ in waiting), judgements)
+            writer.put((entry for entry, _ in waiting), judgements)
         except Exception as reason:  # every further answer would be lost, and may be paid for
             self._broken = str(_why_not_kept(self.path, reason))
             error = CannotKeep(self._broken)

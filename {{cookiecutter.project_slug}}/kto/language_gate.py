@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-RULES = 1
+RULES = 2
 """Increase it when the same answer may get another verdict; then nothing that was remembered counts any more."""
 
 LOOK = 8000

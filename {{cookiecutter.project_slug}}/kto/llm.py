@@ -7,6 +7,7 @@ from typing import Any
 from distilabel.models.llms.base import AsyncLLM
 from pydantic import PrivateAttr
 
+from kto import open_files
 from kto.asker import Asker, Manner
 from kto.endpoint import Endpoint
 from kto.judging import Judge
@@ -33,7 +34,7 @@ class StoredLLM(AsyncLLM):
         The server, and the environment variable that holds the key for it ("": none).
     arguments, firmly, again, weights
         See `kto.tries.Tries`.
-    body, concurrency, attempts, timeout, prices
+    body, concurrency, attempts, timeout, prices, unsupported, loading_timeout
         See `kto.asker.Manner`.
     language, script
         As `kto.judging.Judge` takes them; without a language nothing is judged.
@@ -54,6 +55,8 @@ class StoredLLM(AsyncLLM):
     attempts: int
     timeout: float
     prices: tuple[float, float] | None = None
+    unsupported: tuple[str, ...] = ()
+    loading_timeout: float = 600.0
 
     _own: Keeper | None = PrivateAttr(default=None)
     _own_judge: Judge | None = PrivateAttr(default=None)
@@ -76,7 +79,9 @@ class StoredLLM(AsyncLLM):
         if keeper is None:
             keeper = self._own = Keeper(Path(self.keeper))
         endpoint = Endpoint(self.base_url, os.environ.get(self.key_variable, "") if self.key_variable else "")
-        manner = Manner(endpoint, self.body, self.concurrency, self.attempts, self.timeout, self.prices)
+        [concurrency] = open_files.room_for([self.concurrency])
+        how = self.attempts, self.timeout, self.prices, self.unsupported, self.loading_timeout
+        manner = Manner(endpoint, self.body, concurrency, *how)
         tries = Tries(self.model, self.arguments, self.firmly, self.again, self.weights)
         self._asker = Asker(tries, manner, keeper, self._find_judge())
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto import pipeline, tries
+from kto.cleaning import clean
 from kto.config import Config, public_names
 from kto.endpoint import Endpoint
 from kto.errors import UserError
-from kto.generations import clean
 from kto.judging import Judge
 from kto.keeper import Keeper
 from kto.language_gate import Gate
@@ -379,11 +379,11 @@ class Maker:
         while self.missing > 0:
             topic, context = self._context(self._next)
             found = await asker.look_up(_messages(task, context))
-            chosen = tries.chosen(found)
-            if chosen is None or not tries.is_complete(found):
+            chosen = tries.chosen([each.kept for each in found])
+            if chosen is None or tries.is_missing(found):
                 return
             self.counts["stored"] += 1
-            await self._take(task, found[chosen], topic)
+            await self._take(task, found[chosen].kept, topic)
             self._next += 1
 
     async def _ask(self, task: "SelfInstruct", asker: "Asker", route: Route) -> None:
@@ -411,7 +411,7 @@ class Maker:
         topic, context = self._context(number)
         conversation = _messages(task, context)
         found = await asker.look_up(conversation)
-        asked = not tries.is_complete(found)
+        asked = tries.is_missing(found)
         return topic, *await asker.answer(conversation, found), asked
 
     async def _take(self, task: "SelfInstruct", kept: Kept | None, topic: str) -> int:

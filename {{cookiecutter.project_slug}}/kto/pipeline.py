@@ -15,11 +15,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kto import open_files
 from kto.asker import Asker
 from kto.judging import Judge
 from kto.keeper import Keeper
 from kto.routes import Route
-from kto.store import Kept
+from kto.texts import t
+from kto.tries import Try
 
 if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline
@@ -49,7 +51,7 @@ class Work:
 
     routes: Sequence[Route]
     rows: Sequence[Mapping[str, str]]
-    wanted: Mapping[str, Mapping[int, Sequence[Kept | None]]]
+    wanted: Mapping[str, Mapping[int, Sequence[Try]]]
     attempts: int
     language: str = ""
     script: str = ""
@@ -92,6 +94,8 @@ def describe(work: Work, keeper: str, rows: Iterable[Mapping[str, str]]) -> "Pip
                 attempts=work.attempts,
                 timeout=route.timeout,
                 prices=route.prices,
+                unsupported=tuple(route.unsupported),
+                loading_timeout=route.loading_timeout,
             )
             ask.append(
                 TextGeneration(
@@ -129,6 +133,7 @@ def _importing() -> Iterator[None]:
 
 def run_here(work: Work, keeper: Keeper) -> None:
     """Run the pipeline's steps in this process, all models at the same time."""
+    work = _fitting(work)
     judge = Judge(work.language, work.script) if work.language else None  # gets ready while distilabel is imported
     pipeline = describe(work, _HERE, [])
     from kto import llm
@@ -145,6 +150,17 @@ def run_here(work: Work, keeper: Keeper) -> None:
             judge.close()
 
 
+def _fitting(work: Work) -> Work:
+    """Return the work with no more requests in flight than this process may have connections."""
+    wanted = [route.concurrency for route in work.routes]
+    fitting = open_files.room_for(wanted)
+    if fitting == wanted:
+        return work
+    print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
+    pairs = zip(work.routes, fitting, strict=True)
+    return dataclasses.replace(work, routes=[dataclasses.replace(route, concurrency=each) for route, each in pairs])
+
+
 async def _ask_all(work: Work, steps: "Sequence[TextGeneration]") -> None:
     async with asyncio.TaskGroup() as group:
         for route, step in zip(work.routes, steps, strict=True):
@@ -157,7 +173,7 @@ async def _ask_one(work: Work, route: Route, step: "TextGeneration") -> None:
     asker: Asker = step.llm.asker  # type: ignore[attr-defined]
     window = asyncio.Semaphore(_WINDOW * route.concurrency)
 
-    async def ask(row: Mapping[str, str], found: Sequence[Kept | None]) -> None:
+    async def ask(row: Mapping[str, str], found: Sequence[Try]) -> None:
         try:
             await asker.answer(step.format_input({"instruction": row["input"], **row}), found)
         finally:

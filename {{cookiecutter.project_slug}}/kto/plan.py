@@ -3,14 +3,16 @@
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kto import tries
+from kto.cleaning import clean
 from kto.config import Config
 from kto.language_gate import UNCHECKED, Gate, Judgement
 from kto.prompts import Prompt, messages
 from kto.routes import Route
 from kto.store import Kept, Store
+from kto.tries import Try
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
 _BATCH = 1000  # judgements in one transaction
@@ -25,6 +27,9 @@ class Plan:
     ----------
     wanted
         By model: numbers of the prompts that need a request, and what the store has for the tries of their answers.
+    later
+        By prompt: the answers in the table that were not the first try, by key. They stay the ones that count: people
+        may have voted on them, also where the first try would do by now.
     """
 
     config: Config
@@ -33,29 +38,36 @@ class Plan:
     routes: Sequence[Route]
     gate: Gate
     store: Store
-    wanted: dict[str, dict[int, Sequence[Kept | None]]] = dataclasses.field(default_factory=dict)
+    wanted: dict[str, dict[int, Sequence[Try]]] = dataclasses.field(default_factory=dict)
+    later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     _judged: dict[str, Judgement] = dataclasses.field(default_factory=dict)
 
-    def kept(self, route: Route, prompt: Prompt) -> tuple[list[str], list[Kept | None]]:
-        """Return the keys of the tries for an answer, and what the store has under them, each judged."""
+    def found(self, route: Route, prompt: Prompt) -> list[Try]:
+        """Return what the store has for the tries of an answer, each judged."""
         conversation = messages(self.system_prompt, prompt.text)
-        keys: list[str] = []
-        found: list[Kept | None] = []
+
+        def judge(key: str, kept: Kept) -> Kept:
+            return kept if kept.judgement else Kept(kept.answer, self._judge(key, kept, prompt))
+
+        found: list[Try] = []
         for number in range(1 + route.tries.again):
-            keys.append(route.tries.key(conversation, number))
-            kept = self.store.get(keys[-1], self.gate.name)
-            if kept and kept.judgement is None:
-                kept = Kept(kept.answer, self._judge(keys[-1], kept, prompt))
-            found.append(kept)
-            if kept and not tries.is_wrong(kept):  # the later ones do not matter
+            found.append(route.tries.find(self.store, self.gate.name, conversation, number, judge))
+            enough = found[-1].kept is not None and not tries.is_wrong(found[-1].kept) and not found[-1].short
+            if enough and prompt.id not in self.later:  # the later ones do not matter
                 break
-        return keys, found
+        return found
+
+    def chosen(self, prompt: Prompt, found: Sequence[Try]) -> int | None:
+        """Return which of the tries for an answer counts, None if there is no answer."""
+        later = self.later.get(prompt.id, ())
+        usable = (number for number, each in enumerate(found) if each.key in later and not tries.is_wrong(each.kept))
+        return next(usable, tries.chosen([each.kept for each in found]))
 
     def _judge(self, key: str, kept: Kept, prompt: Prompt) -> Judgement:
         """Judge an answer that is older than the gate, once."""
         if not self.gate.supported:
             return UNCHECKED
-        judgement = self._judged[key] = self.gate.judge(kept.answer.text, prompt.text)
+        judgement = self._judged[key] = self.gate.judge(clean(kept.answer.text) or "", prompt.text)
         if len(self._judged) == _BATCH:
             self._keep_judgements()
         return judgement
@@ -67,16 +79,17 @@ class Plan:
 
     def look(self) -> None:
         """Find out what is missing."""
-        nothing = {route.model: (None,) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
+        nothing = {route.model: (Try(),) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
         if not self.store:
             self.wanted = {model: dict.fromkeys(range(len(self.prompts)), none) for model, none in nothing.items()}
             return
         self.wanted = {route.model: {} for route in self.routes}
         for number, prompt in enumerate(self.prompts):
             for route in self.routes:
-                _, found = self.kept(route, prompt)
-                if not tries.is_complete(found):
-                    self.wanted[route.model][number] = found if any(found) else nothing[route.model]
+                found = self.found(route, prompt)
+                if tries.is_missing(found):
+                    none = all(each == Try() for each in found)
+                    self.wanted[route.model][number] = nothing[route.model] if none else found
         self._keep_judgements()
 
     @property

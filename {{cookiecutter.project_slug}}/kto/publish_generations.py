@@ -3,14 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import DatasetCard, constants
 
+from kto import hub_dataset
 from kto.config import Config
 from kto.errors import UserError
-from kto.hub import hub_token, told_plainly
+from kto.hub import hub_token
+from kto.hub_dataset import Part
 from kto.pages import fill_marked, fill_page, in_direction, values_of
 from kto.tables import read_batches
 from kto.texts import TextsError, number, t
@@ -33,24 +33,23 @@ def push(config: Config, table: Path) -> str:
     Raises
     ------
     UserError
-        There is no owner or no token, or the Hub cannot be reached, or refuses.
+        There is no owner or no token, the card cannot be used, or the Hub cannot be reached, or refuses.
     """
     repo_id, token = target(config)
-    card = DatasetCard(fill_card(config, table))
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    card = fill_card(config, table)
     try:
         rows = pq.read_table(table, memory_map=True)
     except (OSError, pa.ArrowException) as error:
         raise UserError("cannot_read_table", path=table, reason=" ".join(str(error).split())) from None
-    with told_plainly(repo_id):
-        dataset = datasets.Dataset(datasets.table.InMemoryTable(rows.replace_schema_metadata()))
-        dataset.push_to_hub(repo_id, private=config.export.private, token=token)
-        described = DatasetCard.load(repo_id, token=token).data
-        for name in ("dataset_info", "configs"):
-            card.data[name] = described[name]
-        card.push_to_hub(repo_id, token=token)
-    return f"{constants.ENDPOINT}/datasets/{repo_id}"
+    return hub_dataset.push(
+        repo_id,
+        token=token,
+        private=config.export.private,
+        parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
+        page=card,
+        path=config.root / "project.toml",  # this card is made anew each time; what may be wrong in it comes from there
+        command="generate.py",
+    )
 
 
 def fill_card(config: Config, table: Path) -> str:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from kto import processes, tries
+from kto.cleaning import clean
 from kto.errors import UserError
 from kto.files import replacing
 from kto.keeper import Keeper, Tally
@@ -35,6 +36,7 @@ from kto.pipeline import Work
 from kto.prompts import messages
 from kto.store import Kept, Store
 from kto.texts import ROOT, t
+from kto.tries import Try
 
 JOB, REPORT = "job.json", "report.json"
 """Files in the folder that this process and the other one share."""
@@ -43,7 +45,7 @@ _CONNECT = 10  # seconds that a cluster may take to let us in
 _LOOK = 0.25  # seconds between two looks at the report
 _ROUNDS = 6  # times that we begin, at most
 
-_Missing = dict[str, dict[int, Sequence[Kept | None]]]
+_Missing = dict[str, dict[int, Sequence[Try]]]
 
 
 def run(work: Work, keeper: Keeper, address: str) -> None:
@@ -145,6 +147,8 @@ def _round(
                     pass
                 report = read(folder / REPORT)
                 for model, figures in report.get("tallies", {}).items():
+                    for text in figures["said"]:
+                        keeper.print_once(model, text)
                     keeper.tallies[model] = _sum(base[model], Tally(**figures), there[model])
     if report.get("trouble") == "ray_address":
         raise UserError("ray_address", address=address)
@@ -162,6 +166,7 @@ def _sum(base: Tally, more: Tally, there: int) -> Tally:
         base.seconds + more.seconds,
         base.cost + more.cost,
         base.failures + Counter(more.failures),
+        list(dict.fromkeys([*base.said, *more.said])),
     )
 
 
@@ -176,15 +181,17 @@ def _still_missing(work: Work, path: Path, missing: _Missing) -> _Missing:
             for number in missing[route.model]:
                 prompt = work.rows[number]["input"]
                 conversation = messages(work.rows[number]["system_prompt"], prompt)
-                found: list[Kept | None] = []
-                for key in route.tries.keys(conversation):
-                    kept = store.get(key, name)
-                    if gate and kept and kept.judgement is None:
-                        kept = Kept(kept.answer, gate.judge(kept.answer.text, prompt))
-                        assert kept.judgement is not None
-                        store.put([], [(name, key, kept.judgement)])
-                    found.append(kept)
-                if not tries.is_complete(found):
+
+                def judge(key: str, kept: Kept, prompt: str = prompt) -> Kept:
+                    if gate is None or kept.judgement:
+                        return kept
+                    judgement = gate.judge(clean(kept.answer.text) or "", prompt)
+                    store.put([], [(name, key, judgement)])
+                    return Kept(kept.answer, judgement)
+
+                asked = range(1 + route.tries.again)
+                found = [route.tries.find(store, name, conversation, each, judge) for each in asked]
+                if tries.is_missing(found):
                     rest[route.model][number] = found
     return rest
 

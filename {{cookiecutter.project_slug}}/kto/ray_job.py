@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ from kto.language_gate import Judgement
 from kto.pipeline import Work, describe
 from kto.ray_cluster import JOB, REPORT, read, write
 from kto.routes import Route
-from kto.store import Entry, Kept
+from kto.store import Entry, Message
 from kto.texts import ROOT, t
-from kto.tries import Tries
+from kto.tries import Tries, Try
 
 _KEEPER = "ray"
 _JOIN = 60.0  # seconds that it may take to become part of the cluster
@@ -118,9 +118,9 @@ class RemoteKeeper:
         self._waiting: list[tuple[str, tuple[Any, ...], asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def get(self, key: str, gate: str) -> Kept | None:
-        """Return what the store has under this key."""
-        return await self._call("get", key, gate)
+    async def find(self, tries: Tries, gate: str, conversation: Sequence[Message], number: int) -> Try:
+        """Return what the store has for a try."""
+        return await self._call("find", tries, gate, conversation, number)
 
     async def put(self, entry: Entry) -> None:
         """Return when the entry is on the disk; raise `CannotKeep` if it cannot get there."""
@@ -133,6 +133,10 @@ class RemoteKeeper:
     async def settle(self, model: str, key: str, failure: str) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
         await self._call("settle", model, key, failure)
+
+    async def say(self, model: str, text: str) -> None:
+        """Say something about a model, once in this run."""
+        await self._call("say", model, text)
 
     async def reserve(self, model: str, dollars: float) -> None:
         """Return when a request that costs so much at most may be sent; raise `Spent` if none may any more."""

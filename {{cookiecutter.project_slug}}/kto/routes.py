@@ -31,6 +31,10 @@ class Route:
         Seconds that one request may take.
     prices
         Dollars per token read and written, None if they are not known.
+    unsupported
+        Fields that the server is known to refuse; see `kto.request_fields`.
+    loading_timeout
+        Seconds to wait for a server that is still loading the model.
     """
 
     tries: Tries
@@ -39,6 +43,8 @@ class Route:
     concurrency: int
     timeout: float
     prices: tuple[float, float] | None = None
+    unsupported: Sequence[str] = ()
+    loading_timeout: float = 600.0
 
     @property
     def model(self) -> str:
@@ -48,7 +54,9 @@ class Route:
     @property
     def sends_bill(self) -> bool:
         """Whether the server is one that may take money: it is elsewhere, and wants a key."""
-        return self.endpoint is not None and bool(self.endpoint.key) and not self.endpoint.is_local
+        if self.endpoint is None or self.endpoint.is_local:
+            return False
+        return bool(self.endpoint.key) and not self.endpoint.has_login
 
     def priced(self, offers: Sequence[Mapping[str, Any]]) -> "Route":
         """Return the route with the prices that the server names in its list of models."""
@@ -80,14 +88,17 @@ def _route(config: Config, gate: Gate, model: str, base_url: str | None) -> Rout
     tries = Tries(model, _arguments(config, own), firmly, again, serving.weights_digest(path) if path else "")
     concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
     timeout = own.timeout or generation.timeout
+    unsupported = own.unsupported or ()
     if not starts_here:
-        return Route(tries, server(config, own, base_url), {"model": own.name or model}, concurrency, timeout)
-    body: dict[str, Any] = {"model": own.name or serving.served_name(config, model)}
+        there, body = server(config, own, base_url), {"model": own.name or model}
+        loading = generation.loading_timeout
+        return Route(tries, there, body, concurrency, timeout, unsupported=unsupported, loading_timeout=loading)
+    body = {"model": own.name or serving.served_name(config, model)}
     if serving.is_transformers(config) and tries.arguments["temperature"] > 0:
         # Without it `transformers serve` passes over the temperature for models that do not sample by themselves.
         body["generation_config"] = json.dumps({"do_sample": True})
     # Requests wait for each other there, so an answer may take as long as all that are in flight.
-    return Route(tries, None, body, concurrency, timeout * concurrency)
+    return Route(tries, None, body, concurrency, timeout * concurrency, unsupported=unsupported)
 
 
 def _arguments(config: Config, own: Model) -> dict[str, Any]:

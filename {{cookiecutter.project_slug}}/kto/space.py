@@ -11,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, SpaceStage
 from huggingface_hub.errors import HfHubHTTPError
 
+from kto import card as cards
 from kto import dotenv
 from kto.config import Config
 from kto.errors import UserError
@@ -44,6 +45,9 @@ def _upload(api: HfApi, config: Config, workspace: str) -> None:
             text = path.read_text(encoding="utf-8")
             text = re.sub(r"(?m)^(\s*- name:) argilla$", lambda found: f"{found[1]} {json.dumps(workspace)}", text)
             path.write_text(text, encoding="utf-8", newline="\n")
+        page = files / "README.md"
+        if page.exists():  # without a byte order mark, behind which the Hub would see no facts
+            page.write_text(cards.read(page), encoding="utf-8", newline="\n")
         api.upload_folder(
             repo_id=config.annotation.space, repo_type="space", folder_path=files, ignore_patterns=["*.new.md"]
         )
@@ -68,13 +72,20 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
     Raises
     ------
     UserError
-        No name is set, the Hub cannot be reached or refuses, for example because the account has no plan for Docker
-        Spaces, or the Space does not start.
+        No name is set, the page of the Space cannot be used, the Hub cannot be reached or refuses, for example because
+        the account has no plan for Docker Spaces, or the Space does not start.
     """
     repo_id = config.annotation.space
     if not repo_id:
         raise UserError("no_space")
-    api = HfApi(token=hub_token(config))
+    token = hub_token(config)
+    api = HfApi(token=token)
+    page = config.root / "space" / "README.md"
+    try:
+        card = cards.read(page)
+    except OSError as error:
+        raise UserError("cannot_read_table", path=page, reason=error) from None
+    cards.check(card, page, ("sdk",))
     with told_plainly(repo_id):
         name = api.whoami()["name"]
         path = config.root / "data" / "private" / f"space-{repo_id.replace('/', '--')}.env"
@@ -96,6 +107,7 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
             except OSError as error:
                 raise UserError("cannot_write", path=path, reason=error) from None
         if not exists:
+            cards.validate(card, "space", page, token)
             try:
                 api.create_repo(
                     repo_id,

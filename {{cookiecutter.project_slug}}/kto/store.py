@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from kto import sqlite_files
 from kto.language_gate import Judgement
@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS answers (
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
     seconds REAL,
-    refused INTEGER NOT NULL DEFAULT 0
+    refused INTEGER NOT NULL DEFAULT 0,
+    sent TEXT
 );
 CREATE TABLE IF NOT EXISTS judgements (
     key TEXT NOT NULL,
@@ -38,6 +39,11 @@ CREATE TABLE IF NOT EXISTS judgements (
     score REAL NOT NULL,
     PRIMARY KEY (key, gate)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (
+    request BLOB NOT NULL,
+    key TEXT NOT NULL,
+    PRIMARY KEY (request, key)
+) WITHOUT ROWID;
 """
 # Stores of an earlier version lack these.
 _LATER = {
@@ -45,17 +51,34 @@ _LATER = {
     "completion_tokens": "INTEGER",
     "seconds": "REAL",
     "refused": "INTEGER NOT NULL DEFAULT 0",
+    "sent": "TEXT",
 }
 _PUT = (
     "INSERT INTO answers (key, model, messages, arguments, answer, finish_reason, prompt_tokens,"
-    " completion_tokens, seconds, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " completion_tokens, seconds, refused, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO NOTHING"
 )
 _JUDGE = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
+_NOTE = "INSERT OR IGNORE INTO requests (request, key) VALUES (?, ?)"
+_NOTE_ALL = "INSERT OR IGNORE INTO requests (request, key) SELECT request_of(model, messages), key FROM answers"
+_COLUMNS = "answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent, verdict, language, score"
 _GET = (
-    "SELECT answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, verdict, language, score"
+    f"SELECT {_COLUMNS}"
     " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
 )
+_ALIKE = (
+    f"SELECT answers.key, arguments, {_COLUMNS}"
+    " FROM requests JOIN answers ON answers.key = requests.key"
+    " LEFT JOIN judgements ON judgements.key = answers.key AND gate = ?"
+    " WHERE request = ? ORDER BY received_at, answers.key"
+)
+
+_CUT = frozenset(("max_tokens", "model_length", "max_output_tokens", "max_length"))
+
+
+def finish_reason(said: str) -> str:
+    """Return why an answer stopped: "length" whatever a server calls it, everything else as it came."""
+    return "length" if said.lower() in _CUT else said
 
 
 class Answer(NamedTuple):
@@ -73,6 +96,8 @@ class Answer(NamedTuple):
         From the request to the whole answer, None if nobody measured.
     refused
         The server says that the model, or a filter, refused to answer.
+    sent
+        The request as the server took it; see `kto.request_fields.described`. None in stores of an earlier version.
     """
 
     text: str
@@ -81,6 +106,7 @@ class Answer(NamedTuple):
     completion_tokens: int | None = None
     seconds: float | None = None
     refused: bool = False
+    sent: str | None = None
 
 
 class Kept(NamedTuple):
@@ -88,6 +114,14 @@ class Kept(NamedTuple):
 
     answer: Answer
     judgement: Judgement | None
+
+
+class Stored(NamedTuple):
+    """An answer with what the store knows about the request: arguments are empty where nobody knows them any more."""
+
+    key: str
+    arguments: Mapping[str, object]
+    kept: Kept
 
 
 class Entry(NamedTuple):
@@ -122,6 +156,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._all_noted = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite_files.connect(path, WAIT)
@@ -144,6 +179,7 @@ class Store:
             self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
         self._db.execute(f"{_GET} LIMIT 0", ["", ""])
         self._db.execute("SELECT key, model, messages, arguments FROM answers LIMIT 0")
+        self._db.execute("SELECT request, key FROM requests LIMIT 0")
         self._db.execute("COMMIT")
 
     def __enter__(self) -> Self:
@@ -161,11 +197,23 @@ class Store:
     def get(self, key: str, gate: str = "") -> Kept | None:
         """Return the answer with this key and what `gate` said about it, None if there is no such answer."""
         row = self._db.execute(_GET, [gate, key]).fetchone()
-        if row is None:
-            return None
-        text, reason, read, written, seconds, refused, verdict, language, score = row
-        judgement = None if verdict is None else Judgement(verdict, language, score)
-        return Kept(Answer(text, reason, read, written, seconds, bool(refused)), judgement)
+        return None if row is None else _kept(row)
+
+    def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Stored]:
+        """Return all answers of a model to these messages, whatever the arguments, the oldest first."""
+        if not self._all_noted:
+            self._note_all()
+        rows = self._db.execute(_ALIKE, [gate, _request(model, _json(list(messages)))])
+        return [Stored(key, json.loads(arguments), _kept(row)) for key, arguments, *row in rows]
+
+    def _note_all(self) -> None:
+        """Note the requests of answers that an earlier version has put, which did not."""
+        counts = "SELECT (SELECT count(*) FROM answers), (SELECT count(*) FROM requests)"
+        answers, noted = self._db.execute(counts).fetchone()
+        if answers > noted:
+            self._db.create_function("request_of", 2, _request, deterministic=True)
+            self._db.execute(_NOTE_ALL)
+        self._all_noted = True
 
     def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
         """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
@@ -179,13 +227,11 @@ class Store:
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(
-                _PUT,
-                (
-                    [each.key, each.model, _json(list(each.messages)), _json(dict(each.arguments)), *each.answer]
-                    for each in entries
-                ),
-            )
+            for each in entries:
+                messages = _json(list(each.messages))
+                row = [each.key, each.model, messages, _json(dict(each.arguments)), *each.answer]
+                if self._db.execute(_PUT, row).rowcount:
+                    self._db.execute(_NOTE, [_request(each.model, messages), each.key])
             self._db.executemany(_JUDGE, ([key, gate, *judgement] for gate, key, judgement in judgements))
             self._db.execute("COMMIT")
         except BaseException:
@@ -204,6 +250,18 @@ class Store:
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def _kept(row: Sequence[Any]) -> Kept:
+    text, reason, read, written, seconds, refused, sent, verdict, language, score = row
+    judgement = None if verdict is None else Judgement(verdict, language, score)
+    # Answers of an earlier version have the server's own word for it.
+    return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused), sent), judgement)
+
+
+def _request(model: str, messages: str) -> bytes:
+    """Return a digest of a request without its arguments; `messages` as the store has them."""
+    return hashlib.sha256(f"{model}\n{messages}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _json(value: object) -> str:

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,17 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
 
-def read_batches(path: Path, columns: Iterable[str]) -> Iterator[list[Row]]:
-    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`."""
+def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] = ()) -> Iterator[list[Row]]:
+    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`.
+
+    Columns in `optional` may be missing, because an earlier version wrote the file; then their values are None.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
-                yield batch.select(list(columns)).to_pylist()
+            missing = [name for name in columns if name in optional and name not in file.schema_arrow.names]
+            there = [name for name in columns if name not in missing]
+            for batch in file.iter_batches(_BATCH, columns=there):
+                yield [row | dict.fromkeys(missing) for row in batch.select(there).to_pylist()]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 

@@ -1,10 +1,10 @@
 """Votes: read from Argilla, stripped of names, and merged with those of earlier exports.
 
-`data/votes/train.parquet` holds one row per submitted vote, as it counts now. A vote that Argilla has lost since the
-last export (a Space without a disk, a deleted account) stays. A vote that its author has changed or withdrawn moves, as
-it was, to the end of `data/votes/replaced.jsonl`. Comments go to `data/private/comments.csv` and no further: people
-write more about themselves there than they notice. Whoever asks for it is forgotten: their votes and comments go, and
-`data/private/forgotten.txt` keeps the pseudonym, so that no export brings them back.
+There is one row per submitted vote, as it counts now. A vote that Argilla has lost since the last export (a Space
+without a disk, a deleted account) stays. A vote that its author has changed or withdrawn is kept apart, as it was.
+Comments are never published: people write more about themselves there than they notice. Whoever asks for it is
+forgotten: their votes and comments go, and `data/private/forgotten.txt` keeps the pseudonym, so that no export brings
+them back. `kto/privacy.py` says which file holds what.
 """
 
 import csv
@@ -15,16 +15,16 @@ import io
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import argilla as rg
 import pyarrow as pa
 
-from kto.annotation import GOOD, list_records, text_id, told_plainly
+from kto.annotation import GOOD, list_records, record_ids, text_id, told_plainly
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.prompts import prompt_id
-from kto.tables import MESSAGES, Row, read_csv
+from kto.tables import MESSAGES, Row, read_batches, read_csv
 
 SCHEMA = pa.schema(
     [
@@ -46,11 +46,23 @@ _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute what begins like 
 
 
 class Ballot(NamedTuple):
-    """What Argilla holds now: votes (rows of `SCHEMA`), comments by vote id, ids of responses that do not count."""
+    """What Argilla holds now: votes (rows of `SCHEMA`), comments by vote id, ids of responses that do not count.
+
+    `texts` are those of `find_texts`, `unknown` counts votes on answers whose text is nowhere any more.
+    """
 
     votes: list[Row]
     comments: dict[str, str]
     withdrawn: set[str]
+    texts: Mapping[str, "Text"] = {}
+    unknown: int = 0
+
+
+class Text(NamedTuple):
+    """Prompt and answer of a record, as conversations."""
+
+    prompt: list[dict[str, str]]
+    completion: list[dict[str, str]]
 
 
 def read_key(path: Path) -> bytes:
@@ -78,8 +90,33 @@ def _utc(text: str) -> datetime.datetime:
     return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
 
 
-def read_ballot(dataset: rg.Dataset, key: bytes) -> Ballot:
+def find_texts(table: Path, wanted: Collection[str]) -> dict[str, Text]:
+    """Return prompt and answer of these records, as far as they are in the table of generations.
+
+    A record keeps its id when a later version cleans its answer in another way; then the text is the one of now.
+    """
+    texts: dict[str, Text] = {}
+    columns = ("generation_prompt", "generations", "raw_generation_responses")
+    for batch in read_batches(table, columns) if wanted and table.exists() else ():
+        for row in batch:
+            for prompt, answer, raw in zip(*map(row.get, columns), strict=True):
+                for id in record_ids(prompt[-1]["content"], answer, raw) if answer else ():
+                    if id in wanted:
+                        texts.setdefault(id, Text(prompt, [{"role": "assistant", "content": answer}]))
+    return texts
+
+
+def with_texts(votes: Iterable[Row], texts: Mapping[str, Text]) -> list[Row]:
+    """Return the votes with prompt and answer as the table of generations has them now."""
+    return [vote | texts[vote["record_id"]]._asdict() if vote["record_id"] in texts else vote for vote in votes]
+
+
+def read_ballot(dataset: rg.Dataset, key: bytes, table: Path, earlier: Iterable[Row]) -> Ballot:
     """Read the responses of all records: what is submitted is a vote, drafts and discards are not.
+
+    Argilla's fields hold what its page needs. Prompt and answer come from the table of generations, by record id; where
+    they are no longer there, from a vote of an earlier export. A field counts only where it is the very text, which the
+    id of the record, a hash, proves.
 
     Raises
     ------
@@ -90,18 +127,22 @@ def read_ballot(dataset: rg.Dataset, key: bytes) -> Ballot:
     with told_plainly(client.api_url):
         names = {str(user.id): user.username for user in client.users.list()}
         records = list_records(dataset, include="responses")
-    ballot = Ballot([], {}, set())
+    before = {vote["record_id"]: Text(vote["prompt"], vote["completion"]) for vote in earlier}
+    texts = find_texts(table, {record["external_id"] for record in records if record["responses"]} | before.keys())
+    ballot = Ballot([], {}, set(), texts)
+    unknown = 0
     for record in records:
         metadata = record["metadata"] or {}
-        prompt, answer = record["fields"]["prompt"], record["fields"]["answer"]
+        record_id = record["external_id"] or text_id(*_fields(record))
+        text = texts.get(record_id) or before.get(record_id) or _proven(record, record_id)
         models = metadata.get("model", [])
-        messages = [{"role": "user", "content": prompt}]
-        if "system_prompt" in metadata:
-            messages.insert(0, {"role": "system", "content": metadata["system_prompt"]})
         for response in record["responses"]:
             vote = ((response["values"] or {}).get("vote") or {}).get("value")
             if response["status"] != "submitted" or vote is None:
                 ballot.withdrawn.add(response["id"])
+                continue
+            if text is None:
+                unknown += 1
                 continue
             values = {name: value["value"] for name, value in response["values"].items()}
             if values.get("comment"):
@@ -109,10 +150,9 @@ def read_ballot(dataset: rg.Dataset, key: bytes) -> Ballot:
             ballot.votes.append(
                 {
                     "vote_id": response["id"],
-                    "record_id": record["external_id"] or text_id(prompt, answer),
-                    "prompt_id": metadata.get("prompt_id") or prompt_id(prompt),
-                    "prompt": messages,
-                    "completion": [{"role": "assistant", "content": answer}],
+                    "record_id": record_id,
+                    "prompt_id": metadata.get("prompt_id") or prompt_id(text.prompt[-1]["content"]),
+                    **text._asdict(),
                     "generation_model": models if isinstance(models, str) else ", ".join(models),
                     # By name, so that a person who votes again on a rebuilt Argilla stays the same person.
                     "annotator": pseudonym(key, names.get(response["user_id"], response["user_id"])),
@@ -122,7 +162,22 @@ def read_ballot(dataset: rg.Dataset, key: bytes) -> Ballot:
                     "updated_at": _utc(response["updated_at"]),
                 }
             )
-    return ballot
+    return ballot._replace(unknown=unknown)
+
+
+def _fields(record: Mapping[str, Any]) -> tuple[str, str]:
+    return record["fields"]["prompt"], record["fields"]["answer"]
+
+
+def _proven(record: Mapping[str, Any], record_id: str) -> Text | None:
+    """Return the texts in Argilla's fields if `record_id` is theirs."""
+    prompt, answer = _fields(record)
+    if text_id(prompt, answer) != record_id:
+        return None
+    messages = [{"role": "user", "content": prompt}]
+    if system_prompt := (record["metadata"] or {}).get("system_prompt"):
+        messages.insert(0, {"role": "system", "content": system_prompt})
+    return Text(messages, [{"role": "assistant", "content": answer}])
 
 
 def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]) -> tuple[list[Row], list[Row]]:

@@ -1,0 +1,127 @@
+"""What a server says about an error, in whatever form: JSON of several kinds, a page, or plain text."""
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_LONGEST = 20_000  # characters that are looked at
+_SHOWN = 200  # characters of a server's own words that a message repeats
+_CODES = ("code", "type", "status", "status_code", "error_type")
+_WORDS = ("message", "error", "detail")
+_STATUSES = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "resource_exhausted": 429,
+    "overloaded_error": 503,
+    "unavailable": 503,
+}
+"""HTTP statuses of the words that stand for them where a server answers 200."""
+_BROKEN = frozenset(("error", "abort", "aborted", "failed", "failure", "cancelled", "canceled"))
+"""Reasons to finish that say that an answer has broken off."""
+_PAGE = re.compile(r"<(?:!doctype|html|head|body|title|h1|p)\b", re.IGNORECASE)
+_HIDDEN = re.compile(r"<(style|script)\b[^<>]*>[^<]*</\1>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_FIRST_STATUS = re.compile(r"\W*(?:(?:http|error|status|code)\b\W*(?:\d\.\d\W+)?)*([45]\d\d)\b", re.IGNORECASE)
+
+
+class ErrorBody(NamedTuple):
+    """What a server says about an error.
+
+    Attributes
+    ----------
+    words
+        For people; "" if there are none.
+    codes
+        For programs, in small letters.
+    param
+        The field of the request that it is about, "" if it does not say.
+    status
+        The HTTP status that it names, 0 if it names none.
+    """
+
+    words: str = ""
+    codes: frozenset[str] = frozenset()
+    param: str = ""
+    status: int = 0
+
+    @property
+    def short(self) -> str:
+        """The words in one line, and no more of them than a message needs."""
+        return self.words if len(self.words) <= _SHOWN else self.words[:_SHOWN].rstrip() + "…"
+
+
+def read(content: bytes) -> ErrorBody:
+    """Return what the body of a reply says about an error."""
+    text = content[:_LONGEST].decode("utf-8", "replace")
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        words = _line(_visible(text))
+        named = _FIRST_STATUS.match(words)
+        return ErrorBody(words, status=int(named[1]) if named else 0)
+    found = _from_json(said)
+    return found if found.words else found._replace(words=_line(text))
+
+
+def in_answer(completion: object) -> ErrorBody | None:
+    """Return the error that a reply with status 200 holds, None if it holds none."""
+    if not isinstance(completion, dict):
+        return None
+    if completion.get("error"):
+        return _from_json({"error": completion["error"]})
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return None
+    if choice.get("error"):
+        return _from_json({"error": choice["error"]})
+    reason = choice.get("finish_reason")
+    if isinstance(reason, str) and reason.lower() in _BROKEN:
+        return ErrorBody(f"finish_reason: {reason}")
+    return None
+
+
+def _from_json(said: object) -> ErrorBody:
+    codes: set[str] = set()
+    status, param = 0, ""
+    while True:
+        if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict) and "error" in said[0]:
+            said = said[0]  # Google puts a list around it
+        if not isinstance(said, dict):
+            break
+        values = [said.get(name) for name in _CODES]
+        codes.update(value.lower() for value in values if isinstance(value, str))
+        status = status or next(filter(None, map(_status, values)), 0)
+        param = param or (said["param"] if isinstance(said.get("param"), str) else "")
+        said = next((said[name] for name in _WORDS if said.get(name)), None)
+    status = status or _known(sorted(codes))
+    return ErrorBody(_line(str(said or "")[:_LONGEST]), frozenset(codes), param, status)
+
+
+def _status(value: object) -> int:
+    """Return the HTTP status that a value in JSON is, 0 if it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    return value if type(value) is int and 400 <= value < 600 else 0
+
+
+def _known(codes: Sequence[str]) -> int:
+    return next((_STATUSES[code] for code in codes if code in _STATUSES), 0)
+
+
+def _visible(text: str) -> str:
+    """Return the text of a page without its tags; other text as it is."""
+    return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text))) if _PAGE.search(text[:1000]) else text
+
+
+def _line(text: str) -> str:
+    # JSON can spell half of a surrogate pair, which no file takes.
+    return " ".join(text.split()).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
