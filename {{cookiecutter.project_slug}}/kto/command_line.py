@@ -75,6 +75,6 @@ def enter_pressed(question: str) -> bool:
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     try:
-        return not input(question).strip()
+        return not input(f"{question.rstrip()} ").strip()
     except EOFError:  # Ctrl-D
         raise KeyboardInterrupt from None
