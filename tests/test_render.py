@@ -1,6 +1,7 @@
 """A rendered project: the files, their formats, and answers that come out as they went in."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from huggingface_hub import DatasetCard, SpaceCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from rendering import ANSWERS, LANGUAGES, REPOSITORY, TEMPLATE, bake, render, replay
+from rendering import ANSWERS, LANGUAGES, REPOSITORY, TEMPLATE, bake, cookiecutter_environment, render, replay
 
 HOSTILE = [
     "quotes \"double\" and 'single'",
@@ -261,3 +262,49 @@ def test_two_projects_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
         toml = tomllib.loads((tmp_path / f"kto-{language}" / "project.toml").read_text(encoding="utf-8"))
         assert toml["language"]["tag"] == language
+
+
+TWO_VERSIONS = """
+import sys
+from pathlib import Path
+from cookiecutter.main import cookiecutter
+
+template, out = map(Path, sys.argv[1:])
+catalogue = template / "languages" / "nl.yaml"
+for version in ("before", "after"):
+    cookiecutter(str(template), no_input=True, extra_context={"language": "nl"}, output_dir=str(out / version))
+    text = catalogue.read_text(encoding="utf-8").replace("good: 👍", "good: 👍👍")
+    catalogue.write_text(text, encoding="utf-8")
+"""
+
+
+def test_two_versions_of_the_template_in_one_process(tmp_path: Path) -> None:
+    """As `cruft update` renders them: the old commit and the new one, from the same folder."""
+    template = tmp_path / "template"
+    shutil.copytree(REPOSITORY, template, ignore=shutil.ignore_patterns(".git", ".tools", "tests", "*_cache"))
+    env = cookiecutter_environment(tmp_path / "home")
+    command = [sys.executable, "-c", TWO_VERSIONS, str(template), str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    texts = [next((tmp_path / version).glob("*/texts.yaml")).read_text("utf-8") for version in ("before", "after")]
+    assert ["good: 👍👍" in text for text in texts] == [False, True]
+
+
+def test_the_next_steps_are_commands_of_every_shell(tmp_path: Path) -> None:
+    """Windows PowerShell 5.1 knows neither && nor ||; git wants to know who commits."""
+    (tmp_path / "empty").mkdir()
+    nobody = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "HOME": str(tmp_path / "empty")}
+    done = bake(tmp_path, "--no-input", "models=acme/one", env=nobody)
+    assert done.status == 0, done.output
+    assert "&&" not in done.output and "||" not in done.output
+    lines = [line.strip() for line in done.output.splitlines()]
+    first = lines.index("git init")
+    assert lines[first + 1 : first + 5] == [
+        'git config user.name "NAME"',
+        'git config user.email "ADDRESS"',
+        "git add .",
+        'git commit -m "KTO"',
+    ]
+    for page in (done.project / "README.md", REPOSITORY / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        assert "&&" not in text and "||" not in text
