@@ -3,24 +3,30 @@
 Runs wherever cookiecutter runs, so it imports nothing but the standard library and what cookiecutter itself brings.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib.util
 import json
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
 
+import click
 import yaml
 from cookiecutter.config import get_user_config
 from cookiecutter.exceptions import FailedHookException
-from cookiecutter.replay import dump
+from cookiecutter.prompt import read_user_variable
 from jinja2 import Environment
 from jinja2.ext import Extension
 from slugify import slugify
@@ -34,12 +40,20 @@ QUESTIONS = (
     "project_name",
     "project_slug",
     "hub_owner",
+    "inference",
     "models",
     "system_prompt",
     "prompts",
-    "inference",
     "license",
 )
+MODELS = {
+    "huggingface": (
+        "Qwen/Qwen3-30B-A3B-Instruct-2507, openai/gpt-oss-20b, mistralai/Mistral-Small-3.2-24B-Instruct-2506"
+    ),
+    "local": "Qwen/Qwen3-4B-Instruct-2507, ibm-granite/granite-4.0-micro",
+    "openai-compatible": "gemma3:4b, qwen3:4b-instruct",
+}
+"""What is suggested by where the models run; for `local` 3 and 4 B parameters in 16 bits, 15 GB of downloads."""
 NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
 """What of a catalogue does not go into the project's `texts.yaml`."""
 RTL_SCRIPTS = frozenset(
@@ -49,10 +63,17 @@ RTL_SCRIPTS = frozenset(
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
     r"(?P<rest>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(?:-[a-wyz](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # İ is not i
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Control characters that no text has; tabs and line ends are fine."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters that nobody sees; others are invisible by their Unicode category."""
+_LONGEST_LINE = 4095
+"""Bytes of a line that a terminal takes without `readline` (Linux's N_TTY_BUF_SIZE; macOS takes 1,024)."""
 _HUB_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?![._-]))*(?<![._-])"
 _HUB_MODEL = re.compile(rf"{_HUB_NAME}/{_HUB_NAME}(?::[a-z0-9][a-z0-9-]*)?")
+_ON_THE_HUB = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/|models/|spaces/)?")
 _WINDOWS_NAMES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 
 
@@ -104,12 +125,15 @@ class Facts:
 
 @functools.cache
 def subtags() -> dict[str, list[str]]:
-    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent], "" for none."""
+    """Return the rows of `languages/subtags.tsv`: subtag → [English name, autonym, script, parent, others] ("": none).
+
+    The others are further English names, with "; " between them.
+    """
     rows = {}
     for line in (LANGUAGES / "subtags.tsv").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             subtag, *columns = line.split("\t")
-            rows[subtag] = [*columns, "", "", "", ""][:4]
+            rows[subtag] = [*columns, "", "", "", "", ""][:5]
     return rows
 
 
@@ -147,12 +171,20 @@ def standard_tag(answer: str) -> str:
 
 def _suggest_tag(answer: str) -> str:
     """Say which tag may be meant: people type the name of their language."""
+    plain = unicodedata.normalize("NFKD", answer).encode("ascii", "ignore").decode()  # İ becomes I
+    if plain != answer and _TAG.fullmatch(plain):
+        with contextlib.suppress(ValueError):
+            return standard_tag(plain)
     wanted = answer.strip().casefold()
     names: dict[str, str] = {}
-    for subtag, (english, autonym, *_) in subtags().items():
-        if english and not english.startswith("="):
-            names.setdefault(english.casefold(), subtag)
-            names.setdefault(autonym.casefold(), subtag)
+    table = subtags()
+    own = {subtag: row for subtag, row in table.items() if row[0] and not row[0].startswith("=")}
+    for subtag, (english, autonym, *_) in own.items():
+        names.setdefault(english.casefold(), subtag)
+        names.setdefault(autonym.casefold(), subtag)
+    for subtag, row in own.items():  # second names come second: Gaelic is one of Irish and one of Scottish Gaelic
+        for other in row[4].split("; "):
+            names.setdefault(other.casefold(), subtag)
     for path in LANGUAGES.glob("*.yaml"):
         try:
             header = (catalogue(path.stem) or {}).get("language", {})
@@ -160,7 +192,8 @@ def _suggest_tag(answer: str) -> str:
             continue
         names |= {str(header[name]).casefold(): path.stem for name in ("autonym", "english_name") if header.get(name)}
     close = [wanted] if wanted in names else difflib.get_close_matches(wanted, [name for name in names if name], n=3)
-    return " or ".join(dict.fromkeys(names[name] for name in close))
+    found = dict.fromkeys(names[name] for name in close)
+    return " or ".join(f"{tag} ({facts_of(tag).english_name})" for tag in found)
 
 
 def _variants(language: str, script: str, region: str | None) -> list[str]:
@@ -183,8 +216,8 @@ def facts_of(answer: str) -> Facts:
     assert match is not None
     language, region = match["language"], match["region"]
     table = subtags()
-    _, _, usual, parent = table[language]
-    of_region = table.get(f"{language}-{region}", [""] * 4)[2] if region else ""
+    _, _, usual, parent, _ = table[language]
+    of_region = table.get(f"{language}-{region}", [""] * 5)[2] if region else ""
     script = match["script"] or of_region or usual or (table[parent][2] if parent in table else "")
     if not script:  # the table knows the script of few small languages, but who writes their catalogue does
         own = str(((catalogue(tag) or catalogue(language) or {}).get("language") or {}).get("script", ""))
@@ -221,7 +254,8 @@ def facts_of(answer: str) -> Facts:
 
 def facts(answers: Mapping[str, str]) -> Facts:
     """Return the facts about the language of these answers."""
-    return facts_of(answers.get("language") or "en")
+    answer = answers.get("language")
+    return facts_of(answer if isinstance(answer, str) and answer else "en")
 
 
 def flat(node: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -485,13 +519,23 @@ def default_project_name(answers: Mapping[str, str]) -> str:
     fill = _pages_module().fill
     language = facts(answers)
     spoken = language.english_name if untranslated(answers) else language.autonym
-    names = {"language": spoken, "domain": answers.get("domain", "").strip()}
+    names = {"language": spoken, "domain": str(answers.get("domain") or "").strip()}
     return " ".join(fill(texts(answers)["defaults"]["project_name"], names.__getitem__).split())
+
+
+def default_models(answers: Mapping[str, str]) -> str:
+    """Suggest models that can be used where they run: served by several providers, small, or in Ollama's library."""
+    return MODELS[answers.get("inference", "huggingface")]
+
+
+def base_url(answers: Mapping[str, str]) -> str:
+    """Suggest the address of Ollama for servers of one's own; the others need none."""
+    return "http://127.0.0.1:11434/v1" if answers["inference"] == "openai-compatible" else ""
 
 
 def default_slug(answers: Mapping[str, str]) -> str:
     """Suggest `kto-<tag>-<domain>`; a domain in other letters than Latin is left out, spelt in them it is no name."""
-    domain = answers.get("domain", "")
+    domain = str(answers.get("domain") or "")
     if any(char.isalpha() and not unicodedata.name(char, "").startswith("LATIN") for char in domain):
         domain = ""
     domain = slugify(domain, max_length=40, word_boundary=True)
@@ -499,6 +543,27 @@ def default_slug(answers: Mapping[str, str]) -> str:
 
 
 # --- checks ---
+
+
+def _check_text(answers: Mapping[str, object], name: str) -> str | None:
+    value = answers[name]
+    if not isinstance(value, str):
+        return f"{_shown(value)} is no text. Write a text."
+    control = _CONTROL.search(value)
+    if control:
+        return (
+            f"there is a control character in it (U+{ord(control[0]):04X}), perhaps from an arrow key. Type it again."
+        )
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        return (
+            f"“{_shown(value)}” is not written in UTF-8. Type it again, or save the file that it comes from as UTF-8."
+        )
+    return None
+
+
+def _shown(value: object) -> str:
+    """Return an answer as a message may repeat it: whatever it is, it can be printed."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _check_language(answers: Mapping[str, str]) -> str | None:
@@ -582,44 +647,216 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
 
 
 def _check_filled(answers: Mapping[str, str], name: str) -> str | None:
-    if answers[name].strip():
+    if any(unicodedata.category(char)[0] not in "ZC" and char not in _BLANK for char in answers[name]):
         return None
     return f"{name} is empty. Write a few words."
 
 
-def problems(answers: Mapping[str, str]) -> dict[str, str]:
+_CHECKS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
+    "language": _check_language,
+    "domain": functools.partial(_check_filled, name="domain"),
+    "project_name": functools.partial(_check_filled, name="project_name"),
+    "project_slug": _check_slug,
+    "hub_owner": _check_owner,
+    "models": _check_models,
+    "prompts": _check_prompts,
+}
+
+
+def problems(answers: Mapping[str, object]) -> dict[str, str]:
     """Return everything that is wrong with the answers themselves: question → what is wrong and what to do."""
-    found = {
-        "language": _check_language(answers),
-        "domain": _check_filled(answers, "domain"),
-        "project_name": _check_filled(answers, "project_name"),
-        "project_slug": _check_slug(answers),
-        "hub_owner": _check_owner(answers),
-        "models": _check_models(answers),
-        "prompts": _check_prompts(answers),
-    }
+    found = {name: _check_text(answers, name) for name in QUESTIONS}
+    texts = {name: "" if found[name] else str(answers[name]) for name in QUESTIONS}
+    for name, check in _CHECKS.items():
+        found[name] = found[name] or check(texts)
     return {question: problem for question, problem in found.items() if problem}
 
 
-def replay_file() -> Path:
-    """Return the file where cookiecutter keeps the answers for `--replay`."""
-    return Path(get_user_config()["replay_dir"]) / f"{HERE.name}.json"
+def _check_folder(answers: Mapping[str, str]) -> str | None:
+    """Say that the project's folder is there already; only while cookiecutter has not made it."""
+    options = _options()
+    if not options or options.get("overwrite_if_exists") or options.get("skip_if_file_exists"):
+        return None
+    folder = _start / str(options.get("output_dir") or ".") / answers["project_slug"]
+    if not _holds(folder.exists):
+        return None
+    return f"There is a folder {folder} already. Choose another name, or move that folder away."
 
 
-def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> None:
-    """Save the answers for `cookiecutter … --replay`, which then asks only the questions in `ask_again`.
+# --- on the way ---
+
+
+def _options() -> Mapping[str, object]:
+    """Return the options of the command that renders, cookiecutter's or cruft's; none where code calls cookiecutter."""
+    context = click.get_current_context(silent=True)
+    return context.params if context else {}
+
+
+def _is_asked() -> bool:
+    """Tell whether a person answers the questions at a terminal."""
+    options = _options()
+    return bool(options) and not options.get("no_input") and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _user_config() -> Mapping[str, object]:
+    options = _options()
+    return get_user_config(options.get("config_file"), bool(options.get("default_config")))
+
+
+def check_configuration() -> str:
+    """Stop before the first question if cookiecutter's configuration of this user holds an answer that is no text.
+
+    YAML reads `no` as false, a list as a choice, and nothing as null: cookiecutter would ask other questions than ours.
+
+    Raises
+    ------
+    FailedHookException
+        The message names the file and what to write there.
+    """
+    answers = _user_config().get("default_context") or {}
+    assert isinstance(answers, Mapping)
+    wrong = []
+    for name in QUESTIONS:
+        value = answers.get(name, "")
+        if isinstance(value, list) and name not in ("inference", "license"):
+            wrong.append(f'{name} is a list. Write one text: {name}: "{", ".join(map(str, value))}"')
+        elif isinstance(value, bool):
+            text = "yes" if value else "no"
+            wrong.append(f'{name} is {str(value).lower()}, which YAML takes {text} for. Write {name}: "{text}"')
+        elif value is None or isinstance(value, dict):
+            wrong.append(f'{name} is no text. Write {name}: ""')
+    if wrong:
+        path = _options().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
+        listed = "\n".join(f"  - {problem}" for problem in wrong)
+        raise FailedHookException(f"Some answers in {path} (default_context) cannot be used:\n{listed}")
+    return ""
+
+
+def _whole(answers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the answers with those that a replay file holds: cookiecutter knows only what it asks for this time."""
+    path = _options().get("replay_file")
+    kept: Mapping[str, str] = {}
+    if path:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            kept = json.loads((_start / str(path)).read_text(encoding="utf-8"))["cookiecutter"]
+    return {**kept, **answers}
+
+
+def check(answers: MutableMapping[str, str], name: str) -> str:
+    """Ask a question again, right after it, until its answer can be used; only where a person answers at a terminal.
+
+    Addresses of pages on the Hub, which people paste, become the names that they lead to.
+    """
+    if isinstance(answers.get(name), str) and name in _PASTED:
+        answers[name] = _PASTED[name](answers[name])
+    while name in answers and _is_asked():
+        problem = _pasted() or _problem(_whole(answers), name)
+        if problem is None:
+            break
+        click.echo(f"  {problem}")
+        answers[name] = read_user_variable(name, "")
+        if name in _PASTED:
+            answers[name] = _PASTED[name](answers[name])
+    return ""
+
+
+def _models_of(text: str) -> str:
+    return ", ".join(_ON_THE_HUB.sub("", name.strip()).rstrip("/") for name in text.split(","))
+
+
+_PASTED: Mapping[str, Callable[[str], str]] = {
+    "hub_owner": lambda text: _ON_THE_HUB.sub("", text.strip()).strip("@/"),
+    "models": _models_of,
+    "prompts": lambda text: _ON_THE_HUB.sub("", text.strip()),
+}
+
+
+def _problem(answers: Mapping[str, str], name: str) -> str | None:
+    """Return what is wrong with one answer, as far as it can be told from the questions before it."""
+    problem = _check_text(answers, name)
+    if problem is None and len(answers[name].encode()) >= _LONGEST_LINE and "readline" not in sys.modules:
+        hint = "Press Enter, and write it into prompts/system_prompt.txt later." if name == "system_prompt" else ""
+        problem = f"{name} is longer than a line at this terminal can be. {hint}".rstrip()
+    if problem is None and name in _CHECKS:
+        problem = _CHECKS[name](answers)
+    if problem is None and name == "project_slug":
+        problem = _check_folder(answers)
+    return problem
+
+
+def _pasted() -> str | None:
+    """Say that several lines were pasted, and forget the further ones: they would answer the next questions."""
+    try:
+        import fcntl
+        import termios
+    except ImportError:  # Windows
+        return None
+    try:
+        waiting = int.from_bytes(fcntl.ioctl(sys.stdin, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if waiting <= 1:  # an Enter that came early
+            return None
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    except (OSError, termios.error):
+        return None
+    return "That was more than one line, and an answer is one. Type it again, in one line."
+
+
+def answers_file(answers: Mapping[str, object]) -> Path:
+    """Return the file that keeps these answers for the next try: beside cookiecutter's own, and none of them."""
+    name = hashlib.sha256(json.dumps([answers[name] for name in QUESTIONS]).encode()).hexdigest()[:12]
+    try:
+        folder = Path(str(_user_config()["replay_dir"])).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir())
+    return folder.absolute() / f"kto-answers-{name}.json"
+
+
+def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> str:
+    """Save the answers, and return the command that asks only the questions in `ask_again`.
 
     Cookiecutter asks for whatever a replay file lacks. Without `_extensions` in it, it takes them from the template
     again, which the questions need.
     """
-    kept = {key: value for key, value in answers.items() if key in QUESTIONS and key not in ask_again}
-    path = replay_file()
-    dump(str(path.parent), path.stem, {"cookiecutter": kept | {"__checked": ""}})
+    path = answers_file(answers)
+    path.write_text(json.dumps({"cookiecutter": _kept(answers, ask_again)}, indent=2), encoding="utf-8")
+    return command(path)
 
 
-def command() -> str:
-    """Return the command that renders this template, as it was called (start.py says how)."""
-    return os.environ.get("KTO_COMMAND") or f"cookiecutter {shlex.quote(str(HERE))}"
+def _kept(answers: Mapping[str, object], ask_again: list[str]) -> dict[str, object]:
+    names = [name for name in QUESTIONS if name not in ask_again]
+    # With the check of a question that is not asked; the check of all answers is made again.
+    return {name: answers[name] for name in names} | {f"__check_{name}": "" for name in ["configuration", *names]}
+
+
+def command(path: Path) -> str:
+    """Return the command that renders this template with the answers in a file, called as it was called this time."""
+    options = _options()
+    words: list[str] = []
+    template = str(options.get("template") or HERE)
+    if _holds((_start / template).exists):  # else an address, or an abbreviation such as gh:
+        template = str((_start / template).absolute())
+    called = os.environ.get("KTO_COMMAND", "")  # start.py says how it was called
+    if not called:
+        words += [*_program(), template]
+    for name in ("checkout", "directory", "config_file"):
+        if options.get(name):
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    output = str(options.get("output_dir") or ".")
+    if output != "." and not (called and Path(output) == HERE.parent):
+        words += ["--output-dir", output]
+    words += ["--replay-file", str(path)]
+    return f"{called} {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}".lstrip()
+
+
+def _program() -> list[str]:
+    """Return how cookiecutter is called here: it may run in an environment that is gone when it ends."""
+    parts = Path(sys.prefix).parts
+    if any(part.startswith(("archive-v", "environments-v")) for part in parts):
+        return ["uvx", "cookiecutter"]
+    if "pipx" in parts and "venvs" not in parts:
+        return ["pipx", "run", "cookiecutter"]
+    return ["cookiecutter"] if shutil.which("cookiecutter") else [sys.executable, "-m", "cookiecutter"]
 
 
 def check_answers(answers: Mapping[str, str]) -> str:
@@ -630,50 +867,78 @@ def check_answers(answers: Mapping[str, str]) -> str:
     FailedHookException
         Cookiecutter prints it as one message and leaves with status 1.
     """
+    answers = _whole(answers)
+    if not set(QUESTIONS) <= answers.keys():  # an older file for `--replay`; the hook looks at all of them
+        return ""
     found = problems(answers)
+    if "project_slug" not in found and (exists := _check_folder(answers)):
+        found["project_slug"] = exists
     if found:
         listed = "\n".join(f"  - {question}: {problem}" for question, problem in found.items())
         ask_again = list(found)
         if "language" in found:  # what was suggested in English will be suggested in the language
             suggested = {"domain": default_domain, "project_name": default_project_name, "project_slug": default_slug}
             ask_again += [name for name, suggest in suggested.items() if answers[name] == suggest(answers)]
-        keep_answers(answers, ask_again)
+        go_on = keep_answers(answers, ask_again)
         raise FailedHookException(
             f"Some answers cannot be used:\n{listed}\nYour other answers are kept. "
-            f"Run this; it asks only for {', '.join(dict.fromkeys(ask_again))}:\n    {command()} --replay"
+            f"Run this; it asks only for {', '.join(dict.fromkeys(ask_again))}:\n    {go_on}"
         )
     return ""
 
 
 def hook_answers(answers: Mapping[str, str]) -> str:
     """Return what the hook has to know, as JSON in ASCII that fits between the quotes of `r\"\"\"…\"\"\"`."""
+    found = problems(answers)
     return json.dumps(
         {
-            "problems": problems(answers),
-            "models": models(answers),
+            "problems": found,
+            "models": [] if found else models(answers),
             "inference": answers["inference"],
-            "replay": str(replay_file()),
-            "command": command(),
+            "answers": _kept(answers, []),
+            "file": str(answers_file(answers)),
+            "command": command(answers_file(answers)),
         }
     )
 
 
+def _identity() -> list[str]:
+    """Return what git has to be told before it commits, with a place for name and address; [] if it knows them."""
+    git = shutil.which("git")
+    if git is None:
+        return []
+    return [
+        f'git config {name} "{value}"'
+        for name, value in (("user.name", "NAME"), ("user.email", "ADDRESS"))
+        if subprocess.run([git, "config", name], capture_output=True).returncode
+    ]
+
+
 def next_steps(answers: Mapping[str, str]) -> str:
-    """Return what the hook at the end prints, as JSON in ASCII: a title, (text, command) steps, a last line."""
+    """Return what the hook at the end prints, as JSON in ASCII: a title, steps (text, commands), a last line."""
 
     def text(key: str) -> str:
         return _pages_module().fill_text(texts(answers), key, values(answers)).replace("`", "")
 
     key = {"huggingface": "step_key", "local": "step_local", "openai-compatible": "step_server_address"}
-    steps = [
-        (text("next.enter"), f"cd {answers['project_slug']}"),
-        (text("next.keep"), 'git init && git add . && git commit -m "KTO"'),
-        (text("readme.before"), "pip install uv || pipx install uv"),
-        (text(f"readme.{key[answers['inference']]}"), ""),
-        (text("readme.step_check"), "uv run check.py"),
-        (text("readme.step_generate"), "uv run generate.py --limit 8"),
+    # One command a line: `&&` and `||` are none in Windows PowerShell 5.1.
+    steps: list[tuple[str, list[str]]] = [
+        (text("next.enter"), [f"cd {answers['project_slug']}"]),
+        (text("next.keep"), ["git init", *_identity(), "git add .", 'git commit -m "KTO"']),
+        (text("readme.before"), ["pip install uv"]),
+        (text(f"readme.{key[answers['inference']]}"), []),
+        (text("readme.step_check"), ["uv run check.py"]),
+        (text("readme.step_generate"), ["uv run generate.py --limit 8"]),
     ]
     return json.dumps({"title": text("next.title"), "steps": steps, "more": text("next.more")})
+
+
+def _edit_lines() -> None:
+    """Let arrow keys and long lines work at the questions, and a pasted text of several lines be one answer."""
+    with contextlib.suppress(ImportError):  # Windows edits lines by itself
+        import readline
+
+        readline.parse_and_bind("set enable-bracketed-paste on")
 
 
 class KtoExtension(Extension):
@@ -681,6 +946,15 @@ class KtoExtension(Extension):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
+            raise FailedHookException(
+                f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
+                "for example: uvx --python 3.12 cookiecutter …"
+            )
+        for cached in (subtags, catalogue, facts_of, _texts_of, _pages_module):
+            cached.cache_clear()  # `cruft update` renders two versions of this folder in one process
+        if sys.stdin and sys.stdin.isatty():
+            _edit_lines()
         global _start
         if not Path.cwd().is_relative_to(HERE):
             _start = Path.cwd()
@@ -688,9 +962,13 @@ class KtoExtension(Extension):
         environment.globals |= {
             function.__name__: function
             for function in (
+                base_url,
                 cell_fingerprint,
+                check,
                 check_answers,
+                check_configuration,
                 default_domain,
+                default_models,
                 default_project_name,
                 default_slug,
                 facts,

@@ -77,7 +77,9 @@ def main(arguments: list[str]) -> int:
     if Path.cwd() == HERE and not {"-o", "--output-dir", "--help", "--version"} & set(arguments):
         arguments = [*arguments, "--output-dir", str(HERE.parent)]  # a project beside this repository, not in it
         print(f"Your project will be made in {HERE.parent}\n", flush=True)
-    status = subprocess.run([python, "-m", "cookiecutter", str(HERE), *arguments], env=environ).returncode
+    status = subprocess.run(
+        [python, "-B", str(HERE / "tools" / "render.py"), str(HERE), *arguments], env=environ
+    ).returncode
     if not status and shutil.which("uv") is None:
         print(f"\nuv is not installed yet. Until it is, you can call it as\n    {scripts / 'uv'}")
     return status

@@ -7,12 +7,12 @@ STEPS = json.loads(r"""{{ next_steps(cookiecutter) }}""")
 
 
 def main() -> None:
-    """Print the numbered steps, each with its command below."""
+    """Print the numbered steps, each with its commands below."""
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     print(f"\n{STEPS['title']}\n")
-    for number, (text, command) in enumerate(STEPS["steps"], 1):
+    for number, (text, commands) in enumerate(STEPS["steps"], 1):
         print(f"  {number}. {text}")
-        if command:
+        for command in commands:
             print(f"       {command}")
     print(f"\n{STEPS['more']}")
 

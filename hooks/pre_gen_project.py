@@ -7,15 +7,19 @@ import difflib
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 import requests
 
 ANSWERS = json.loads(r"""{{ hook_answers(cookiecutter) }}""")
 
-TIMEOUT = 10  # seconds for each question to the Hub
+TIMEOUT = 10  # seconds for all questions to the Hub together
+DEADLINE = time.monotonic() + TIMEOUT
+CHATS = ("text-generation", "image-text-to-text", "any-to-any")  # tasks of models that answer in a conversation
 ROUTES = ("", "fastest", "cheapest", "preferred")  # what may stand for a provider: the router chooses
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}  # per parameter; all others: 1
 
@@ -40,17 +44,31 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
+def find_token() -> str:
+    """Return the token of HF_TOKEN, or else of `hf auth login`, "" if there is none (huggingface_hub, constants.py)."""
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    path = Path(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")).expanduser()
+    try:
+        token = token.strip() or path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return token if token.isascii() and token.isprintable() else ""
+
+
 def get(path: str, params: list[tuple[str, str]]) -> requests.Response:
     """Ask the Hub; raise `Unreachable` for network trouble, 429 and 5xx."""
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = find_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{endpoint()}{path}"
+    left = max(DEADLINE - time.monotonic(), 0.1)
     try:
-        response = requests.get(url, params=params, headers=headers, timeout=TIMEOUT)
+        response = requests.get(url, params=params, headers=headers, timeout=left)
         if token and response.status_code == 401 and "X-Error-Code" not in response.headers:
             # The Hub refuses a token that has expired even where none is needed.
             refused.append(token)
-            response = requests.get(url, params=params, timeout=TIMEOUT)
+            response = requests.get(url, params=params, timeout=left)
     except (requests.RequestException, ValueError) as error:
         raise Unreachable(type(error).__name__) from None
     if response.status_code == 429 or response.status_code >= 500:
@@ -61,8 +79,9 @@ def get(path: str, params: list[tuple[str, str]]) -> requests.Response:
 def providers(model: dict) -> dict[str, str]:
     """Return the providers that know the model as a chat model: name → live, staging or error."""
     mapping = model.get("inferenceProviderMapping") or {}
-    entries = mapping.items() if isinstance(mapping, dict) else ((entry.get("provider"), entry) for entry in mapping)
-    return {name: entry.get("status") for name, entry in entries if entry.get("task") == "conversational"}
+    entries = list(mapping.items()) if isinstance(mapping, dict) else [(None, entry) for entry in mapping]
+    known = [(name or entry.get("provider"), entry) for name, entry in entries if isinstance(entry, dict)]
+    return {name: entry.get("status") for name, entry in known if entry.get("task") == "conversational"}
 
 
 def alternatives(model: str, served: bool) -> list[str]:
@@ -114,26 +133,59 @@ def look_up(answer: str, inference: str) -> Verdict:
     if response.status_code == 403 and response.headers.get("X-Error-Code") == "GatedRepo":
         verdict.notes.append(gated(answer, model))
         return verdict
+    if response.status_code == 403 and "disabled" in response.headers.get("X-Error-Message", ""):
+        problem("is disabled on the Hub")
+        return verdict
     try:
         info = response.json()
     except ValueError:
         raise Unreachable("no JSON") from None
     if response.status_code != 200 or not isinstance(info, dict):
         raise Unreachable(f"HTTP {response.status_code}")
+    name = info.get("id")
+    if isinstance(name, str) and name != model:
+        verdict.notes.append(f"{answer} is called {name} on the Hub now. Write that into project.toml (models).")
+    unfit = no_chat_model(info)
     if info.get("disabled"):
         problem("is disabled on the Hub")
     elif served:
         status = providers(info)
         live = [name for name, state in status.items() if state == "live"]
-        if not live:
-            problem("is not served for chat by any provider now")
+        if not status:
+            problem("is not served for chat by any provider")
+        elif not live:
+            ill = ", ".join(f"{name}: {state}" for name, state in status.items())
+            verdict.notes.append(
+                f"NO PROVIDER SERVES {answer} AT THIS MOMENT ({ill}). That may pass: ask again with `uv run check.py`, "
+                "or write another model into project.toml (models)."
+            )
+        elif provider not in status and provider not in ROUTES:
+            verdict.problems.append(f"{answer} is not served by {provider}, but by {', '.join(live)}.")
         elif provider not in live and provider not in ROUTES:
-            verdict.problems.append(f"{answer} is not served by {provider} now, but by {', '.join(live)}.")
+            verdict.notes.append(
+                f"{provider} DOES NOT SERVE {answer} AT THIS MOMENT ({status[provider]}), but {', '.join(live)} does. "
+                "That may pass: ask again with `uv run check.py`."
+            )
+    elif inference == "local" and unfit:
+        problem(unfit)
     elif inference == "local":
         verdict.notes.append(f"{answer}: {size(info)}.")
     if info.get("gated"):
         verdict.notes.append(gated(answer, model))
     return verdict
+
+
+def no_chat_model(model: dict) -> str:
+    """Return why `transformers` cannot chat with a model of the Hub, "" if it can or if the Hub does not say."""
+    task = model.get("pipeline_tag")
+    tags = [tag for tag in model.get("tags") or [] if isinstance(tag, str)]
+    if task and task not in CHATS:
+        return f"is no model that chats, but one for {task}"
+    if "gguf" in tags and not {"safetensors", "pytorch"} & {*tags} and not model.get("safetensors"):
+        return "has GGUF files only, which Ollama and llama.cpp run (choose openai-compatible for them)"
+    if task == "text-generation" and tags and "conversational" not in tags:
+        return "is a base model: it has no chat template, so it continues texts and does not answer"
+    return ""
 
 
 def gated(answer: str, model: str) -> str:
@@ -153,16 +205,25 @@ def check(models: list[str], inference: str) -> Verdict:
     asked = [model for model in models if not os.path.isdir(os.path.expanduser(model))]
     whole = Verdict()
 
-    def one(model: str) -> Verdict | Unreachable:
-        try:
-            return look_up(model, inference)
-        except Unreachable as reason:
-            return reason
+    results: dict[str, Verdict | Unreachable] = {}
 
-    with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
-        results = list(pool.map(one, asked))
+    def one(model: str) -> None:
+        try:
+            results[model] = look_up(model, inference)
+        except Unreachable as reason:
+            results[model] = reason
+        except Exception as error:  # the Hub said what nobody expects
+            results[model] = Unreachable(type(error).__name__)
+
+    # Of a kind that does not keep the program alive: a server that sends byte after byte never times out.
+    threads = [threading.Thread(target=one, args=(model,), daemon=True) for model in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(DEADLINE - time.monotonic(), 0))
     unchecked = []
-    for model, result in zip(asked, results, strict=True):
+    for model in asked:
+        result = results.get(model, Unreachable(f"{TIMEOUT} s"))
         if isinstance(result, Unreachable):
             unchecked.append((model, str(result)))
         else:
@@ -177,22 +238,20 @@ def check(models: list[str], inference: str) -> Verdict:
 
 
 def how_to_go_on(ask_again: list[str]) -> str:
-    """Prepare cookiecutter's replay file so that only `ask_again` is asked next time, and say how to use it.
+    """Keep the answers but for `ask_again`, and say how to go on with them.
 
-    Cookiecutter asks for whatever that file lacks; without `_extensions` in it, it takes them from the template again.
+    Cookiecutter asks for whatever a replay file lacks; without `_extensions` in it, it takes them from the template.
     """
+    names = {*ask_again, *(f"__check_{name}" for name in ask_again)}
+    kept = {name: answer for name, answer in ANSWERS["answers"].items() if name not in names}
     try:
-        with open(ANSWERS["replay"], encoding="utf-8") as file:
-            kept = json.load(file)
-        for name in [*ask_again, "_extensions"]:
-            kept["cookiecutter"].pop(name, None)
-        with open(ANSWERS["replay"], "w", encoding="utf-8") as file:
-            json.dump(kept, file, indent=2)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        with open(ANSWERS["file"], "w", encoding="utf-8") as file:
+            json.dump({"cookiecutter": kept}, file, indent=2)
+    except OSError:
         return "Correct this and run cookiecutter again."
     return (
         f"Your other answers are kept. To go on, run this; it asks only for {', '.join(ask_again)}:\n"
-        f"    {ANSWERS['command']} --replay"
+        f"    {ANSWERS['command']}"
     )
 
 
@@ -201,7 +260,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     found: dict[str, str] = dict(ANSWERS["problems"])
-    verdict = Verdict() if "models" in found else check(ANSWERS["models"], ANSWERS["inference"])
+    verdict = Verdict() if found else check(ANSWERS["models"], ANSWERS["inference"])
     for note in verdict.notes:
         print(f"Note: {note}", file=sys.stderr)
     problems = [f"{question}: {problem}" for question, problem in found.items()]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Bake:
     output: str
     folder: Path  # where projects go
     home: Path
+    env: dict[str, str]
 
     @property
     def project(self) -> Path:
@@ -45,23 +47,36 @@ class Bake:
         return not list(self.folder.iterdir())
 
 
+def cookiecutter_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a cookiecutter that keeps everything in this folder, and is offline."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "config.yaml"
+    config.write_text(
+        json.dumps({"replay_dir": str(home / "replay"), "cookiecutters_dir": str(home)}), encoding="utf-8"
+    )
+    here = {"COOKIECUTTER_CONFIG": str(config), "HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
+    return {**os.environ, **here, "HF_TOKEN_PATH": str(home / "token")}
+
+
 def bake(
     folder: Path,
     *arguments: str,
     typed: str | None = None,
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
+    template: Path = REPOSITORY,
 ) -> Bake:
     """Run cookiecutter with a home of its own below `folder`, offline unless `env` says otherwise."""
     home, out = folder / "home", folder / "out"
-    home.mkdir(parents=True, exist_ok=True)
-    out.mkdir(exist_ok=True)
-    config = home / "config.yaml"
-    config.write_text(
-        json.dumps({"replay_dir": str(home / "replay"), "cookiecutters_dir": str(home)}), encoding="utf-8"
-    )
-    environ = {**os.environ, "COOKIECUTTER_CONFIG": str(config), "HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
-    command = [sys.executable, "-m", "cookiecutter", str(REPOSITORY), "-o", str(out), *arguments]
+    out.mkdir(parents=True, exist_ok=True)
+    environ = cookiecutter_environment(home)
+    command = [sys.executable, "-m", "cookiecutter", str(template), "-o", str(out), *arguments]
+    return _run(command, home, out, typed, environ | (env or {}), cwd)
+
+
+def _run(
+    command: list[str], home: Path, out: Path, typed: str | None, env: dict[str, str], cwd: Path | None = None
+) -> Bake:
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -71,10 +86,19 @@ def bake(
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        env=environ | (env or {}),
+        env=env,
         timeout=120,
     )
-    return Bake(done.returncode, done.stdout, out, home)
+    return Bake(done.returncode, done.stdout, out, home, env)
+
+
+def follow(refused: Bake, typed: str) -> Bake:
+    """Run the command that a refused run has printed, word for word but for where cookiecutter is."""
+    line = next(line for line in refused.output.splitlines() if line.startswith("    ") and "--replay" in line)
+    program, *words = shlex.split(line)
+    assert program == "cookiecutter" or words[:2] == ["-m", "cookiecutter"], line
+    words = words if program == "cookiecutter" else words[2:]
+    return _run([sys.executable, "-m", "cookiecutter", *words], refused.home, refused.folder, typed, refused.env)
 
 
 def replay(folder: Path, env: dict[str, str] | None = None, **answers: str) -> Bake:

@@ -114,6 +114,7 @@ class StandinHub:
         pattern: str,
         status: int = 0,
         *,
+        message: str = "",
         delay: float = 0.0,
         drop: bool = False,
         times: int | None = None,
@@ -123,10 +124,10 @@ class StandinHub:
 
         The first `after` of them are answered as usual.
 
-        status: answer this code. delay: seconds to wait first. drop: close the connection without an answer.
-        To end it, set `times = 0` on what is returned.
+        status: answer this code, with this message. delay: seconds to wait first. drop: close the connection without an
+        answer. To end it, set `times = 0` on what is returned.
         """
-        self._faults.append(Fault(pattern, status, delay, drop, times, after))
+        self._faults.append(Fault(pattern, status, delay, drop, times, after, message))
         return self._faults[-1]
 
     # --- a request, from the log to the answer ---------------------------------------------------------------------
@@ -143,7 +144,7 @@ class StandinHub:
         for fault in hit:
             self._closing.wait(fault.delay)
             if fault.status:
-                raise HubError(fault.status, f"The stand-in was told to answer {fault.status}")
+                raise HubError(fault.status, fault.message or f"The stand-in was told to answer {fault.status}")
         return any(fault.drop for fault in hit)
 
     def _answer(self, call: Request, token: str | None) -> Reply:

@@ -119,6 +119,7 @@ class Fault:
     drop: bool
     times: int | None
     after: int
+    message: str = ""
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Answers that cannot be used: each gets a sentence, all at once, and nothing is written."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from rendering import bake, replay
+from rendering import REPOSITORY, bake, follow, replay
 
 BAD = [
     ("language", "dutch", "nl"),
@@ -40,6 +42,163 @@ def test_a_bad_answer(question: str, answer: str, expected: str, tmp_path: Path)
     assert done.nothing_written
 
 
+HIDDEN = [
+    ("domain", "hauki\x1b[D", "control character in it (U+001B)"),
+    ("system_prompt", "a\x00b".replace("\x00", "\x08"), "U+0008"),
+    ("project_name", "a\x9bb", "U+009B"),
+    ("project_name", "\u200b", "is empty"),
+    ("domain", "\u2800\u3164 ", "is empty"),
+    ("project_name", "a\udce9", "not written in UTF-8"),
+    ("system_prompt", "\ud83d", "not written in UTF-8"),
+    ("hub_owner", None, "is no text"),
+    ("language", False, "is no text"),
+    ("domain", True, "is no text"),
+    ("models", ["a/b", "c/d"], "is no text"),
+    ("language", "hi-İN", "Did you mean hi-IN"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "expected"), HIDDEN)
+def test_what_nobody_sees_or_no_file_takes_is_refused(
+    question: str, answer: object, expected: str, tmp_path: Path
+) -> None:
+    done = replay(tmp_path, **{question: answer})  # type: ignore[arg-type]
+    assert done.status == 1 and done.nothing_written
+    assert f"{question}:" in done.output and expected in done.output, done.output
+    assert "UnicodeEncodeError" not in done.output and "TypeError" not in done.output
+
+
+def test_bytes_that_are_no_utf8_leave_nothing_behind(tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", "models=acme/one", "domain=caf\udce9")  # the byte E9, as Python names it
+    assert done.status == 1 and done.nothing_written
+    assert "domain: “caf?” is not written in UTF-8" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("language: no", 'Write language: "no"'),
+        ("domain: yes", 'Write domain: "yes"'),
+        ("hub_owner:", 'Write hub_owner: ""'),
+        ("models: [acme/one, acme/two]", 'models: "acme/one, acme/two"'),
+    ],
+)
+def test_what_yaml_takes_for_something_else_in_a_user_configuration(line: str, expected: str, tmp_path: Path) -> None:
+    config = tmp_path / "own config.yaml"
+    config.write_text(f"default_context:\n  {line}\n", encoding="utf-8")
+    done = bake(tmp_path, "--no-input", "--config-file", str(config))
+    assert done.status == 1 and done.nothing_written
+    assert expected in done.output and str(config) in done.output and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("tag", ["de-x-dorf", "en-u-nu-latn"])
+def test_a_tag_that_is_accepted_can_be_used(tag: str, tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", f"language={tag}", "models=acme/one", "inference=openai-compatible")
+    assert done.status == 0, done.output
+    checked = subprocess.run(
+        [sys.executable, "generate.py", "--limit", "0"], cwd=done.project, capture_output=True, encoding="utf-8"
+    )
+    assert "[language] tag" not in checked.stderr and "0" in checked.stderr, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "tag"),
+    [
+        ("Farsi", "fa (Persian)"),
+        ("Tagalog", "fil (Filipino)"),
+        ("Mandarin", "cmn (Mandarin Chinese)"),
+        ("Castilian", "es (Spanish)"),
+        ("Flemish", "nl (Dutch)"),
+        ("Gaelic", "gd (Scottish Gaelic)"),
+    ],
+)
+def test_second_names_of_a_language_are_known(typed: str, tag: str) -> None:
+    import local_extensions
+
+    with pytest.raises(ValueError) as hint:
+        local_extensions.standard_tag(typed)
+    assert str(hint.value) == tag
+
+
+def test_the_command_to_go_on_opens_the_answers_of_this_run(tmp_path: Path) -> None:
+    """Also with a configuration that keeps its own replay files, and with a template behind a link."""
+    link = tmp_path / "another name"
+    link.symlink_to(REPOSITORY, target_is_directory=True)
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"replay_dir": str(tmp_path / "own")}), encoding="utf-8")
+    (tmp_path / "own").mkdir()
+    older = tmp_path / "own" / "another name.json"
+    older.write_text('{"cookiecutter": {"language": "de"}}', encoding="utf-8")
+    answers = ["--config-file", str(config), "language=fr", "domain=cuisine"]
+    first = bake(tmp_path, "--no-input", *answers, "models=oops", template=link)
+    assert first.status == 1 and older.read_text(encoding="utf-8") == '{"cookiecutter": {"language": "de"}}'
+    second = follow(first, "acme/one\n")
+    assert second.status == 0, second.output
+    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    assert toml["language"]["tag"] == "fr" and toml["project"]["domain"] == "cuisine"
+    assert toml["generation"]["models"] == ["acme/one"]
+
+
+def test_a_folder_that_is_there_is_said_with_a_way_on(tmp_path: Path) -> None:
+    (tmp_path / "out" / "kto-taken").mkdir(parents=True)
+    first = bake(tmp_path, "--no-input", "models=acme/one", "project_slug=kto-taken")
+    assert first.status == 1 and "There is a folder" in first.output
+    second = follow(first, "kto-free\n")
+    assert second.status == 0, second.output
+    assert sorted(path.name for path in second.folder.iterdir()) == ["kto-free", "kto-taken"]
+
+
+def test_pasted_addresses_of_the_hub_become_names(tmp_path: Path) -> None:
+    models = "https://huggingface.co/openai/gpt-oss-20b, huggingface.co/acme/one"
+    answers = [
+        f"models={models.split(',')[0]}, acme/one",
+        "hub_owner=@me",
+        "prompts=https://huggingface.co/datasets/a/b",
+    ]
+    done = bake(tmp_path, "--no-input", *answers)
+    assert done.status == 0, done.output
+    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    assert toml["generation"]["models"] == ["openai/gpt-oss-20b", "acme/one"]
+    assert toml["project"]["hub_owner"] == "me" and toml["generation"]["prompts"] == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("inference", "models", "address"),
+    [
+        ("huggingface", 3, ""),
+        ("local", 2, ""),
+        ("openai-compatible", 2, "http://127.0.0.1:11434/v1"),
+    ],
+)
+def test_the_suggested_models_follow_where_they_run(inference: str, models: int, address: str, tmp_path: Path) -> None:
+    done = bake(tmp_path, "--no-input", f"inference={inference}")
+    assert done.status == 0, done.output
+    generation = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))["generation"]
+    assert len(generation["models"]) == models and generation["base_url"] == address
+    if inference == "local":
+        assert len({name.split("/")[0] for name in generation["models"]}) == 2
+    elif inference == "openai-compatible":
+        assert all("/" not in name for name in generation["models"])
+
+
+def test_start_py_refuses_in_sentences(tmp_path: Path) -> None:
+    """What cookiecutter prints below them does not reach whoever came by start.py."""
+    from rendering import cookiecutter_environment
+
+    env = cookiecutter_environment(tmp_path / "home") | {"KTO_COMMAND": "python3 start.py"}
+    for answer, said in (
+        ("inference=ollama", "inference, but the choices are"),
+        ("project_slug=A B", "name of a folder"),
+    ):
+        command = [sys.executable, str(REPOSITORY / "tools" / "render.py"), str(REPOSITORY)]
+        done = subprocess.run(
+            [*command, "--no-input", "-o", str(tmp_path), answer], capture_output=True, encoding="utf-8", env=env
+        )
+        assert done.returncode == 1 and said in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    assert "python3 start.py --replay-file" in done.stdout or "--output-dir" in done.stdout
+
+
 def test_all_bad_answers_are_reported_at_once(tmp_path: Path) -> None:
     done = bake(tmp_path, "--no-input", "language=klingonish", "project_slug=A B", "models=x", "hub_owner=-")
     assert done.status == 1 and done.nothing_written
@@ -50,7 +209,7 @@ def test_all_bad_answers_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_second_run_asks_only_for_the_bad_answers(tmp_path: Path) -> None:
     first = bake(tmp_path, "--no-input", "language=nl", "domain=koken 👩‍🍳", "models=oops", "project_slug=kto-nl-koken")
     assert first.status == 1 and "--replay" in first.output
-    second = bake(tmp_path, "--replay", typed="acme/one\n")
+    second = follow(first, "acme/one\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳"
@@ -139,7 +298,7 @@ def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
 def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -> None:
     first = bake(tmp_path, "--no-input", "language=Dutch", "models=acme/one", "license=cc0-1.0")
     assert first.status == 1 and "Did you mean nl?" in first.output
-    second = bake(tmp_path, "--replay", typed="nl\n\n\n\n")
+    second = follow(first, "nl\n\n\n\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["language"]["tag"] == "nl" and toml["project"]["license"] == "cc0-1.0"

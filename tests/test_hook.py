@@ -1,11 +1,16 @@
 """The hook that asks the Hub about the models before anything is written."""
 
+import contextlib
+import threading
+import time
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from rendering import bake
-from standin_hub import StandinHub
+from rendering import bake, follow
+from standin_hub import TOKEN, StandinHub
 from standin_parts import chat_model
 
 
@@ -34,23 +39,30 @@ def test_models_that_are_served(hub: StandinHub, tmp_path: Path) -> None:
 
 
 def test_all_problems_at_once_with_alternatives(hub: StandinHub, tmp_path: Path) -> None:
-    asked = "acme/tiny-chatt, acme/unserved, acme/gone, acme/tiny-base, acme/tiny-chat:groq, acme/alone"
+    asked = "acme/tiny-chatt, acme/gone, acme/tiny-base, acme/tiny-chat:nebius, acme/alone"
     done = make(hub, tmp_path, asked)
     assert done.status == 1 and done.nothing_written
     lines = {line.split()[2]: line for line in done.output.splitlines() if line.startswith("  - models:")}
     assert set(lines) == {
         "acme/tiny-chatt",
-        "acme/unserved",
         "acme/gone",
         "acme/tiny-base",
-        "acme/tiny-chat:groq",
+        "acme/tiny-chat:nebius",
         "acme/alone",
     }
     assert "does not exist" in lines["acme/tiny-chatt"] and "acme/tiny-chat," in lines["acme/tiny-chatt"]
     assert "disabled" in lines["acme/gone"]
-    assert "not served for chat by any provider" in lines["acme/unserved"]
-    assert "not served by groq now, but by together" in lines["acme/tiny-chat:groq"]
+    assert "not served for chat by any provider" in lines["acme/alone"]
+    assert "not served by nebius, but by together" in lines["acme/tiny-chat:nebius"]
     assert not hub.unexpected
+
+
+def test_a_bad_minute_of_a_provider_is_a_loud_note_with_a_way_on(hub: StandinHub, tmp_path: Path) -> None:
+    done = make(hub, tmp_path, "acme/unserved, acme/tiny-chat:groq")
+    assert done.status == 0, done.output
+    notes = " ".join(line for line in done.output.splitlines() if line.startswith("Note:"))
+    assert "NO PROVIDER SERVES acme/unserved" in notes and "together: error" in notes
+    assert "groq DOES NOT SERVE acme/tiny-chat" in notes and "but together does" in notes and "check.py" in notes
 
 
 def test_only_the_models_are_asked_again(hub: StandinHub, tmp_path: Path) -> None:
@@ -64,7 +76,7 @@ def test_only_the_models_are_asked_again(hub: StandinHub, tmp_path: Path) -> Non
         env=hub.env(tmp_path / "hf", None),
     )
     assert first.status == 1 and first.nothing_written and "--replay" in first.output
-    second = bake(tmp_path, "--replay", typed="acme/tiny-chat\n", env=hub.env(tmp_path / "hf", None))
+    second = follow(first, "acme/tiny-chat\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳" and toml["language"]["tag"] == "nl"
@@ -107,13 +119,96 @@ def test_trouble_is_one_line_and_the_render_goes_on(hub: StandinHub, fault: dict
 
 
 def test_a_slow_hub_is_given_up_after_ten_seconds_for_all_models_together(hub: StandinHub, tmp_path: Path) -> None:
-    import time
-
     hub.fail("*", delay=60)
     begun = time.monotonic()
     done = make(hub, tmp_path, ", ".join(f"acme/m{number}" for number in range(8)))
     assert done.status == 0 and "Not checked" in done.output
     assert 9 < time.monotonic() - begun < 25
+
+
+@contextlib.contextmanager
+def odd_hub(body: bytes, pause: float = 0.0) -> Iterator[str]:
+    """A Hub that answers every question with this, and waits so many seconds after each byte."""
+    closing = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    if pause and closing.wait(pause):
+                        return
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        closing.set()
+        server.shutdown()
+
+
+def test_a_hub_that_drips_and_a_missing_model_on_a_slow_one_end_in_time(hub: StandinHub, tmp_path: Path) -> None:
+    """Ten seconds for everything together, what is asked for alternatives included."""
+    hub.fail("/api/models", delay=8)
+    begun = time.monotonic()
+    done = make(hub, tmp_path / "a", "acme/missing-one-of-many-words")
+    assert time.monotonic() - begun < 25
+    assert "Not checked: acme/missing-one-of-many-words" in done.output, done.output
+    with odd_hub(b'{"id": "' + b"x" * 200, pause=0.5) as url:
+        begun = time.monotonic()
+        done = bake(tmp_path / "b", "--no-input", "models=acme/one", env={"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0"})
+    assert time.monotonic() - begun < 25
+    assert done.status == 0 and "Not checked: acme/one" in done.output, done.output
+
+
+def test_a_disabled_model_is_refused_as_the_hub_says_it(hub: StandinHub, tmp_path: Path) -> None:
+    hub.fail("/api/models/acme/gone", status=403, message="Access to this resource is disabled.")
+    done = make(hub, tmp_path, "acme/gone")
+    assert done.status == 1 and "acme/gone is disabled" in done.output, done.output
+
+
+@pytest.mark.parametrize(("asked", "name"), [("acme/old-name", "acme/tiny-chat"), ("Acme/Tiny-Chat", "acme/tiny-chat")])
+def test_another_name_on_the_hub_is_said(hub: StandinHub, asked: str, name: str, tmp_path: Path) -> None:
+    hub.models[asked] = hub.models[name] | {"id": name}
+    done = make(hub, tmp_path, asked)
+    assert done.status == 0 and f"{asked} is called {name} on the Hub" in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"tags": ["transformers", "safetensors"]}, "base model"),
+        ({"pipeline_tag": "feature-extraction"}, "one for feature-extraction"),
+        ({"pipeline_tag": "text-to-image"}, "one for text-to-image"),
+        ({"tags": ["gguf", "conversational"], "safetensors": None}, "GGUF"),
+    ],
+)
+def test_what_cannot_chat_here_is_no_local_model(hub: StandinHub, fields: dict, said: str, tmp_path: Path) -> None:
+    hub.models["acme/unfit"] = chat_model({"together": {}}, **fields)
+    done = make(hub, tmp_path, "acme/unfit", "local")
+    assert done.status == 1 and said in done.output, done.output
+
+
+def test_the_token_of_a_login_is_used(hub: StandinHub, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n", encoding="utf-8")
+    env = hub.env(tmp_path / "hf", None) | {"HF_TOKEN_PATH": str(token)}
+    assert bake(tmp_path, "--no-input", "models=acme/tiny-chat", env=env).status == 0
+    assert [request.user.name if request.user else "" for request in hub.requests] == ["ann"]
+
+
+def test_a_mapping_without_content_is_no_provider(hub: StandinHub, tmp_path: Path) -> None:
+    odd = b'{"id": "acme/odd", "tags": null, "inferenceProviderMapping": {"together": null}}'
+    with odd_hub(odd) as url:
+        done = bake(tmp_path, "--no-input", "models=acme/odd", env={"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0"})
+    assert "Traceback" not in done.output.split("Stopping generation")[0], done.output
+    assert done.status == 1 and "not served" in done.output
 
 
 def test_offline_and_unreachable(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import langcodes
 import language_data
 from langcodes.data_dicts import LANGUAGE_REPLACEMENTS, LIKELY_SUBTAGS
+from language_data.names import data_filename, get_trie_value, load_trie
 
 HEAD = """\
 # Language-neutral facts from the IANA subtag registry and CLDR, written by tools/make_subtags.py.
 # subtag, English name, autonym (if known), usual script (if known), language whose texts its readers take where there
-# are none of their own; lang-REGION rows: only where the script differs; rows whose second column begins with = are
-# other codes for that language.
+# are none of their own, other English names; lang-REGION rows: only where the script differs; rows whose second column
+# begins with = are other codes for that language.
 """
 PARENTS = {
     "no": "nb",
@@ -29,22 +30,35 @@ PARENTS = {
 """Where the registry's macrolanguages do not say whose texts people read."""
 
 
-def registry() -> dict[str, dict[str, str]]:
-    """Return the registry's records of type `language` by subtag."""
+def registry() -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+    """Return the registry's records of type `language` by subtag, and all names that it gives each of them."""
     text = files(language_data).joinpath("data/language-subtag-registry.txt").read_text(encoding="utf-8")
-    records = {}
+    records, names = {}, {}
     for block in text.split("%%"):
-        record = dict(line.split(": ", 1) for line in reversed(block.strip().splitlines()) if ": " in line)
+        lines = [line.split(": ", 1) for line in block.strip().splitlines() if ": " in line]
+        record = dict(reversed(lines))
         if record.get("Type") == "language" and ".." not in record["Subtag"]:
             records[record["Subtag"]] = record
-    return records
+            names[record["Subtag"]] = [value for name, value in lines if name == "Description"]
+    return records, names
+
+
+def english_names() -> dict[str, str]:
+    """Return the language of each name that people have for one in English (CLDR, Wiktionary), in small letters."""
+    trie = load_trie(data_filename("trie/en/name_to_language.marisa"))
+    return {name: get_trie_value(trie, name).split("-")[0] for name in trie if name[0] < "\u0250"}  # no Deseret
 
 
 def main() -> None:
     """Write the table."""
     cards = json.loads(files("datasets").joinpath("utils/resources/languages.json").read_text(encoding="utf-8"))
     rows: dict[str, tuple[str, ...]] = {}
-    for subtag, record in registry().items():
+    records, names = registry()
+    for name, subtag in english_names().items():
+        new = LANGUAGE_REPLACEMENTS.get(subtag, subtag)
+        if new in names:
+            names[new].append(name.title())
+    for subtag, record in records.items():
         if subtag not in cards or record.get("Scope") in ("collection", "special", "private-use"):
             continue
         language = langcodes.Language.get(subtag)
@@ -55,16 +69,19 @@ def main() -> None:
         likely = LIKELY_SUBTAGS.get(subtag, "")
         script = likely.split("-")[1] if likely else record.get("Suppress-Script", "")
         parent = PARENTS.get(subtag, record.get("Macrolanguage", ""))
-        rows[subtag] = (english, "" if autonym in (english, subtag) else autonym, script, parent)
+        shown = "" if autonym in (english, subtag) else autonym
+        known = {english.casefold(), shown.casefold()}
+        others = {name.casefold(): name for name in reversed(names[subtag]) if name.casefold() not in known}
+        rows[subtag] = (english, shown, script, parent, "; ".join(sorted(others.values())))
     for key, likely in LIKELY_SUBTAGS.items():
         parts = key.split("-")
         if len(parts) == 2 and parts[0] in rows and len(parts[1]) in (2, 3):
             script = likely.split("-")[1]
             if script != rows[parts[0]][2]:
-                rows[key] = ("", "", script, "")
+                rows[key] = ("", "", script, "", "")
     for old, new in LANGUAGE_REPLACEMENTS.items():
         if old.isalpha() and new in rows:
-            rows[old] = (f"={new}", "", "", "")
+            rows[old] = (f"={new}", "", "", "", "")
     lines = ["\t".join((subtag, *row)).rstrip("\t") for subtag, row in sorted(rows.items())]
     target = Path(__file__).parent.parent / "languages" / "subtags.tsv"
     target.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8", newline="\n")

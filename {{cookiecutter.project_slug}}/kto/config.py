@@ -104,7 +104,7 @@ class Project:
 class Language:
     """`[language]`: language-neutral facts about the community's language."""
 
-    tag: str = _setting(_matches(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"), "tag")
+    tag: str = _setting(_matches(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*"), "tag")
     autonym: str = _setting()
     english_name: str = _setting()
     iso: str = _setting(_matches(r"[a-z]{2,3}"), "iso")

@@ -30,6 +30,8 @@ CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
 }
 """The notebook's cells of text by id: the texts in each (keys under `notebook`), and what stands before them."""
 
+TYPED = ("project_name", "domain")
+"""Values that people type: in Markdown they are shown as they were typed, whatever that would mean there."""
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
 _TEXT = re.compile(r"\{([a-z_]+\.[a-z_.]+)(?<!_quoted)\}")
@@ -41,6 +43,12 @@ def quoted(value: object) -> str:
     """Return a string as a double-quoted scalar that JSON and YAML both read as that string."""
     text = json.dumps(str(value), ensure_ascii=False)
     return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def as_typed(value: object) -> str:
+    """Return Markdown that shows a text as it is, in one line (CommonMark 2.4; GitHub's formulas and strikethrough)."""
+    text = re.sub(r"[\\`*_\[\]<>#|~$&!]", r"\\\g<0>", " ".join(str(value).split()))
+    return re.sub(r"\A(\d*)([-+=.)])", r"\1\\\2", text)  # the beginning of a list or an underline
 
 
 def page_values(
@@ -105,7 +113,7 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object
     def value(name: str) -> object:
         if name not in values:
             raise TextsError(f"“{key}” uses {{{name}}}, which means nothing there. Remove it from texts.yaml.")
-        return values[name]
+        return as_typed(values[name]) if name in TYPED and markdown is not None else values[name]
 
     text = look_up(texts, key).rstrip("\n")
     if markdown is not None:
@@ -157,12 +165,13 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
 
     def value(name: str) -> object:
         if name.endswith("_quoted"):  # in front matter, where `no` would be false and a colon a key
-            return quoted(value(name.removesuffix("_quoted")))
+            name = name.removesuffix("_quoted")
+            return quoted(values[name] if name in TYPED else value(name))
         if "." in name:
             return fill_text(texts, name, values)
         if name not in values:
             raise TextsError(f"{page.name} uses {{{name}}}, which means nothing there. Remove it.")
-        return values[name]
+        return as_typed(values[name]) if name in TYPED else values[name]
 
     def checked(key: str) -> str:
         text = look_up(texts, key).rstrip("\n")
