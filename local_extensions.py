@@ -21,6 +21,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import yaml
@@ -951,8 +952,9 @@ class KtoExtension(Extension):
                 f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
                 "for example: uvx --python 3.12 cookiecutter …"
             )
-        for cached in (subtags, catalogue, facts_of, _texts_of, _pages_module):
-            cached.cache_clear()  # `cruft update` renders two versions of this folder in one process
+        cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _pages_module)
+        for function in cached:
+            function.cache_clear()  # `cruft update` renders two versions of this folder in one process
         if sys.stdin and sys.stdin.isatty():
             _edit_lines()
         global _start

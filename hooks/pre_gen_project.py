@@ -81,7 +81,7 @@ def providers(model: dict) -> dict[str, str]:
     mapping = model.get("inferenceProviderMapping") or {}
     entries = list(mapping.items()) if isinstance(mapping, dict) else [(None, entry) for entry in mapping]
     known = [(name or entry.get("provider"), entry) for name, entry in entries if isinstance(entry, dict)]
-    return {name: entry.get("status") for name, entry in known if entry.get("task") == "conversational"}
+    return {str(name): str(entry.get("status")) for name, entry in known if entry.get("task") == "conversational"}
 
 
 def alternatives(model: str, served: bool) -> list[str]:
