@@ -952,7 +952,7 @@ class KtoExtension(Extension):
                 f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
                 "for example: uvx --python 3.12 cookiecutter …"
             )
-        cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _pages_module)
+        cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _project_module)
         for function in cached:
             function.cache_clear()  # `cruft update` renders two versions of this folder in one process
         if sys.stdin and sys.stdin.isatty():
