@@ -297,7 +297,7 @@ def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
 
 def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -> None:
     first = bake(tmp_path, "--no-input", "language=Dutch", "models=acme/one", "license=cc0-1.0")
-    assert first.status == 1 and "Did you mean nl?" in first.output
+    assert first.status == 1 and "Did you mean nl (Dutch)?" in first.output
     second = follow(first, "nl\n\n\n\n")
     assert second.status == 0, second.output
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
