@@ -284,7 +284,7 @@ def test_two_versions_of_the_template_in_one_process(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY, template, ignore=shutil.ignore_patterns(".git", ".tools", "tests", "*_cache"))
     env = cookiecutter_environment(tmp_path / "home")
     command = [sys.executable, "-c", TWO_VERSIONS, str(template), str(tmp_path)]
-    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     files = [next((tmp_path / version).glob("*/texts.yaml")) for version in ("before", "after")]
     texts = [yaml.safe_load(file.read_text(encoding="utf-8"))["task"]["good"] for file in files]
