@@ -19,7 +19,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(rendered: Path, tmp_path: Path) -> Path:
     """A project with two models and five prompts."""
     folder = Path(shutil.copytree(rendered, tmp_path / "project with space"))
-    use(folder, "generation", models=["acme/one", "acme/two"], prompts="prompts/mine.jsonl", concurrency=4)
+    use(folder, "generation", models=["acme/one", "acme/two"], prompts="prompts/mine.jsonl", concurrency=4, base_url="")
     write_prompts(folder, PROMPTS)
     return folder
 

@@ -164,13 +164,15 @@ def test_a_limit_that_nobody_passes_ends_the_model(server: ModelServer, ask: Ask
 def test_retry_after_holds_for_the_request_that_it_is_about(server: ModelServer, ask: Ask) -> None:
     refused = prompts(160)[::40]
     for prompt in refused:  # answers come in between
-        server.fail(prompt, status=429, headers={"Retry-After": "2"}, times=1)
+        server.fail(prompt, status=429, headers={"Retry-After": "4"}, times=1)
     assert failures(ask(prompts(160), concurrency=8)) == {""}
+    again = []
     for prompt in refused:
         first, second = (chat.at for chat in server.chats if chat.prompt == prompt)
-        assert second - first >= 2
-    others = [chat.at - server.chats[0].at for chat in server.chats if chat.prompt not in refused]
-    assert len(others) == 156 and max(others) < 1.9
+        assert second - first >= 4
+        again.append(second)
+    others = [chat.at for chat in server.chats if chat.prompt not in refused]
+    assert len(others) == 156 and max(others) < min(again)  # they did not wait
 
 
 def test_retry_after_holds_for_everybody_when_many_are_refused(server: ModelServer, ask: Ask) -> None:
@@ -296,7 +298,8 @@ def test_a_key_that_is_refused_ends_the_model_soon(
     assert all(texts(outcomes)[:answered]) and not any(texts(outcomes)[answered:])
     [failure] = failures(outcomes[answered:])
     assert sentence in failure
-    assert answered + 10 <= len(server.chats) <= answered + 10 + 2 * 3
+    # Besides the ten in a row: what had failed before the last answer came, what was in flight, and what was just sent.
+    assert answered + 10 <= len(server.chats) <= answered + 10 + 3 * 3
 
 
 def test_a_server_that_goes_away_is_not_waited_for(
