@@ -50,19 +50,32 @@ def check_texts(config: Config, found: Findings) -> None:
 
 
 def check_prompts(config: Config, token: str, found: Findings) -> None:
-    """Read the file with the prompts, or the first rows of the dataset on the Hub."""
+    """Read each file with prompts, and the first rows of each dataset on the Hub."""
+    origins: list[Path | str] = []
     with found.collect():
-        origin = prompts.source(config)
-        if isinstance(origin, Path):
-            found.notes.append(t("check.prompts", number=len(prompts.load(config).prompts), source=origin))
-            return
-        there = hub_models.has_dataset(origin, token)
-        if isinstance(there, Unreachable | BadToken):
-            found.problems.append(_no_answer(there, origin))
-        elif not there:
-            found.problems.append(t("check.no_dataset", name=origin))
-        elif not prompts.look_at_dataset(config, token):
-            found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
+        origins = prompts.sources(config)
+    for origin in origins:
+        with found.collect():
+            if isinstance(origin, Path):
+                there = prompts.load(config, origins=[origin])
+                found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
+                found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
+            else:
+                check_dataset(config, origin, token, found)
+    if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
+        with found.collect():  # what is wrong with all of them together
+            prompts.load(config)
+
+
+def check_dataset(config: Config, name: str, token: str, found: Findings) -> None:
+    """Ask the Hub for a dataset of prompts, and read its first rows."""
+    there = hub_models.has_dataset(name, token)
+    if isinstance(there, Unreachable | BadToken):
+        found.problems.append(_no_answer(there, name))
+    elif not there:
+        found.problems.append(t("check.no_dataset", name=name))
+    elif not prompts.look_at_dataset(config, name, token):
+        found.notes.append(t("technical.no_prompt_yet", source=name, number=prompts.LOOKED_AT))
 
 
 def general(config: Config) -> list[str]:

@@ -4,6 +4,7 @@
                        [--ray [ADDRESS]] [--push]
 
 Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
+--limit asks the first N prompts; the rest of the table stays.
 """
 
 import argparse
@@ -76,11 +77,21 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
         print(t("generate.duplicates", number=found.duplicates))
     if found.empty:
         print(t("generate.empty_rows", number=found.empty))
+    for origin in found.unfiltered:
+        print(t("technical.unfiltered", source=origin))
     gate = routes.gate_for(config)
     asked = routes.find(config, gate, options.base_url)
-    later = generations.restore(store, options.output / "train.parquet", asked)
+    table = options.output / "train.parquet"
+    later = generations.restore(store, table, asked)
     out = left_out.read(config.root)
-    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later, left_out=out)
+    prompts = found.prompts
+    others = [prompt for prompt in generations.others(table, prompts) if prompt.id not in out.ids]
+    if options.limit is not None:
+        prompts = [*prompts, *others]  # what is not asked stays in the table
+    elif others:
+        print(t("generate.gone", number=len(others), path=table), file=sys.stderr)
+    plan = Plan(config, prompts, config.system_prompt, asked, gate, store, later=later, left_out=out)
+    plan.asked = options.limit and len(found.prompts)
     plan.look()
     return plan
 
@@ -145,7 +156,8 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
 def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) -> None:
     """Ask these models for everything that they have not answered; answers go to the store as they come."""
     config = plan.config
-    rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in plan.prompts]
+    prompts = plan.prompts[: plan.asked]
+    rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in prompts]
     wanted = {route.model: plan.wanted[route.model] for route in models}
     language = config.language.tag if plan.gate.supported else ""
     work = Work(models, rows, wanted, config.generation.attempts, language, config.language.script)
@@ -196,16 +208,17 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     tallies = keeper.tallies if keeper else {}
 
     def rows() -> Iterator[Row]:
-        yield from generations.rows(plan, found, gaps, failures, unusable)
-        print(report.after(models, len(plan.prompts), found, tallies, priced))
+        without = yield from generations.rows(plan, found, gaps, failures, unusable)
+        yield from generations.earlier_rows(path, without, plan.left_out)
+        print(report.after(models, found, tallies, priced))
         if not any(each.answers for each in found.values()):
             raise UserError("no_answers")
 
     path = output / "train.parquet"
     models = [route.model for route in plan.routes]
     priced = {route.model for route in plan.routes if route.prices}
-    write_rows(path, rows(), generations.SCHEMA)
-    print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(models)))
+    prompts = write_rows(path, rows(), generations.SCHEMA)
+    print(t("generate.written", path=path, prompts=prompts, models=len(models)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
     if gaps:

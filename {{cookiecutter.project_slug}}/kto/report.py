@@ -65,15 +65,11 @@ def before(estimates: Mapping[str, Estimate]) -> str:
     return _table(columns)
 
 
-def after(
-    models: Sequence[str], prompts: int, found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]
-) -> str:
+def after(models: Sequence[str], found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]) -> str:
     """Return how the models did.
 
     Parameters
     ----------
-    prompts
-        How many answers were wanted of each.
     found
         What the table holds.
     tallies
@@ -85,7 +81,7 @@ def after(
     has = [found[model] for model in models]
     columns = {
         "model": list(models),
-        "asked": [number(prompts)] * len(models),
+        "asked": [number(each.prompts) for each in has],
         "answered": [number(each.answers) for each in has],
         "stored": [number(max(each.answers - tally.answered, 0)) for each, tally in zip(has, did, strict=True)],
         "missing": [number(each.missing) for each in has],
