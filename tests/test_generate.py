@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from generating import PROMPTS, run, start, use, write_prompts
+from generating import PROMPTS, figures, run, start, use, write_prompts
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.generations import clean
@@ -38,9 +37,9 @@ def table(project: Path) -> list[dict]:
 
 
 def columns(said: str, model: str) -> list[str]:
-    """Return the cells of a model in the table at the end."""
-    [line] = [line for line in said.splitlines() if re.match(rf"{re.escape(model)}  ", line)]
-    return re.split(r"\s{2,}", line)[1:]
+    """Return how many of a model's answers were wanted, are there, were there before, and are missing."""
+    cells = figures(said)[model]
+    return [cells[name] for name in ("Prompts", "Answers", "From before", "Missing")]
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""Step 1: ask the models. prompts × models → data/generations/train.parquet.
+"""Step 1: ask the models. prompts × models → data/generations/train.parquet, and answers.html to read.
 
     uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR]
                        [--ray [ADDRESS]] [--push]
@@ -80,7 +80,7 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
     for origin in found.unfiltered:
         print(t("technical.unfiltered", source=origin))
     gate = routes.gate_for(config)
-    asked = routes.find(config, gate, options.base_url)
+    asked = routes.find(config, gate, options.base_url, needs_key=not options.dry_run)
     table = options.output / "train.parquet"
     later = generations.restore(store, table, asked)
     out = left_out.read(config.root)
@@ -126,7 +126,7 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
     UserError
         Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
     """
-    estimates = {model: each for model, each in plan.estimate().items() if model not in unusable}
+    estimates = {model: each for model, each in plan.estimate().items() if options.dry_run or model not in unusable}
     asked = [each for each in estimates.values() if each.requests]
     costs = [each.cost for each in asked]
     requests = sum(each.requests for each in asked)
@@ -151,6 +151,24 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
         if not (sys.stdin and sys.stdin.isatty()):
             raise UserError("needs_yes")
         wait_for_enter(t("generate.go_on"))
+
+
+def end_dry_run(config: Config, options: argparse.Namespace, unusable: Mapping[str, str]) -> int:
+    """Say what would have to be put right before the models can be asked.
+
+    Raises
+    ------
+    UserError
+        Servers cannot be used, so the numbers are not all that there is to say.
+    """
+    if config.generation.inference == "huggingface" and not (options.base_url or endpoint.secret(config, "HF_TOKEN")):
+        print(t("check.no_token"))
+    if unusable:
+        models: dict[str, list[str]] = {}
+        for model, reason in unusable.items():
+            models.setdefault(reason, []).append(model)
+        raise UserError("unusable", problems="\n".join(f"  - {', '.join(models[each])}: {each}" for each in models))
+    return 0
 
 
 def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) -> None:
@@ -219,6 +237,9 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     priced = {route.model for route in plan.routes if route.prices}
     prompts = write_rows(path, rows(), generations.SCHEMA)
     print(t("generate.written", path=path, prompts=prompts, models=len(models)))
+    from kto import answers_page  # with what reads Markdown, which only this needs
+
+    print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
     if gaps:
@@ -256,7 +277,7 @@ def generate(config: Config, options: argparse.Namespace) -> int:
             unusable = look_at_servers(plan, tolerant=options.dry_run)
             agree(plan, options, unusable)
             if options.dry_run:
-                return 0
+                return end_dry_run(config, options, unusable)
             with contextlib.closing(Keeper(store.path, options.max_cost)) as keeper:
                 try:
                     ask_everywhere(plan, keeper, unusable, options.ray)

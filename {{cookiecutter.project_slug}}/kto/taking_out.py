@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto import deletions, generations, git_history, left_out, routes
+from kto import answers_page, deletions, generations, git_history, left_out, routes
 from kto.config import Config
 from kto.deletions import Seen
 from kto.endpoint import secret
@@ -140,7 +140,9 @@ def clear_table(config: Config, out: LeftOut) -> None:
     try:
         with alone(config.root / "data" / "answers.lock"), Store(config.root / "data" / "answers.sqlite") as store:
             generations.restore(store, path, _routes(config))
-            write_rows(path, rows(), schema)
+            prompts = write_rows(path, rows(), schema)
+            if path.with_name(answers_page.NAME).exists():
+                answers_page.write(config, path, prompts)
             if any(gap["prompt_id"] in out.ids for gap in read_lines(gaps)):
                 write_lines(gaps, [gap for gap in read_lines(gaps) if gap["prompt_id"] not in out.ids])
     except UserError as error:
