@@ -61,7 +61,7 @@ def pages(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             use(project, "language", tag=tag, iso=tag, script=script, direction=direction, texts=[tag, "en"])
             use(project, "project", name=f"Thumbs & <b>up</b> {tag}")
             done = generate(project)
-            assert done.returncode == 1, done.stderr  # there are gaps
+            assert "acme/cut" in done.stdout, done.stderr  # there are gaps
             path = project / "data" / "generations" / "answers.html"
             own = path.with_name(f"{tag}.html")
             if path.exists():
@@ -221,8 +221,10 @@ def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) ->
     assert after.count(report._money(1234.5)) == len(names)
 
 
-def test_what_the_command_says_fits_too(pages: dict) -> None:
-    _, said = pages["en"]
-    table = [line for line in said.splitlines() if re.match(r"(\S+ ){1,3} *\d+ .*\d$", line) or " acme/one " in line]
-    assert len(table) > 6 and max(map(len, table)) <= 80, said
-    assert figures(said)["acme/one"]["Prompts"] == "205"
+@pytest.mark.parametrize("tag", ["en", "ar", "ja"])
+def test_what_the_command_says_fits_too(pages: dict, tag: str) -> None:
+    _, said = pages[tag]
+    table = [line for line in said.splitlines() if re.search(r"\S {3}|──", line)]
+    assert len(table) >= 4 and max(map(cell_len, table)) <= 80, said
+    if tag == "en":
+        assert figures(said)["acme/one"]["Prompts"] == "205"
