@@ -237,15 +237,15 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     priced = {route.model for route in plan.routes if route.prices}
     prompts = write_rows(path, rows(), generations.SCHEMA)
     print(t("generate.written", path=path, prompts=prompts, models=len(models)))
-    from kto import answers_page  # with what reads Markdown, which only this needs
-
-    print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
     if gaps:
         write_lines(output / "gaps.jsonl", gaps)
     else:
         (output / "gaps.jsonl").unlink(missing_ok=True)
+    from kto import answers_page  # with what reads Markdown, which only this needs
+
+    print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     return len(gaps)
 
 
