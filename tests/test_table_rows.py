@@ -76,6 +76,8 @@ def test_a_limit_takes_no_row_away(project: Path, server: ModelServer) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert len(table(project)) == 5 and table(project) == before and not server.chats
     assert "(prompts: 5, models: 2)" in done.stdout
+    use(project, "generation", prompts=["prompts/mine.jsonl", "prompts/absent.jsonl"])  # nothing is read in vain
+    assert generate(project, "--limit", "2").returncode == 0 and table(project) == before
 
 
 def test_a_limit_asks_so_many_and_the_others_are_no_gaps(project: Path, server: ModelServer) -> None:
