@@ -17,7 +17,7 @@ from browser import SWITCHES
 from generating import ENGLISH, figures, generate, use, write_prompts
 from model_server import ModelServer
 from playwright.sync_api import Browser, sync_playwright
-from rendering import LANGUAGES, REPOSITORY
+from rendering import REPOSITORY
 from rich.cells import cell_len
 
 pytest_plugins = ["generating_fixtures"]
@@ -55,8 +55,9 @@ def pages(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         server.reply = reply
         project = Path(shutil.copytree(rendered, tmp_path_factory.mktemp("page") / "p"))
         use(project, "generation", models=MODELS, prompts="prompts/mine.jsonl", base_url=server.url, attempts=1)
-        write_prompts(project, [*ANSWERS, *(f"Prompt {number}" for number in range(200))])
         for tag, (script, direction) in {"en": ("Latn", "ltr"), "ar": ("Arab", "rtl"), "ja": ("Jpan", "ltr")}.items():
+            more = 200 if tag == "en" else 0
+            write_prompts(project, [*ANSWERS, *(f"Prompt {number}" for number in range(more))])
             patch.setattr("kto.texts.load", lambda tag=tag: texts_of(tag))
             use(project, "language", tag=tag, iso=tag, script=script, direction=direction, texts=[tag, "en"])
             use(project, "project", name=f"Thumbs & <b>up</b> {tag}")
@@ -135,7 +136,7 @@ class TestPageInABrowser:
         # Every prompt as it was written; 200 of 205.
         articles = page.locator("article")
         prompts = page.locator("h2").evaluate_all("all => all.map(e => e.textContent)")
-        assert articles.count() == 200 and prompts[:5] == [*ANSWERS]
+        assert articles.count() == (200 if tag == "en" else 5) and prompts[:5] == [*ANSWERS]
         assert articles.nth(2).locator("h2, .text").filter(has_text=HOSTILE).count() == 3
         assert articles.nth(2).locator("section").count() == 3
 
@@ -193,7 +194,7 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
 # --- the table in the terminal ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tag", LANGUAGES)
+@pytest.mark.parametrize("tag", ["en", "de", "fi", "hu", "ja", "ml", "am", "zh-Hant"])
 def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kto import report
     from kto.generations import Found
