@@ -899,6 +899,7 @@ def hook_answers(answers: Mapping[str, str]) -> str:
             "answers": _kept(answers, []),
             "file": str(answers_file(answers)),
             "command": command(answers_file(answers)),
+            "code": str(PROJECT),
         }
     )
 

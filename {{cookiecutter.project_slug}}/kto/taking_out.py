@@ -13,6 +13,7 @@ from kto.config import Config
 from kto.deletions import Seen
 from kto.endpoint import secret
 from kto.errors import UserError
+from kto.hub_models import Hub
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.prompts import load as load_prompts
@@ -200,8 +201,7 @@ def _published(config: Config) -> Iterator[tuple[str, str]]:
         repo_id, token = config.project.repo_id, secret(config, "HF_TOKEN")
     except UserError:  # nobody has named an owner, so nothing was pushed
         return
-    from kto.hub_models import has_dataset
-
+    hub = Hub(token)
     for each, command in ((repo_id, "export.py"), (f"{repo_id}-generations", "generate.py")):
-        if has_dataset(each, token) is not False:
+        if hub.has_dataset(each) is not False or hub.token_refused:
             yield each, command
