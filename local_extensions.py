@@ -397,6 +397,14 @@ def starter_prompts(answers: Mapping[str, str]) -> str:
     return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
 
 
+def english_prompts(answers: Mapping[str, str]) -> str:
+    """Return as JSON the fingerprints of what models are told in English for want of a catalogue."""
+    told = [json.loads(line)["prompt"] for line in starter_prompts(answers).split("\n")]
+    if not answers["system_prompt"].strip():
+        told.append(system_prompt(answers))
+    return json.dumps([_pages_module().fingerprint(text) for text in told], indent=1)
+
+
 def models(answers: Mapping[str, str]) -> list[str]:
     """Return the models of the comma-separated answer; a folder with its whole path, for the project moves on."""
     names = [model.strip() for model in answers["models"].split(",") if model.strip()]
@@ -974,6 +982,7 @@ class KtoExtension(Extension):
                 default_models,
                 default_project_name,
                 default_slug,
+                english_prompts,
                 facts,
                 hook_answers,
                 made_pages,

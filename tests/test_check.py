@@ -92,6 +92,9 @@ def test_a_server_of_your_own(project: Path, tmp_path: Path) -> None:
     with ModelServer(("llama3", "acme/one"), key="right") as server:
         use(project, "generation", base_url=server.url)
         done = check(project, None, tmp_path, "acme/one", "llama-3", inference="openai-compatible")
+        assert done.returncode == 1 and "does not let you in (Invalid key.), and no key is set" in done.stderr
+        (project / ".env").write_text("OPENAI_API_KEY=wrong\n", encoding="utf-8")
+        done = check(project, None, tmp_path, "acme/one", "llama-3", inference="openai-compatible")
         assert done.returncode == 1 and "does not accept your key" in done.stderr
         (project / ".env").write_text("OPENAI_API_KEY=right\n", encoding="utf-8")
         done = check(project, None, tmp_path, "acme/one", "llama-3", inference="openai-compatible")
@@ -252,8 +255,8 @@ def test_prompts_from_the_hub(project: Path, hub: StandinHub, tmp_path: Path, na
     done = run(project, "check.py", env=hub.env(tmp_path / "hub"))  # `datasets` reads the address of the Hub once
     assert done.returncode == status and ("no dataset ann/absent" in done.stderr) == bool(status)
     use(project, "generation", inference="openai-compatible")
-    with ModelServer(key="right") as server:  # the key is refused, so generate.py ends after the prompts
+    with ModelServer(key="right") as server:  # there is no key, so generate.py ends after the prompts
         env = hub.env(tmp_path / "hub")
         done = run(project, "generate.py", "--base-url", server.url, "--limit", "2", env=env)
     assert done.returncode == 1
-    assert ("does not accept your key" if status == 0 else "The dataset ann/absent cannot be read") in done.stderr
+    assert ("no key is set" if status == 0 else "The dataset ann/absent cannot be read") in done.stderr

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import endpoint, pages, prompts, routes, serving, texts
+from kto import endpoint, pages, prompts, routes, serving, texts, untranslated
 from kto.command_line import Parser
 from kto.config import Config, load, split_provider
 from kto.endpoint import Endpoint
@@ -53,12 +53,14 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
     with found.collect():
         origin = prompts.source(config)
         if isinstance(origin, Path):
-            found.notes.append(t("check.prompts", number=len(prompts.load(config).prompts), source=origin))
+            there = prompts.load(config).prompts
+            found.notes += untranslated.sentences(config, untranslated.prompts(config, there))
+            found.notes.append(t("check.prompts", number=len(there), source=origin))
             return
-        there = hub.has_dataset(origin)
-        if isinstance(there, Unreachable):
-            found.problems.append(t("check.unreachable", name=origin, reason=there))
-        elif not there:
+        known = hub.has_dataset(origin)
+        if isinstance(known, Unreachable):
+            found.problems.append(t("check.unreachable", name=origin, reason=known))
+        elif not known:
             found.problems.append(t("check.no_dataset", name=origin))
         elif not prompts.look_at_dataset(config, token):
             found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
