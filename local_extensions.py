@@ -730,10 +730,11 @@ def check_configuration() -> str:
         if isinstance(value, list) and name not in ("inference", "license"):
             wrong.append(f'{name} is a list. Write one text: {name}: "{", ".join(map(str, value))}"')
         elif isinstance(value, bool):
-            text = "yes" if value else "no"
-            wrong.append(f'{name} is {str(value).lower()}, which YAML takes {text} for. Write {name}: "{text}"')
-        elif value is None or isinstance(value, dict):
-            wrong.append(f'{name} is no text. Write {name}: ""')
+            said = "yes" if value else "no"
+            wrong.append(f'{name} is {str(value).lower()}, which YAML takes {said} for. Write {name}: "{said}"')
+        elif not isinstance(value, str | int | float | list):  # null, a table, a date
+            text = "" if value is None or isinstance(value, dict) else value
+            wrong.append(f'{name} is no text. Write {name}: "{text}"')
     if wrong:
         path = _options().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
         listed = "\n".join(f"  - {problem}" for problem in wrong)
