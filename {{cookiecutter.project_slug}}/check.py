@@ -54,7 +54,7 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
         origin = prompts.source(config)
         if isinstance(origin, Path):
             there = prompts.load(config).prompts
-            found.notes += untranslated.sentences(config, untranslated.prompts(config, there))
+            found.notes += untranslated.sentences(config, untranslated.english_prompts(config, there))
             found.notes.append(t("check.prompts", number=len(there), source=origin))
             return
         known = hub.has_dataset(origin)

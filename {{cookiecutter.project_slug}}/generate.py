@@ -116,7 +116,7 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
         Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
     """
     asked_for = {number for model in plan.wanted.keys() - {*unusable} for number in plan.wanted[model]}
-    english = untranslated.prompts(plan.config, (plan.prompts[number] for number in asked_for))
+    english = untranslated.english_prompts(plan.config, (plan.prompts[number] for number in asked_for))
     for sentence in untranslated.sentences(plan.config, english):
         print(sentence)
     estimates = {model: each for model, each in plan.estimate().items() if model not in unusable}

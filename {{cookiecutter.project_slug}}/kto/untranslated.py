@@ -20,7 +20,7 @@ def _english(config: Config) -> frozenset[str]:
         return frozenset()
 
 
-def prompts(config: Config, asked: Iterable[Prompt]) -> int:
+def english_prompts(config: Config, asked: Iterable[Prompt]) -> int:
     """Return how many of these prompts are the English ones."""
     english = _english(config)
     return sum(fingerprint(prompt.text) in english for prompt in asked) if english else 0
