@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import forking
 import pytest
-from rendering import TEMPLATE
+from rendering import TEMPLATE, read_yaml
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -51,10 +52,10 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | here | dict(env or {})
 
 
-def start(project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, str(project / script), *arguments]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, **pipes, env=environment(env), encoding="utf-8", cwd=project.parent)
+def start(
+    project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str] | forking.Forked":
+    return forking.start([str(project / script), *arguments], project.parent, environment(env))
 
 
 def run(
@@ -88,12 +89,11 @@ def generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run check.py in this process, with the texts of the project."""
     import check
-    import yaml
     from kto import config, texts
     from kto.errors import UserError
 
     out, err = io.StringIO(), io.StringIO()
-    own = yaml.load((project / "texts.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    own = read_yaml(project / "texts.yaml")
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         for name, value in ({"HF_TOKEN": "", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": ""} | dict(env or {})).items():
             patch.setenv(name, value)

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEMPLATE = REPOSITORY / "{{cookiecutter.project_slug}}"
@@ -24,6 +27,11 @@ ANSWERS = {
     "inference": "huggingface",
     "license": "cc-by-4.0",
 }
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what is in a file, read by libyaml: a catalogue takes a hundredth of a second instead of a tenth."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
 
 
 @dataclass
