@@ -13,7 +13,6 @@ from kto.config import Config
 from kto.deletions import Seen
 from kto.endpoint import secret
 from kto.errors import UserError
-from kto.hub_models import Hub
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.prompts import load as load_prompts
@@ -217,6 +216,8 @@ def _published(config: Config, datasets: Mapping[str, str]) -> Iterator[tuple[st
         repo_id, token = config.project.repo_id, secret(config, "HF_TOKEN")
     except UserError:  # nobody has named an owner, so nothing was pushed
         return
+    from kto.hub_models import Hub
+
     hub = Hub(token)
     for command, ending in datasets.items():
         each = f"{repo_id}{ending}"
