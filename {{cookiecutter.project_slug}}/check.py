@@ -64,7 +64,7 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
             else:
                 check_dataset(config, origin, hub, token, found)
     with found.collect():
-        found.notes += untranslated.sentences(config, english)
+        found.notes[:0] = untranslated.sentences(config, english)
     if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
         with found.collect():  # what is wrong with all of them together
             prompts.load(config)
