@@ -86,6 +86,16 @@ def generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
+def figures(said: str) -> dict[str, dict[str, str]]:
+    """Return the cells of the last table that a command has shown, by model and by head."""
+    rows = [re.split(r"\s{2,}", line) for line in said[said.rindex("Model  ") :].splitlines()]
+    head = rows[0]
+    table = [row for row in rows[2:] if len(row) == len(head)]
+    if head[1] in ("Prompts", "Requests"):
+        return {row[0]: dict(zip(head, row, strict=True)) for row in table}
+    return {model: {row[0]: row[place] for row in table} for place, model in enumerate(head) if place}
+
+
 def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run check.py in this process, with the texts of the project."""
     import check

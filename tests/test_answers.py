@@ -159,7 +159,7 @@ def test_pasted_addresses_of_the_hub_become_names(tmp_path: Path) -> None:
     assert done.status == 0, done.output
     toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["generation"]["models"] == ["openai/gpt-oss-20b", "acme/one"]
-    assert toml["project"]["hub_owner"] == "me" and toml["generation"]["prompts"] == "a/b"
+    assert toml["project"]["hub_owner"] == "me" and toml["generation"]["prompts"] == ["a/b"]
 
 
 @pytest.mark.parametrize(

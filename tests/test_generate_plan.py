@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from generating import PROMPTS, run, start, use, write_prompts
+from generating import PROMPTS, figures, generate, run, start, use, write_prompts
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]
@@ -49,11 +49,37 @@ def test_a_dry_run_asks_for_nothing_and_writes_nothing(paid: Path, server: Model
     assert 0.004 < float(dollars) < 0.008
 
 
+def test_a_dry_run_needs_no_token(paid: Path, server: ModelServer, english: None) -> None:
+    """The router tells its prices to everybody, so nobody has to sign up to see them."""
+    (paid / ".env").unlink()
+    server.key = ""
+    done = generate(paid, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "") and re.search(r"Together about \$0\.00\d", done.stdout)
+    assert "HF_TOKEN is missing" in done.stdout.splitlines()[-1] and not server.chats
+    done = generate(paid, "--yes")
+    assert done.returncode == 1 and "HF_TOKEN is missing" in done.stderr and not server.chats
+
+
+def test_a_dry_run_says_what_it_could_not_ask(project: Path, free: ModelServer, english: None) -> None:
+    with ModelServer() as dead:
+        pass
+    use(project, "generation", base_url=dead.url)
+    done = generate(project, "--dry-run")
+    assert done.returncode == 1 and "Asking for 10 answers (models: 2)" in done.stdout
+    assert f"  - acme/one, acme/two: There is no server at {dead.url}" in done.stderr
+    assert figures(done.stdout)["acme/two"]["Requests"] == "5" and not (project / "data").exists()
+
+    # One of two: nothing of the other is lost.
+    with (project / "project.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[models."acme/two"]\nbase_url = "{free.url}"\n')
+    done = generate(project, "--dry-run")
+    assert done.returncode == 1 and "  - acme/one: There is no server" in done.stderr and "acme/two" not in done.stderr
+
+
 def test_the_estimate_learns_how_long_answers_are(paid: Path, server: ModelServer) -> None:
     assert run(paid, "generate.py", "--limit", "2", "--yes").returncode == 0
     done = run(paid, "generate.py", "--dry-run")
-    [row] = [line for line in done.stdout.splitlines() if line.startswith("acme/one")]
-    assert re.split(r"\s{2,}", row)[3] == "150"  # three answers of 50 tokens, not of 100
+    assert figures(done.stdout)["acme/one"]["Tokens written"] == "150"  # three answers of 50 tokens, not of 100
 
 
 def test_where_nothing_has_a_price_nothing_is_asked(project: Path, free: ModelServer) -> None:
@@ -63,9 +89,9 @@ def test_where_nothing_has_a_price_nothing_is_asked(project: Path, free: ModelSe
 
 def test_the_bill_at_the_end(paid: Path, server: ModelServer) -> None:
     done = run(paid, "generate.py", "--yes")
-    rows = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if line.startswith("acme/")]
-    assert [row[-4:-2] for row in rows[-2:]] == [["500", "250"]] * 2  # tokens read and written
-    assert [row[-1] for row in rows[-2:]] == ["$0.0015"] * 2  # 500 × $1 + 250 × $4 per million
+    shown = figures(done.stdout).values()
+    assert [(row["Tokens read"], row["Tokens written"]) for row in shown] == [("500", "250")] * 2
+    assert [row["Cost"] for row in shown] == ["$0.0015"] * 2  # 500 × $1 + 250 × $4 per million
 
 
 @pytest.mark.parametrize(("limit", "fewest", "most"), [(0.0, 0, 0), (0.003, 5, 10), (1.0, 60, 60)])
@@ -221,9 +247,9 @@ def test_a_wrong_language_is_asked_again_and_marked(project: Path, free: ModelSe
     assert all(row["language_verdict"] == ["right", "wrong"] and row["language"] == ["nl", "en"] for row in rows)
     assert all(row["generation_prompt"][0][-1]["content"] == row["input"] for row in rows)
     assert len(free.chats) == len(PROMPTS) * (2 + 3)
-    head, *table = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if re.match("Model |acme/", line)]
-    purity = [row[head.index("Right language")] for row in table]
-    assert purity == ["100.0 %", "0.0 %"] and table[1][head.index("Wrong language")] == "5"
+    shown = figures(done.stdout)
+    assert [row["Right language"] for row in shown.values()] == ["100.0 %", "0.0 %"]
+    assert shown["acme/two"]["Wrong language"] == "5"
 
     # All three answers of the second model are kept, and nobody is asked again.
     with sqlite3.connect(project / "data" / "answers.sqlite") as database:
@@ -247,8 +273,8 @@ def test_cut_empty_and_refused_answers_are_marked(project: Path, free: ModelServ
     rows = pq.read_table(project / "data/generations/train.parquet").to_pylist()
     assert [row["refused"][0] for row in rows] == [True, None, None, False, False]
     assert [row["generations"][0] is None for row in rows] == [False, True, True, False, False]
-    head, one, _ = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if re.match(r"Model |\S+  ", line)]
-    assert (one[head.index("Empty")], one[head.index("Refused")]) == ("2", "1") and "Cut off" not in head
+    one = figures(done.stdout)["acme/one"]
+    assert (one["Empty"], one["Refused"]) == ("2", "1") and "Cut off" not in one
 
     # What only the server has said is still there in a clone, which has the table but not the store.
     free.usage = {"prompt_tokens": 7, "completion_tokens": 3}

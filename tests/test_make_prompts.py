@@ -79,7 +79,10 @@ def test_what_is_asked_and_what_comes_of_it(project: Path, server: ModelServer) 
     assert [row["prompt"] for row in rows] == [text for number in (1, 2, 3) for text in sentences(number)][:12]
     assert {row["model"] for row in rows} == {"acme/one"}
     assert [row["topic"] for row in rows[::5]] == ["cooking for many", "when something breaks", "cooking for many"]
-    assert 'prompts = "prompts/new.jsonl"' in done.stdout and counted(done.stdout)["New prompts"] == 12
+    assert (
+        'prompts = ["prompts/mine.jsonl", "prompts/new.jsonl"]' in done.stdout
+        and counted(done.stdout)["New prompts"] == 12
+    )
 
     sent = {number_of(chat.body): chat.prompt for chat in server.chats}
     assert len(sent) == len(server.chats) and all(chat.model == "acme/one" for chat in server.chats)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from generating import generate, use, write_prompts
+from generating import figures, generate, use, write_prompts
 from model_server import ModelServer, completion
 
 pytest_plugins = ["generating_fixtures"]
@@ -79,8 +79,7 @@ def test_an_answer_without_a_text_is_missing(project: Path, server: ModelServer)
     assert {name for name, reason in gone.items() if "max_tokens" in reason} == {name for name in gone if "cut" in name}
     assert len(set(gone.values())) == 2
     assert [rows(project)[name]["refused"] for name in ("filtered", "null, filtered")] == [[True]] * 2
-    head, line = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if re.match("Model |acme/one  ", line)]
-    shown = dict(zip(head, line, strict=True))
+    shown = figures(done.stdout)["acme/one"]
     assert (shown["Answers"], shown["Missing"], shown["Empty"], shown["Refused"]) == ("3", "7", "7", "2")
     before = stored(project)
     assert len(before) == sum(once.values())  # what was paid for is kept

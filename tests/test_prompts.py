@@ -23,7 +23,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.
 
 def settings(root: Path, source: str, column: str = "prompt", split: str = "train"):
     generation = SimpleNamespace(
-        prompts=source, prompt_column=column, prompt_config="", prompt_split=split, prompt_filter=None
+        prompts=(source,), prompt_column=column, prompt_config="", prompt_split=split, prompt_filter=None
     )
     return SimpleNamespace(root=root, generation=generation)
 
@@ -224,13 +224,14 @@ def test_whatever_the_file_holds_the_error_is_a_sentence(
 )
 def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
     (tmp_path / "mine").write_text("", encoding="utf-8")
-    assert isinstance(prompts.source(settings(tmp_path, name)), kind)
+    [origin] = prompts.sources(settings(tmp_path, name))
+    assert isinstance(origin, kind)
 
 
 @pytest.mark.parametrize("name", ["what is this?", "a/b/c", "https://example.org/x"])
 def test_neither_a_path_nor_a_dataset(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="no source of prompts"):
-        prompts.source(settings(tmp_path, name))
+        prompts.sources(settings(tmp_path, name))
 
 
 def test_a_path_outside_the_project(tmp_path: Path) -> None:

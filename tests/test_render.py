@@ -275,7 +275,8 @@ def test_own_prompts_travel_with_the_project(tmp_path: Path) -> None:
     source = tmp_path / "ours.jsonl"
     source.write_bytes("\ufeff".encode() + '{"prompt": "Hoe gaat het? 👋"}\r\n{"prompt": "\\"Wat\\"?"}\r\n'.encode())
     project = render(tmp_path / "baked", prompts=str(source))
-    assert tomllib.loads((project / "project.toml").read_text("utf-8"))["generation"]["prompts"] == "prompts/own.jsonl"
+    settings = tomllib.loads((project / "project.toml").read_text("utf-8"))
+    assert settings["generation"]["prompts"] == ["prompts/own.jsonl"]
     rows = [json.loads(line) for line in (project / "prompts" / "own.jsonl").read_text("utf-8").splitlines()]
     assert [row["prompt"] for row in rows] == ["Hoe gaat het? 👋", '"Wat"?']
 

@@ -49,21 +49,36 @@ def check_texts(config: Config, found: Findings) -> None:
 
 
 def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None:
-    """Read the file with the prompts, or the first rows of the dataset on the Hub."""
+    """Read each file with prompts, and the first rows of each dataset on the Hub."""
+    origins: list[Path | str] = []
+    english = 0
     with found.collect():
-        origin = prompts.source(config)
-        if isinstance(origin, Path):
-            there = prompts.load(config).prompts
-            found.notes += untranslated.sentences(config, untranslated.english_prompts(config, there))
-            found.notes.append(t("check.prompts", number=len(there), source=origin))
-            return
-        known = hub.has_dataset(origin)
-        if isinstance(known, Unreachable):
-            found.problems.append(t("check.unreachable", name=origin, reason=known))
-        elif not known:
-            found.problems.append(t("check.no_dataset", name=origin))
-        elif not prompts.look_at_dataset(config, token):
-            found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
+        origins = prompts.sources(config)
+    for origin in origins:
+        with found.collect():
+            if isinstance(origin, Path):
+                there = prompts.load(config, origins=[origin])
+                english += untranslated.english_prompts(config, there.prompts)
+                found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
+                found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
+            else:
+                check_dataset(config, origin, hub, token, found)
+    with found.collect():
+        found.notes[:0] = untranslated.sentences(config, english)
+    if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
+        with found.collect():  # what is wrong with all of them together
+            prompts.load(config)
+
+
+def check_dataset(config: Config, name: str, hub: Hub, token: str, found: Findings) -> None:
+    """Ask the Hub for a dataset of prompts, and read its first rows."""
+    known = hub.has_dataset(name)
+    if isinstance(known, Unreachable):
+        found.problems.append(t("check.unreachable", name=name, reason=known))
+    elif not known:
+        found.problems.append(t("check.no_dataset", name=name))
+    elif not prompts.look_at_dataset(config, name, token):
+        found.notes.append(t("technical.no_prompt_yet", source=name, number=prompts.LOOKED_AT))
 
 
 def general(config: Config) -> list[str]:

@@ -1,9 +1,10 @@
-"""Step 1: ask the models. prompts × models → data/generations/train.parquet.
+"""Step 1: ask the models. prompts × models → data/generations/train.parquet, and answers.html to read.
 
     uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR]
                        [--ray [ADDRESS]] [--push]
 
 Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
+--limit asks the first N prompts; the rest of the table stays.
 """
 
 import argparse
@@ -76,11 +77,21 @@ def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
         print(t("generate.duplicates", number=found.duplicates))
     if found.empty:
         print(t("generate.empty_rows", number=found.empty))
+    for origin in found.unfiltered:
+        print(t("technical.unfiltered", source=origin))
     gate = routes.gate_for(config)
-    asked = routes.find(config, gate, options.base_url)
-    later = generations.restore(store, options.output / "train.parquet", asked)
+    asked = routes.find(config, gate, options.base_url, needs_key=not options.dry_run)
+    table = options.output / "train.parquet"
+    later = generations.restore(store, table, asked)
     out = left_out.read(config.root)
-    plan = Plan(config, found.prompts, config.system_prompt, asked, gate, store, later=later, left_out=out)
+    prompts = found.prompts
+    others = [prompt for prompt in generations.others(table, prompts) if prompt.id not in out.ids]
+    if options.limit is not None:
+        prompts = [*prompts, *others]  # what is not asked stays in the table
+    elif others:
+        print(t("generate.gone", number=len(others), path=table), file=sys.stderr)
+    plan = Plan(config, prompts, config.system_prompt, asked, gate, store, later=later, left_out=out)
+    plan.asked = options.limit and len(found.prompts)
     plan.look()
     return plan
 
@@ -115,11 +126,11 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
     UserError
         Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
     """
-    asked_for = {number for model in plan.wanted.keys() - {*unusable} for number in plan.wanted[model]}
+    estimates = {model: each for model, each in plan.estimate().items() if options.dry_run or model not in unusable}
+    asked_for = {number for model in estimates for number in plan.wanted[model]}
     english = untranslated.english_prompts(plan.config, (plan.prompts[number] for number in asked_for))
     for sentence in untranslated.sentences(plan.config, english):
         print(sentence)
-    estimates = {model: each for model, each in plan.estimate().items() if model not in unusable}
     asked = [each for each in estimates.values() if each.requests]
     costs = [each.cost for each in asked]
     requests = sum(each.requests for each in asked)
@@ -146,10 +157,29 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
         wait_for_enter(t("generate.go_on"))
 
 
+def end_dry_run(config: Config, options: argparse.Namespace, unusable: Mapping[str, str]) -> int:
+    """Say what would have to be put right before the models can be asked.
+
+    Raises
+    ------
+    UserError
+        Servers cannot be used, so the numbers are not all that there is to say.
+    """
+    if config.generation.inference == "huggingface" and not (options.base_url or endpoint.secret(config, "HF_TOKEN")):
+        print(t("check.no_token"))
+    if unusable:
+        models: dict[str, list[str]] = {}
+        for model, reason in unusable.items():
+            models.setdefault(reason, []).append(model)
+        raise UserError("unusable", problems="\n".join(f"  - {', '.join(models[each])}: {each}" for each in models))
+    return 0
+
+
 def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) -> None:
     """Ask these models for everything that they have not answered; answers go to the store as they come."""
     config = plan.config
-    rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in plan.prompts]
+    prompts = plan.prompts[: plan.asked]
+    rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in prompts]
     wanted = {route.model: plan.wanted[route.model] for route in models}
     language = config.language.tag if plan.gate.supported else ""
     work = Work(models, rows, wanted, config.generation.attempts, language, config.language.script)
@@ -201,22 +231,26 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     tallies = keeper.tallies if keeper else {}
 
     def rows() -> Iterator[Row]:
-        yield from generations.rows(plan, found, gaps, failures, unusable)
-        print(report.after(models, len(plan.prompts), found, tallies, priced))
+        without = yield from generations.rows(plan, found, gaps, failures, unusable)
+        yield from generations.earlier_rows(path, without, plan.left_out)
+        print(report.after(models, found, tallies, priced))
         if not any(each.answers for each in found.values()):
             raise UserError("no_answers")
 
     path = output / "train.parquet"
     models = [route.model for route in plan.routes]
     priced = {route.model for route in plan.routes if route.prices}
-    write_rows(path, rows(), generations.SCHEMA)
-    print(t("generate.written", path=path, prompts=len(plan.prompts), models=len(models)))
+    prompts = write_rows(path, rows(), generations.SCHEMA)
+    print(t("generate.written", path=path, prompts=prompts, models=len(models)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
     if gaps:
         write_lines(output / "gaps.jsonl", gaps)
     else:
         (output / "gaps.jsonl").unlink(missing_ok=True)
+    from kto import answers_page  # with what reads Markdown, which only this needs
+
+    print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     return len(gaps)
 
 
@@ -248,7 +282,7 @@ def generate(config: Config, options: argparse.Namespace) -> int:
             unusable = look_at_servers(plan, tolerant=options.dry_run)
             agree(plan, options, unusable)
             if options.dry_run:
-                return 0
+                return end_dry_run(config, options, unusable)
             with contextlib.closing(Keeper(store.path, options.max_cost)) as keeper:
                 try:
                     ask_everywhere(plan, keeper, unusable, options.ray)

@@ -8,6 +8,7 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 import argparse
 import contextlib
 import dataclasses
+import json
 import sqlite3
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from kto.keeper import Keeper
 from kto.lock import alone
 from kto.new_prompts import COUNTS, Book, Maker, judge_for
 from kto.plan import Estimate
+from kto.prompts import sources
 from kto.routes import Route
 from kto.store import Store
 from kto.texts import ROOT, number, t
@@ -136,6 +138,14 @@ def make(config: Config, options: argparse.Namespace, store: Store, book: Book, 
     return maker
 
 
+def _with_new(config: Config, output: Path) -> str:
+    """Return the list of sources as project.toml has it, with the file of new prompts."""
+    there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
+    path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
+    names = [*config.generation.prompts, *([] if output in there else [path.as_posix()])]
+    return json.dumps(names, ensure_ascii=False)  # a string of TOML is one of JSON
+
+
 def main(argv: list[str] | None = None) -> int:
     """Make what is missing, say how it went and how to go on. 1 if there are fewer than wanted."""
     options = parse(argv)
@@ -160,9 +170,7 @@ def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
     print(table(maker))
     made = maker.counts["new"]
     if made or book.there:
-        path = options.output
-        setting = path.relative_to(config.root) if path.is_relative_to(config.root) else path
-        print(t("new_prompts.next", path=path, setting=f'prompts = "{setting.as_posix()}"'))
+        print(t("new_prompts.next", path=options.output, setting=f"prompts = {_with_new(config, options.output)}"))
     if not routes.gate_for(config).supported:
         print(t("generate.not_judged", language=config.language.autonym))
     if maker.missing > 0:

@@ -23,6 +23,9 @@ RESERVED = frozenset(
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[a-z0-9][a-z0-9-]*)?")
 _PROVIDER = re.compile(r":[a-z0-9][a-z0-9-]*\Z")
 
+TEXTS = "texts"
+"""The kind of a list of texts that may also be one text: files that were written before it was a list have that."""
+
 _KINDS: Mapping[object, str] = {bool: "a_bool", str: "a_string", int: "an_int", float: "a_float", dict: "a_table"}
 
 T = TypeVar("T")
@@ -68,13 +71,17 @@ def _is_filter(value: Mapping[str, Any]) -> bool:
     return all(isinstance(each, str | int | float) for each in chosen)
 
 
-def _setting(check: Check | None = None, allowed: str = "", default: Any = dataclasses.MISSING) -> Any:
+def _setting(
+    check: Check | None = None, allowed: str = "", default: Any = dataclasses.MISSING, kind: object = None
+) -> Any:
     """Describe one setting: what its value must satisfy, and how to say so (`config.<allowed>` in the texts).
 
     A fact about the project has no default and must be in the file. Everything else has one, here and nowhere else, so
-    a file that was written before the setting existed stays valid.
+    a file that was written before the setting existed stays valid. Its `kind`, if given, is what `_convert` makes of
+    the value in place of the field's type.
     """
-    return dataclasses.field(default=default, metadata={"check": check, "allowed": allowed})
+    metadata = {"check": check, "allowed": allowed} | ({"type": kind} if kind else {})
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _optional(kind: object, check: Check | None = None, allowed: str = "") -> Any:
@@ -122,7 +129,9 @@ class Generation:
     models: tuple[str, ...] = _setting(
         lambda value: bool(value) and len(set(value)) == len(value) and all(map(_is_model, value)), "models"
     )
-    prompts: str = _setting(lambda value: bool(value.strip()), "not_empty", default="starter")
+    prompts: tuple[str, ...] = _setting(
+        lambda value: bool(value) and all(map(str.strip, value)), "not_empty", default=("starter",), kind=TEXTS
+    )
     prompt_column: str = _setting(lambda value: bool(value.strip()), "not_empty", default="prompt")
     prompt_config: str = _setting(default="")
     prompt_split: str = _setting(lambda value: bool(value.strip()), "not_empty", default="train")
@@ -309,6 +318,8 @@ def _convert(value: object, kind: object) -> object:
             return value
     elif kind is object:  # its check says what it may be
         return value
+    elif kind is TEXTS and isinstance(value, str):
+        return (value,)
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError
@@ -358,7 +369,8 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
         if check is not None and not check(value):
             allowed = field.metadata["allowed"]
             allowed = t(allowed if "." in allowed else f"config.allowed_{allowed}")
-            shown = hide_login(value) if isinstance(value, str) else value
+            shown = table[field.name]
+            shown = hide_login(shown) if isinstance(shown, str) else shown
             problems.append(t("config.wrong_value", section=section, key=field.name, value=shown, allowed=allowed))
         values[field.name] = value
     return kind(**values) if len(values) == len(fields) else None

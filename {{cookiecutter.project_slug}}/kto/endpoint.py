@@ -71,13 +71,13 @@ def _is_of_the_hub(url: str, router_url: str) -> bool:
     return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
 
 
-def find(config: Config, base_url: str | None = None) -> Endpoint:
+def find(config: Config, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
     """Return the endpoint that the project uses; `base_url`, if given, replaces the address in `project.toml`.
 
     Raises
     ------
     UserError
-        There is no address, or no key where one is needed.
+        There is no address; or no key where one is needed, unless nobody `needs_key` now.
     """
     generation = config.generation
     for address in (base_url or "", generation.base_url, generation.router_url):
@@ -86,7 +86,7 @@ def find(config: Config, base_url: str | None = None) -> Endpoint:
     general = base_url or generation.router_url
     if generation.inference == "huggingface" and _is_of_the_hub(general, generation.router_url):
         key = secret(config, "HF_TOKEN")
-        if not key:
+        if needs_key and not key:
             raise UserError("no_hf_token")
         return Endpoint(general.rstrip("/"), key)
     address = base_url or generation.base_url

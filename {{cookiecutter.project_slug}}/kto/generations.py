@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from kto import tries
 from kto.cleaning import clean
 from kto.config import public_names
 from kto.language_gate import UNCHECKED
+from kto.left_out import LeftOut
 from kto.plan import Plan
 from kto.prompts import Prompt, messages
 from kto.routes import Route
@@ -45,6 +46,10 @@ SCHEMA = pa.schema(
         ("sent", pa.list_(pa.string())),
     ]
 )
+
+WHOLE = ("generation_model", "generation_prompt", "answer_id")
+"""Columns whose lists stay whole where an answer is left out: they hold nothing of it."""
+_LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type) and field.name not in WHOLE]
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
@@ -116,6 +121,8 @@ class Found:
 
     Attributes
     ----------
+    prompts
+        All of them, but for rows that stayed as they were.
     answers
         With an answer, of whatever kind.
     missing
@@ -129,6 +136,7 @@ class Found:
         How many answers are "right", "wrong" and "unchecked".
     """
 
+    prompts: int = 0
     answers: int = 0
     missing: int = 0
     empty: int = 0
@@ -139,8 +147,10 @@ class Found:
 
 def rows(
     plan: Plan, found: Mapping[str, Found], gaps: list[Row], failures: Mapping[str, str], unusable: Mapping[str, str]
-) -> Iterator[Row]:
+) -> Generator[Row, None, set[str]]:
     """Yield the rows of the table, and note on the way what they hold.
+
+    A prompt that is not asked has a row if it has an answer, and is no gap.
 
     Parameters
     ----------
@@ -152,23 +162,34 @@ def rows(
         Why a prompt has no answer, by key of the first try.
     unusable
         Why a model could not be asked at all, by model.
+
+    Returns
+    -------
+    Ids of prompts without a row: they are not asked, and have no answer to what would be asked now.
     """
     routes = plan.routes
     names = public_names([route.model for route in routes])
-    for prompt in plan.prompts:
+    without: set[str] = set()
+    for position, prompt in enumerate(plan.prompts):
         if prompt.id in plan.left_out.ids:
             continue
+        is_asked = plan.asked is None or position < plan.asked
         conversation = messages(plan.system_prompt, prompt.text)
         columns: dict[str, list] = {name: [] for name in SCHEMA.names[5:]}
-        for route in routes:
-            asked = plan.found(route, prompt)
-            number = plan.chosen(prompt, asked)
+        every = [plan.found(route, prompt) for route in routes]
+        numbers = [plan.chosen(prompt, asked) for asked in every]
+        if not is_asked and not any(number is not None for number in numbers):
+            without.add(prompt.id)
+            continue
+        for route, asked, number in zip(routes, every, numbers, strict=True):
             record = found[route.model]
+            record.prompts += 1
             if tries.is_missing(asked) and not plan.is_left_out(route, prompt):
                 key = route.tries.key(conversation, 0)
                 record.missing += 1
                 gap = {"model": route.model, "prompt_id": prompt.id, "input": prompt.text}
-                gaps.append(gap | {"reason": failures.get(key) or unusable.get(route.model, "")})
+                if is_asked:
+                    gaps.append(gap | {"reason": failures.get(key) or unusable.get(route.model, "")})
             if number is None:
                 _fill_gap(columns, route.tries, conversation, asked, record)
             elif _is_left_out(asked[number], prompt, plan):
@@ -183,6 +204,31 @@ def rows(
             "generation_prompt": [conversation] * len(routes),
             **columns,
         }
+    return without
+
+
+def others(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
+    """Return the prompts that an earlier table has beside these."""
+    known = {prompt.id for prompt in prompts}
+    rows = (row for batch in read_batches(table, ("prompt_id", "input")) for row in batch) if table.exists() else ()
+    return [Prompt(row["prompt_id"], row["input"]) for row in rows if row["prompt_id"] not in known]
+
+
+def earlier_rows(table: Path, ids: Collection[str], out: LeftOut) -> Iterator[Row]:
+    """Yield the rows that an earlier table has for the prompts with these ids, without answers that are left out."""
+    for batch in read_batches(table, SCHEMA.names, optional=("sent",)) if ids else ():
+        yield from (cleared(row, _LISTS, out) for row in batch if row["prompt_id"] in ids)
+
+
+def cleared(row: Row, lists: Collection[str], out: LeftOut) -> Row:
+    """Return a row whose `lists` have None where its answer is left out."""
+    columns = ("generation_prompt", "generations", "raw_generation_responses")
+    for number, (conversation, answer, raw) in enumerate(zip(*map(row.get, columns), strict=True)):
+        if out.has_answer(conversation[-1]["content"], answer, raw):
+            for name in lists:
+                if row[name]:
+                    row[name][number] = None
+    return row
 
 
 def _is_left_out(chosen: Try, prompt: Prompt, plan: Plan) -> bool:

@@ -24,10 +24,9 @@ from kto.keeper import Keeper
 from kto.language_gate import Gate
 from kto.near_duplicates import NearDuplicates, size_for
 from kto.pipeline import Work
-from kto.prompts import STARTER, prompt_id
+from kto.prompts import STARTER, prompt_id, sources
 from kto.prompts import load as load_prompts
 from kto.prompts import read as read_prompts
-from kto.prompts import source as source_of
 from kto.routes import Route
 from kto.store import Kept, Message
 from kto.texts import t
@@ -201,15 +200,13 @@ class Book:
         self._near = NearDuplicates(known.values(), config.new_prompts.similarity, size)
 
     def _project(self, token: str) -> list[str]:
-        origin = source_of(self._config)
-        if isinstance(origin, Path) and origin.resolve() == self._output and not origin.exists():
-            return []
-        try:
-            return [prompt.text for prompt in load_prompts(self._config, token=token).prompts]
-        except UserError as error:
-            if error.key == "no_prompts":  # that is why somebody wants new ones
-                return []
-            raise
+        """Return the prompts of the project; there may be none, and that is why somebody wants new ones."""
+
+        def is_to_come(origin: Path | str) -> bool:
+            return isinstance(origin, Path) and origin.resolve() == self._output and not origin.exists()
+
+        origins = [origin for origin in sources(self._config) if not is_to_come(origin)]
+        return [prompt.text for prompt in load_prompts(self._config, token=token, origins=origins).prompts]
 
     def _starter(self) -> list[str]:
         try:

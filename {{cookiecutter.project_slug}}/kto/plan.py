@@ -34,6 +34,8 @@ class Plan:
         may have voted on them, also where the first try would do by now.
     left_out
         What is not wanted any more.
+    asked
+        So many of the prompts, the first ones, are asked; None: all. The others are in the table already.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class Plan:
     wanted: dict[str, dict[int, Sequence[Try]]] = dataclasses.field(default_factory=dict)
     later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     left_out: LeftOut = LeftOut()  # noqa: RUF009 (frozen)
+    asked: int | None = None
     _judged: dict[str, Judgement] = dataclasses.field(default_factory=dict)
 
     def found(self, route: Route, prompt: Prompt) -> list[Try]:
@@ -98,10 +101,11 @@ class Plan:
         """Find out what is missing."""
         nothing = {route.model: (Try(),) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
         if not self.store and not self.left_out.ids:
-            self.wanted = {model: dict.fromkeys(range(len(self.prompts)), none) for model, none in nothing.items()}
+            numbers = range(len(self.prompts[: self.asked]))
+            self.wanted = {model: dict.fromkeys(numbers, none) for model, none in nothing.items()}
             return
         self.wanted = {route.model: {} for route in self.routes}
-        for number, prompt in enumerate(self.prompts):
+        for number, prompt in enumerate(self.prompts[: self.asked]):
             for route in self.routes:
                 found = self.found(route, prompt)
                 if tries.is_missing(found) and not self.is_left_out(route, prompt):

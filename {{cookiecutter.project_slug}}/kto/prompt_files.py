@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kto.long_cells import long_cells
 
+_BOM = b"\xef\xbb\xbf"
 _TABLES = (".csv", ".tsv")
 FILES = (".jsonl", ".json", ".ndjson", ".txt", *_TABLES)
 """Ends of names that are always paths; what is neither text nor a table is read as JSONL."""
@@ -124,6 +125,25 @@ def _first_question(conversation: object) -> object:
     return None
 
 
+def columns(content: bytes, suffix: str, column: str) -> list[str]:
+    """Return the names of a file's columns, as the head of a table or the first object says; text has none.
+
+    Of several ways to read the head of a table, that counts in which it has `column`.
+    """
+    content = content.removeprefix(_BOM)
+    if suffix.lower() in _TABLES:
+        with long_cells():
+            return _header(content.decode("utf-8", "replace"), column)[0]
+    for _, line in _lines(content, []) if suffix.lower() != ".txt" else ():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            return [*row]
+    return []
+
+
 def read(content: bytes, suffix: str, column: str, chosen: Filter) -> tuple[list[str], list[Problem]]:
     """Return the prompts in a file whose name has this suffix, and the lines that have none but should.
 
@@ -132,7 +152,7 @@ def read(content: bytes, suffix: str, column: str, chosen: Filter) -> tuple[list
     NoColumn
         It is a table without the column, or without one that the filter names.
     """
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = content.removeprefix(_BOM)
     problems: list[Problem] = []
     if suffix.lower() in _TABLES:
         with long_cells():

@@ -1,4 +1,4 @@
-"""The prompts: from the starter file, a file (JSONL, CSV, or text with one per line) or a dataset on the Hub."""
+"""The prompts: from the starter file, files (JSONL, CSV, or text with one per line) and datasets on the Hub."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kto import left_out, prompt_files
 from kto.config import Config, as_path
@@ -18,6 +18,7 @@ from kto.store import Message
 from kto.texts import t
 
 STARTER = Path("prompts") / "starter.jsonl"
+_USUAL_COLUMN = "prompt"  # of the starter file
 _SHOWN = 5  # bad lines that a message lists
 _LISTED = 50  # names of configurations and splits in a message
 LOOKED_AT = 10_000
@@ -36,11 +37,20 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """All prompts, each once and in the order of the source, and how many were passed over."""
+    """All prompts, each once and in the order of the sources, and what was passed over.
+
+    Attributes
+    ----------
+    duplicates, empty
+        How many there were before in some source, and how many rows are without a text.
+    unfiltered
+        Sources that have none of the columns that the filter names, so all of them was taken.
+    """
 
     prompts: list[Prompt]
     duplicates: int
     empty: int
+    unfiltered: list[Path | str]
 
 
 def prompt_id(text: str) -> str:
@@ -57,19 +67,23 @@ def messages(system_prompt: str, text: str) -> list[Message]:
     return [*system, {"role": "user", "content": text}]
 
 
-def source(config: Config) -> Path | str:
-    """Return where the prompts come from: a path, or the id of a dataset on the Hub.
-
-    It is a path if there is such a file, or if the name ends or begins as only a path does. Relative paths start at the
-    project folder.
+def sources(config: Config) -> list[Path | str]:
+    """Return where the prompts come from: paths, and ids of datasets on the Hub.
 
     Raises
     ------
     UserError
-        It is neither.
+        One of them is neither.
     """
-    name = config.generation.prompts
-    path = config.root / STARTER if name == "starter" else as_path(config.root, name)
+    return [_source(config.root, name) for name in config.generation.prompts]
+
+
+def _source(root: Path, name: str) -> Path | str:
+    """Return a path if there is such a file, or if the name ends or begins as only a path does; else the id.
+
+    Relative paths start at the project folder.
+    """
+    path = root / STARTER if name == "starter" else as_path(root, name)
     if path is None:
         raise UserError("no_such_prompts", name=name)
     if name == "starter" or ((is_path(name) or path.is_file()) and path.suffix.lower() not in OTHER_FILES):
@@ -79,52 +93,91 @@ def source(config: Config) -> Path | str:
     return name
 
 
-def load(config: Config, limit: int | None = None, token: str | None = None) -> Prompts:
-    """Return the prompts of the project, without those that are left out; the first `limit` of them if it is given.
+def load(
+    config: Config, limit: int | None = None, token: str | None = None, origins: Sequence[Path | str] | None = None
+) -> Prompts:
+    """Return the prompts of the project, each once, where it comes first, without those that are left out.
+
+    Parameters
+    ----------
+    limit
+        Only so many, the first ones; what comes after them is not read.
+    origins
+        Only those in these of the sources; then there may be none.
 
     Raises
     ------
     UserError
-        The source cannot be read, a line of the file is wrong (the message says which), or there is no prompt.
+        A source cannot be read, a line of a file is wrong (the message says which), or there is no prompt.
     """
-    origin = source(config)
-    chosen = Filter(config.generation.prompt_filter)
-    texts: Iterable[str | None]
-    if isinstance(origin, Path):
-        texts = read(origin, config.generation.prompt_column, chosen)
-    else:
-        texts = _read_dataset(config, chosen, limit is not None, token)
-    found = _distinct(texts, limit, left_out.read(config.root).ids)
-    if not found.prompts:
-        if chosen.others:
-            values = ", ".join(chosen.others)
-            raise UserError(
-                "technical.filter_fits_nothing", source=origin, columns=", ".join(chosen.wanted), values=values
-            )
-        raise UserError("no_prompts", source=origin)
-    return found
-
-
-def _distinct(texts: Iterable[str | None], limit: int | None, unwanted: Collection[str]) -> Prompts:
+    every = sources(config)
+    unwanted = left_out.read(config.root).ids
     found: dict[str, Prompt] = {}
+    unfiltered: dict[Path | str, Collection[str]] = {}
     duplicates = empty = 0
-    for text in texts:
-        if text is None:
-            empty += 1
-            continue
-        prompt = Prompt(prompt_id(text), text)
-        if prompt.id in unwanted:
-            continue
-        if prompt.id in found:
-            duplicates += 1
-            continue
-        found[prompt.id] = prompt
-        if limit is not None and len(found) == limit:
-            break
-    return Prompts(list(found.values()), duplicates, empty)
+    for origin in every if origins is None else origins:
+        opened = _open(config, origin, limit is not None, token)
+        has_prompts = False
+        for text in opened.texts:
+            if text is None:
+                empty += 1
+                continue
+            has_prompts = True
+            prompt = Prompt(prompt_id(text), text)
+            if prompt.id in unwanted:
+                continue
+            if prompt.id in found:
+                duplicates += 1
+                continue
+            found[prompt.id] = prompt
+            if len(found) == limit:
+                return Prompts(list(found.values()), duplicates, empty, [*unfiltered])
+        if opened.chosen.others and not has_prompts:
+            columns, values = (", ".join(each) for each in (opened.chosen.wanted, opened.chosen.others))
+            raise UserError("technical.filter_fits_nothing", source=origin, columns=columns, values=values)
+        if config.generation.prompt_filter and not opened.chosen.wanted:
+            unfiltered[origin] = opened.columns
+    if unfiltered.keys() == {*every}:  # so the name of a column is wrong
+        _need_filter_columns(every[0], unfiltered[every[0]], Filter(config.generation.prompt_filter))
+    if not found and origins is None:
+        raise UserError("no_prompts", source=", ".join(map(str, every)))
+    return Prompts(list(found.values()), duplicates, empty, [*unfiltered])
 
 
-def read(path: Path, column: str, chosen: Filter | None = None) -> list[str]:
+def texts_in(config: Config, path: Path) -> Iterable[str]:
+    """Return the prompts in one of the files, also those that are left out; raise `UserError` as `load` does."""
+    return (text for text in _open(config, path, False, None).texts if text is not None)
+
+
+class _Opened(NamedTuple):
+    """A source: its texts, None for a row without one; its columns, and the filter that they fit."""
+
+    texts: Iterable[str | None]
+    columns: Collection[str]
+    chosen: Filter
+
+
+def _open(config: Config, origin: Path | str, streaming: bool, token: str | None) -> _Opened:
+    if isinstance(origin, str):
+        return _open_dataset(config, origin, streaming, token)
+    content = _content(origin)
+    columns = prompt_files.columns(content, origin.suffix, config.generation.prompt_column)
+    column, chosen = _fitting(config, columns)
+    return _Opened(_texts(origin, content, column, chosen), columns, chosen)
+
+
+def _fitting(config: Config, columns: Collection[str]) -> tuple[str, Filter]:
+    """Return the column and the filter for a source with these columns: of several, each may have other ones."""
+    column, chosen = config.generation.prompt_column, Filter(config.generation.prompt_filter)
+    if len(config.generation.prompts) > 1:
+        if column not in columns and _USUAL_COLUMN in columns:
+            column = _USUAL_COLUMN
+        if chosen.wanted.keys().isdisjoint(columns):
+            chosen = Filter()
+    return column, chosen
+
+
+def read(path: Path, column: str) -> list[str]:
     """Return the prompts in a file, in the format that its name says; JSONL if it says none.
 
     Raises
@@ -132,11 +185,19 @@ def read(path: Path, column: str, chosen: Filter | None = None) -> list[str]:
     UserError
         The file cannot be read, or lines are wrong (the message says which).
     """
-    chosen = chosen or Filter()
+    return _texts(path, _content(path), column, Filter())
+
+
+def _content(path: Path) -> bytes:
     try:
-        texts, problems = prompt_files.read(path.read_bytes(), path.suffix, column, chosen)
+        return path.read_bytes()
     except OSError as error:
         raise UserError("no_prompts_file", path=path, reason=error.strerror or error) from None
+
+
+def _texts(path: Path, content: bytes, column: str, chosen: Filter) -> list[str]:
+    try:
+        texts, problems = prompt_files.read(content, path.suffix, column, chosen)
     except NoColumn as error:
         _need_filter_columns(path, error.columns, chosen)
         raise UserError("no_csv_column", path=path, column=column, columns=", ".join(error.columns)) from None
@@ -161,10 +222,8 @@ def _need_filter_columns(source: object, columns: Collection[str], chosen: Filte
             raise UserError("technical.no_filter_column", source=source, column=name, columns=", ".join(columns))
 
 
-def _read_dataset(
-    config: Config, chosen: Filter, streaming: bool, token: str | None, most: int | None = None
-) -> Iterator[str | None]:
-    """Yield the prompts of a dataset on the Hub, None for a row without text: nobody here can correct that row.
+def _open_dataset(config: Config, name: str, streaming: bool, token: str | None, most: int | None = None) -> _Opened:
+    """Open a dataset on the Hub: nobody here can correct a row of it that has no text.
 
     Parameters
     ----------
@@ -177,33 +236,54 @@ def _read_dataset(
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    settings = config.generation
-    name, column, split = settings.prompts, settings.prompt_column, settings.prompt_split
+    split = config.generation.prompt_split
     streaming = streaming and _WHOLE_SPLIT.fullmatch(split) is not None
-    wanted = dict.fromkeys((column, *chosen.wanted))
-    try:
+    with _said_plainly(config, name, token):
         rows = datasets.load_dataset(
-            name, settings.prompt_config or None, split=split, streaming=streaming, token=token or None
+            name, _configuration(config, name, token), split=split, streaming=streaming, token=token or None
         )
         head = next(iter(rows), None)
         if head is None:
-            return
+            return _Opened((), (), Filter(config.generation.prompt_filter))
+        column, chosen = _fitting(config, head)
         if column not in head:
             raise UserError("no_prompt_column", source=name, column=column, columns=", ".join(head))
         _need_filter_columns(name, head, chosen)
+
+    def texts() -> Iterator[str | None]:
         labels = {
             each: rows.features[each] for each in chosen.wanted if hasattr((rows.features or {}).get(each), "names")
         }
-        for row in itertools.islice(rows.select_columns([*wanted]), most):
-            try:
-                if chosen.takes(row | {each: _label(feature, row[each]) for each, feature in labels.items()}):
-                    yield text_of(row, column)
-            except Unusable:
-                yield None
+        with _said_plainly(config, name, token):
+            for row in itertools.islice(rows.select_columns([*dict.fromkeys((column, *chosen.wanted))]), most):
+                try:
+                    if chosen.takes(row | {each: _label(feature, row[each]) for each, feature in labels.items()}):
+                        yield text_of(row, column)
+                except Unusable:
+                    yield None
+
+    return _Opened(texts(), [*head], chosen)
+
+
+def _configuration(config: Config, name: str, token: str | None) -> str | None:
+    """Return the configuration to read; of several datasets, one may have no other than its own."""
+    import datasets
+
+    chosen = config.generation.prompt_config
+    if chosen and len(config.generation.prompts) > 1:
+        configs = datasets.get_dataset_config_names(name, token=token or None)
+        return None if chosen not in configs and len(configs) == 1 else chosen
+    return chosen or None
+
+
+@contextlib.contextmanager
+def _said_plainly(config: Config, name: str, token: str | None) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:  # the library raises whatever the format's reader raises
-        raise _why_no_dataset(config, token, error) from None
+        raise _why_no_dataset(config, name, token, error) from None
 
 
 def _label(feature: Any, value: object) -> object:
@@ -211,12 +291,12 @@ def _label(feature: Any, value: object) -> object:
     return feature.int2str(value) if isinstance(value, int) and value >= 0 else value
 
 
-def _why_no_dataset(config: Config, token: str | None, error: Exception) -> UserError:
+def _why_no_dataset(config: Config, name: str, token: str | None, error: Exception) -> UserError:
     """Return what to say of a dataset that cannot be read: often it has no such configuration, or no such split."""
     import datasets
 
     settings = config.generation
-    name, chosen = settings.prompts, settings.prompt_config
+    chosen = settings.prompt_config
     with contextlib.suppress(Exception):  # it cannot be asked that either
         configs = datasets.get_dataset_config_names(name, token=token or None)
         default = datasets.get_dataset_default_config_name(name, token=token or None)
@@ -235,8 +315,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join([*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])])
 
 
-def look_at_dataset(config: Config, token: str | None) -> bool:
-    """Read the first rows of the dataset on the Hub as `load` would; return whether there was a prompt among them.
+def look_at_dataset(config: Config, name: str, token: str | None) -> bool:
+    """Read the first rows of a dataset on the Hub as `load` would; return whether there was a prompt among them.
 
     Raises
     ------
@@ -249,8 +329,8 @@ def look_at_dataset(config: Config, token: str | None) -> bool:
     try:
         datasets.ReadInstruction.from_spec(settings.prompt_split)
     except Exception as error:
-        raise _why_no_dataset(config, token, error) from None
+        raise _why_no_dataset(config, name, token, error) from None
     whole = re.match(r"[\w.-]+", settings.prompt_split)  # a part of it would be downloaded
     split = whole[0] if whole else settings.prompt_split
     some = dataclasses.replace(config, generation=dataclasses.replace(settings, prompt_split=split))
-    return any(_read_dataset(some, Filter(settings.prompt_filter), True, token, LOOKED_AT))
+    return any(_open_dataset(some, name, True, token, LOOKED_AT).texts)

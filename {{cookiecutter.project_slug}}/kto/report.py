@@ -1,9 +1,11 @@
 """What the models did, as a table for people."""
 
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +15,11 @@ from kto.keeper import Tally
 from kto.plan import Estimate
 from kto.texts import number, t
 
+WIDTH = 80
+"""Columns of a terminal."""
+_BETWEEN = 3  # columns between two cells
+_LONGEST_LABEL = 32
+_SHORTEST_NAME = 16  # of a model, on lines of at least so many columns
 _NONE = "–"
 _SHOWN = 3  # reasons per model
 _ALWAYS = ("model", "requests", "asked", "answered", "stored", "missing")
@@ -32,14 +39,52 @@ def _text(table: Table) -> str:
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    """Return a table of `columns`, which are named by the end of a text's key; those that say nothing are left out."""
+    """Return `columns`, which are named by the end of a text's key; those that say nothing are left out.
+
+    The first has names of models. A terminal has 80 columns: what is wider gets a row per figure and a column per
+    model, as many models beside each other as there is room for.
+    """
     kept = {name: cells for name, cells in columns.items() if name in _ALWAYS or set(cells) - {_NONE, number(0)}}
+    heads = [t(f"generate.column_{name}") for name in kept]
+    rows = [*zip(*kept.values(), strict=True)]
+    widths = [max(map(cell_len, (head, *cells))) for head, cells in zip(heads, kept.values(), strict=True)]
+    if sum(widths) + _BETWEEN * (len(widths) - 1) <= WIDTH:
+        return _lines(heads, rows, widths)
+    labels = min(max(map(cell_len, heads)), _LONGEST_LABEL)
+    figures = max((cell_len(cell) for _, *cells in rows for cell in cells), default=0)
+    narrowest = max(figures, min(max((cell_len(name) for name, *_ in rows), default=0), _SHORTEST_NAME))
+    most = max((WIDTH - labels) // (narrowest + _BETWEEN), 1)
+    tables = []
+    for start in range(0, len(rows), most):
+        names, *cells = zip(*rows[start : start + most], strict=True)
+        width = (WIDTH - labels) // len(names) - _BETWEEN
+        broken = [_broken(name, width) for name in names]
+        widths = [labels, *(max(figures, *map(cell_len, name.split("\n"))) for name in broken)]
+        tables.append(_lines([heads[0], *broken], [*zip(heads[1:], *zip(*cells, strict=True), strict=True)], widths))
+    return "\n\n".join(tables)
+
+
+def _lines(heads: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
+    """Return a table with these widths; words that are too long are broken."""
     table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-    for position, name in enumerate(kept):
-        table.add_column(t(f"generate.column_{name}"), justify="right" if position else "left", no_wrap=True)
-    for row in zip(*kept.values(), strict=True):
+    for position, (head, width) in enumerate(zip(heads, widths, strict=True)):
+        table.add_column(escape(head), justify="right" if position else "left", width=width, overflow="fold")
+    for row in rows:
         table.add_row(*map(escape, row))
     return _text(table)
+
+
+def _broken(name: str, width: int) -> str:
+    """Return a model's name on lines of this width, broken behind a sign where there is one."""
+    lines = [""]
+    for part in re.findall(r"[^/:.-]+[/:.-]*|[/:.-]+", name):
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        for letter in part:
+            if cell_len(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)
 
 
 def pairs(cells: Mapping[str, str]) -> str:
@@ -65,15 +110,11 @@ def before(estimates: Mapping[str, Estimate]) -> str:
     return _table(columns)
 
 
-def after(
-    models: Sequence[str], prompts: int, found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]
-) -> str:
+def after(models: Sequence[str], found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]) -> str:
     """Return how the models did.
 
     Parameters
     ----------
-    prompts
-        How many answers were wanted of each.
     found
         What the table holds.
     tallies
@@ -85,7 +126,7 @@ def after(
     has = [found[model] for model in models]
     columns = {
         "model": list(models),
-        "asked": [number(prompts)] * len(models),
+        "asked": [number(each.prompts) for each in has],
         "answered": [number(each.answers) for each in has],
         "stored": [number(max(each.answers - tally.answered, 0)) for each, tally in zip(has, did, strict=True)],
         "missing": [number(each.missing) for each in has],

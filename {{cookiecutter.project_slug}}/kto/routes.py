@@ -68,18 +68,18 @@ def gate_for(config: Config) -> Gate:
     return Gate(config.language.tag, config.language.script)
 
 
-def find(config: Config, gate: Gate, base_url: str | None = None) -> list[Route]:
+def find(config: Config, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[Route]:
     """Return the routes of all models; `base_url`, if given, replaces the address in `[generation]`.
 
     Raises
     ------
     UserError
-        There is no address, or no key where one is needed.
+        There is no address; or no key where one is needed, unless nobody `needs_key` now: prices are told without one.
     """
-    return [_route(config, gate, model, base_url) for model in config.generation.models]
+    return [_route(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
-def _route(config: Config, gate: Gate, model: str, base_url: str | None) -> Route:
+def _route(config: Config, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> Route:
     generation, own = config.generation, config.model(model)
     starts_here = generation.inference == "local" and base_url is None and own.base_url is None
     again = generation.ask_again if gate.supported else 0
@@ -90,7 +90,7 @@ def _route(config: Config, gate: Gate, model: str, base_url: str | None) -> Rout
     timeout = own.timeout or generation.timeout
     unsupported = own.unsupported or ()
     if not starts_here:
-        there, body = server(config, own, base_url), {"model": own.name or model}
+        there, body = server(config, own, base_url, needs_key), {"model": own.name or model}
         loading = generation.loading_timeout
         return Route(tries, there, body, concurrency, timeout, unsupported=unsupported, loading_timeout=loading)
     body = {"model": own.name or serving.served_name(config, model)}
@@ -112,10 +112,10 @@ def _arguments(config: Config, own: Model) -> dict[str, Any]:
     return arguments | dict(own.extra or {})
 
 
-def server(config: Config, own: Model, base_url: str | None = None) -> Endpoint:
+def server(config: Config, own: Model, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
     """Return the server of a model with settings `own`; see `find`."""
     key = endpoint.secret(config, own.key) if own.key else ""
     if own.base_url is not None:  # the general key is not for other servers
         return Endpoint(own.base_url.rstrip("/"), key)
-    general = endpoint.find(config, base_url)
+    general = endpoint.find(config, base_url, needs_key)
     return Endpoint(general.base_url, key) if own.key else general

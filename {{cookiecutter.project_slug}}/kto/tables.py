@@ -23,8 +23,8 @@ Row = dict[str, Any]
 _BATCH = 2000  # rows
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Replace `path` by a Parquet file with these rows; raise `UserError` if it cannot be written.
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Replace `path` by a Parquet file with these rows and return their number; `UserError` if it cannot be written.
 
     No more than some thousand rows are in memory at the same time. If `rows` raises something, `path` stays as it was.
     """
@@ -33,9 +33,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
             batch = list(itertools.islice(rows, _BATCH))
+            number = len(batch)
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
             while batch := list(itertools.islice(rows, _BATCH)):
+                number += len(batch)
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            return number
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None
 

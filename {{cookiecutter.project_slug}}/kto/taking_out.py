@@ -2,13 +2,13 @@
 
 import contextlib
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto import deletions, generations, git_history, left_out, routes
+from kto import answers_page, deletions, generations, git_history, left_out, routes
 from kto.config import Config
 from kto.deletions import Seen
 from kto.endpoint import secret
@@ -16,14 +16,12 @@ from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.prompts import load as load_prompts
-from kto.prompts import source
+from kto.prompts import prompt_id, sources, texts_in
 from kto.record_ids import record_ids
 from kto.store import Store
 from kto.tables import Row, read_batches, read_lines, read_rows, write_lines, write_rows
 from kto.texts import t
 
-_KEPT = ("generation_model", "generation_prompt", "answer_id")
-"""Columns of the table whose lists stay whole: they hold nothing of an answer."""
 _SHORTEST = 6  # digits that may stand for an id
 _PROMPT_ID = 16  # digits of the id of a prompt
 
@@ -133,16 +131,18 @@ def clear_table(config: Config, out: LeftOut) -> None:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
-    lists = [field.name for field in schema if pa.types.is_list(field.type) and field.name not in _KEPT]
+    lists = [field.name for field in schema if pa.types.is_list(field.type) and field.name not in generations.WHOLE]
 
     def rows() -> Iterator[Row]:
         for batch in read_batches(path, schema.names):
-            yield from (_cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
+            yield from (generations.cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
 
     try:
         with alone(config.root / "data" / "answers.lock"), Store(config.root / "data" / "answers.sqlite") as store:
             generations.restore(store, path, _routes(config))
-            write_rows(path, rows(), schema)
+            prompts = write_rows(path, rows(), schema)
+            if path.with_name(answers_page.NAME).exists():
+                answers_page.write(config, path, prompts)
             if any(gap["prompt_id"] in out.ids for gap in read_lines(gaps)):
                 write_lines(gaps, [gap for gap in read_lines(gaps) if gap["prompt_id"] not in out.ids])
     except UserError as error:
@@ -158,25 +158,17 @@ def _routes(config: Config) -> list[routes.Route]:
         return []
 
 
-def _cleared(row: Row, lists: Collection[str], out: LeftOut) -> Row:
-    columns = ("generation_prompt", "generations", "raw_generation_responses")
-    for number, (conversation, answer, raw) in enumerate(zip(*map(row.get, columns), strict=True)):
-        if out.has_answer(conversation[-1]["content"], answer, raw):
-            for name in lists:
-                if row[name]:
-                    row[name][number] = None
-    return row
-
-
 # --- where it still is ------------------------------------------------------------------------------------------------
 
 
 def say_where(config: Config, id: str) -> None:
     """Say which committed files, and which datasets on the Hub, have had what is left out."""
     paths = ["data", ":(exclude)data/private"]
-    if len(id) == _PROMPT_ID and (path := _prompt_file(config)):
-        print(t("technical.prompt_stays", path=path), file=sys.stderr)
-        paths.append(str(path))
+    if len(id) == _PROMPT_ID:
+        for path in _prompt_files(config):
+            if _has_prompt(config, path, id):
+                print(t("technical.prompt_stays", path=path), file=sys.stderr)
+            paths.append(str(path))
     _say_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
 
 
@@ -195,13 +187,18 @@ def _say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str
         print(t("technical.left_out_on_hub", repo_id=repo_id, command=command, title=PUSHED), file=sys.stderr)
 
 
-def _prompt_file(config: Config) -> Path | None:
-    """Return the file with the prompts, None if they are elsewhere."""
-    try:
-        path = source(config)
-    except UserError:
-        return None
-    return path if isinstance(path, Path) and path.exists() else None
+def _prompt_files(config: Config) -> list[Path]:
+    """Return the files with the prompts; there may be none, if they are elsewhere."""
+    with contextlib.suppress(UserError):
+        return [path for path in sources(config) if isinstance(path, Path) and path.exists()]
+    return []
+
+
+def _has_prompt(config: Config, path: Path, id: str) -> bool:
+    """Tell whether a file has a prompt; true also if it cannot be read."""
+    with contextlib.suppress(UserError):
+        return any(prompt_id(text) == id for text in texts_in(config, path))
+    return True
 
 
 def _published(config: Config, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
