@@ -6,8 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from kto import tries
 from kto.cleaning import clean
@@ -17,34 +16,43 @@ from kto.plan import Plan
 from kto.prompts import Prompt, messages
 from kto.routes import Route
 from kto.store import Answer, Entry, Message, Store
-from kto.tables import MESSAGES, Row, read_batches
+from kto.tables import Row, messages_type, read_batches
 from kto.texts import t
 from kto.tries import Tries, Try
 
-SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),  # see kto.prompts.prompt_id
-        ("input", pa.string()),  # the prompt as it was written
-        ("system_prompt", pa.string()),  # "" if there is none
-        # From here on lists, all in the order of the models in project.toml.
-        ("generation_model", pa.list_(pa.string())),
-        ("generation_prompt", pa.list_(MESSAGES)),  # the conversation before the answer
-        ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came
-        ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or a refusal without text
-        ("finish_reason", pa.list_(pa.string())),  # "stop"; "length" if max_tokens cut it
-        ("refused", pa.list_(pa.bool_())),  # whether the model, or a filter, refused to answer
-        ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
-        ("language_score", pa.list_(pa.float32())),  # how surely, 0 to 1
-        ("language_verdict", pa.list_(pa.string())),  # "right", "wrong" or "unchecked"
-        ("asked_again", pa.list_(pa.int32())),  # how often before, because of the language, with a firmer instruction
-        ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
-        ("completion_tokens", pa.list_(pa.int64())),
-        ("answer_id", pa.list_(pa.string())),  # key in the answer store
-        # The request as the server took it, in JSON, without the model's name; with the messages only if they were not
-        # those of generation_prompt. Null is a gap, or an answer of an earlier version.
-        ("sent", pa.list_(pa.string())),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def schema() -> "pa.Schema":
+    """Return the columns of the table; from `generation_model` on each holds lists with an item per model."""
+    import pyarrow as pa
+
+    conversation = messages_type()
+    return pa.schema(
+        [
+            ("prompt_id", pa.string()),  # see kto.prompts.prompt_id
+            ("input", pa.string()),  # the prompt as it was written
+            ("system_prompt", pa.string()),  # "" if there is none
+            # From here on lists, all in the order of the models in project.toml.
+            ("generation_model", pa.list_(pa.string())),
+            ("generation_prompt", pa.list_(conversation)),  # the conversation before the answer
+            ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came
+            ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or a refusal without text
+            ("finish_reason", pa.list_(pa.string())),  # "stop"; "length" if max_tokens cut it
+            ("refused", pa.list_(pa.bool_())),  # whether the model, or a filter, refused to answer
+            ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
+            ("language_score", pa.list_(pa.float32())),  # how surely, 0 to 1
+            ("language_verdict", pa.list_(pa.string())),  # "right", "wrong" or "unchecked"
+            ("asked_again", pa.list_(pa.int32())),  # how often before, for its language, with a firmer instruction
+            ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
+            ("completion_tokens", pa.list_(pa.int64())),
+            ("answer_id", pa.list_(pa.string())),  # key in the answer store
+            # The request as the server took it, in JSON, without the model's name; with the messages only if they were
+            # not those of generation_prompt. Null is a gap, or an answer of an earlier version.
+            ("sent", pa.list_(pa.string())),
+        ]
+    )
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
@@ -153,13 +161,14 @@ def rows(
     unusable
         Why a model could not be asked at all, by model.
     """
+    lists = schema().names[5:]
     routes = plan.routes
     names = public_names([route.model for route in routes])
     for prompt in plan.prompts:
         if prompt.id in plan.left_out.ids:
             continue
         conversation = messages(plan.system_prompt, prompt.text)
-        columns: dict[str, list] = {name: [] for name in SCHEMA.names[5:]}
+        columns: dict[str, list] = {name: [] for name in lists}
         for route in routes:
             asked = plan.found(route, prompt)
             number = plan.chosen(prompt, asked)

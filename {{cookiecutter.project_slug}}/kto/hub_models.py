@@ -6,12 +6,12 @@ import difflib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-
-from huggingface_hub import HfApi, ModelInfo, constants
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kto.config import split_provider
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 TIMEOUT = 10
 """Seconds that the Hub has to answer one question. The client itself would wait for ever."""
@@ -67,6 +67,8 @@ class HubModel:
     @property
     def url(self) -> str:
         """Its page on the Hub."""
+        from huggingface_hub import constants
+
         return f"{constants.ENDPOINT}/{split_provider(self.name)[0]}"
 
     @property
@@ -102,6 +104,8 @@ def alternatives(name: str, token: str, *, served: bool) -> list[str]:
 
 def has_dataset(name: str, token: str) -> bool | Unreachable | BadToken:
     """Tell whether there is such a dataset on the Hub that the token may see."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     def ask() -> bool:
         try:
@@ -117,6 +121,9 @@ def has_dataset(name: str, token: str) -> bool | Unreachable | BadToken:
 
 
 def _look_up(name: str, token: str) -> HubModel:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
     api = HfApi()
     model = split_provider(name)[0]
     try:
@@ -147,12 +154,14 @@ def _look_up(name: str, token: str) -> HubModel:
     )
 
 
-def _live(info: ModelInfo) -> list[str]:
+def _live(info: "ModelInfo") -> list[str]:
     mapping = info.inference_provider_mapping or []
     return [each.provider for each in mapping if each.status == "live" and each.task == "conversational"]
 
 
 def _search(text: str, token: str, served: bool) -> list[str]:
+    from huggingface_hub import HfApi
+
     wanted: dict[str, Any] = {"inference": "warm", "expand": ["inferenceProviderMapping"]} if served else {}
     models = HfApi().list_models(search=text, pipeline_tag="text-generation", limit=20, token=token or False, **wanted)
     return [info.id for info in itertools.islice(models, 20) if not served or _live(info)]
@@ -178,6 +187,8 @@ def _answer(question: Callable[[], T], answer: "concurrent.futures.Future[T]") -
 
 
 def _result(answer: "concurrent.futures.Future[T]") -> T | Unreachable | BadToken:
+    from huggingface_hub.errors import HfHubHTTPError
+
     if not answer.done():
         return Unreachable(f"{TIMEOUT} s")
     error = answer.exception()
