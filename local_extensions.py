@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import click
+import cookiecutter
 import yaml
 from cookiecutter.config import get_user_config
 from cookiecutter.exceptions import FailedHookException
@@ -951,6 +952,12 @@ class KtoExtension(Extension):
             raise FailedHookException(
                 f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
                 "for example: uvx --python 3.12 cookiecutter …"
+            )
+        if tuple(map(int, re.findall(r"\d+", cookiecutter.__version__)[:2])) < (2, 3):
+            # Older ones take no choices from a file of answers that lacks them, or do not load this extension with it.
+            raise FailedHookException(
+                f"This is cookiecutter {cookiecutter.__version__}. Use cookiecutter 2.3 or newer, "
+                "for example: uvx cookiecutter …"
             )
         cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _project_module)
         for function in cached:
