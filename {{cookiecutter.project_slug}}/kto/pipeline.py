@@ -1,8 +1,8 @@
 """The distilabel pipeline that describes the work: prompts → one step per model → one row per prompt.
 
 distilabel itself runs it on a Ray cluster (`kto.ray_cluster`). On one machine we run its steps ourselves: distilabel
-1.5.3 starts a process per step, passes every row through queues and keeps all rows in each, which takes twice the time
-and memory of the requests.
+1.5.3 starts a process per step, passes every row through queues and keeps all rows in each, which takes time and
+memory.
 """
 
 import asyncio
