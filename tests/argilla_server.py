@@ -51,11 +51,17 @@ class ArgillaServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start the script with any arguments, in a process group of its own, and write what it says to `log`."""
+        """Start the script with any arguments, in a process group of its own, and write what it says to `log`.
+
+        Python may keep the bytecode of the server's packages, which uv does not make when it installs them: each start
+        would spend half of its time on it.
+        """
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with open(self.log, "wb") as log:
             return subprocess.Popen(
                 [*self.command, "argilla_local/server.py", *arguments],
                 cwd=self.project_dir,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

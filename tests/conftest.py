@@ -30,9 +30,12 @@ def pytest_sessionstart() -> None:
             shutil.rmtree(folder)
 
 
+LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long end-to-end test first: when it is broken, nothing else matters."""
-    items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)
+    """Run the long files first: when the way from end to end is broken, nothing else matters; and none ends alone."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import forking
 import pytest
 from rendering import TEMPLATE
 
@@ -55,10 +56,10 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {})
 
 
-def start(project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, str(project / script), *arguments]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, **pipes, env=environment(env), encoding="utf-8", cwd=project.parent)
+def start(
+    project: Path, script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str] | forking.Forked":
+    return forking.start([str(project / script), *arguments], project.parent, environment(env))
 
 
 def run(

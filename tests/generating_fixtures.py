@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from generating import PROMPTS, use, write_prompts
-from rendering import REPOSITORY, render
+from rendering import REPOSITORY, read_yaml, render
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,7 @@ def project(rendered: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def english() -> Iterator[None]:
     """Let modules of the template, imported as they stand, find the English texts."""
-    texts = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
+    texts = read_yaml(REPOSITORY / "languages" / "en.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kto.texts.load", lambda: texts)
         yield

@@ -10,9 +10,11 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cookiecutter.hooks
+import yaml
 from click.testing import CliRunner
 from cookiecutter.cli import main
 from cookiecutter.exceptions import FailedHookException
@@ -33,6 +35,11 @@ ANSWERS = {
     "inference": "huggingface",
     "license": "cc-by-4.0",
 }
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what is in a file, read by libyaml: a catalogue takes a hundredth of a second instead of a tenth."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
 
 
 @dataclass

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from generating import COMMANDS, environment, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendering import LANGUAGES, TEMPLATE, render
+from rendering import LANGUAGES, TEMPLATE, read_yaml, render
 from test_texts import cldr, comparable
 
 import local_extensions
@@ -156,7 +155,7 @@ def test_a_spoilt_example_is_no_trouble(numbers: object, monkeypatch: pytest.Mon
 
 
 def test_counts_are_written_as_the_language_does_and_ports_are_not(project: Path) -> None:
-    content = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))
+    content = read_yaml(project / "texts.yaml")
     assert content["numbers"] == ["1.234", "1.234.567,8"]
     (project / "say.py").write_text(
         "from kto.texts import t\nprint(t('notebook.uploaded', count=12345), t('errors.bad_port', port=65536))\n"

@@ -5,12 +5,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from earlier_project import FILES, put_into
 from generating import DUTCH, generate
 from kto import annotation
 from model_server import ModelServer
-from rendering import REPOSITORY
+from rendering import REPOSITORY, read_yaml
 from voting import Task, argilla, english, make_generations, task
 
 __all__ = ["argilla", "english", "task"]
@@ -21,7 +20,7 @@ WAFFLE, TYRE = "Hoe eet ik een stroopwafel?", "Hoe laat ik een band plakken?"
 
 @pytest.fixture
 def earlier(task: Task, monkeypatch: pytest.MonkeyPatch) -> Task:
-    texts = yaml.safe_load((REPOSITORY / "languages" / "nl.yaml").read_text(encoding="utf-8"))
+    texts = read_yaml(REPOSITORY / "languages" / "nl.yaml")
     monkeypatch.setattr("kto.texts.load", lambda: texts)  # a part of what was asked
     dataset = task.config.annotation.dataset
     put_into(task.project)

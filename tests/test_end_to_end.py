@@ -19,11 +19,10 @@ import httpx
 import nbformat
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from argilla_server import ArgillaServer
 from browser import Page, open_browser
 from generating import use
-from rendering import bake
+from rendering import bake, read_yaml
 from standin_hub import StandinHub
 from tiny_models import make_tiny_model
 
@@ -56,6 +55,15 @@ CONVERSATIONS = {
 def hub() -> Iterator[StandinHub]:
     with StandinHub() as hub:
         yield hub
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One environment for the projects of all languages; Python keeps the bytecode, which uv does not make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_PROJECT_ENVIRONMENT", str(tmp_path_factory.mktemp("projects") / "environment"))
+        patch.delenv("PYTHONDONTWRITEBYTECODE")
+        yield
 
 
 def command(project: Path, *words: str, status: int = 0, **env: str) -> str:
@@ -211,7 +219,7 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
     key = lambda row: (row["prompt_id"], row["completion"][0]["content"])  # noqa: E731
     assert sorted(map(key, back)) == sorted(map(key, kto))
     card = published.files["README.md"].decode()
-    texts = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))["dataset_card"]
+    texts = read_yaml(project / "texts.yaml")["dataset_card"]
     assert f"| {texts['votes']} | {len(votes)} |" in card
     assert f"| {texts['annotators']} | 3 |" in card
 

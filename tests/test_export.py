@@ -39,7 +39,8 @@ def voted(task: Task) -> Task:
     """Four prompts, two answers each; three people have voted on most of them."""
     task.generate({prompt: [f"one to {prompt}", f"two to {prompt}"] for prompt in PROMPTS})
     task.setup()
-    cast(task)
+    with task.together():
+        cast(task)
     return task
 
 

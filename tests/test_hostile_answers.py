@@ -14,10 +14,11 @@ from typing import Any
 from unittest import mock
 
 import nbformat
+import pytest
 import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from rendering import ANSWERS, LANGUAGES, QUESTIONS, REPOSITORY, TEMPLATE, Bake, bake_here
+from rendering import ANSWERS, LANGUAGES, QUESTIONS, REPOSITORY, TEMPLATE, Bake, bake_here, read_yaml
 from test_render import check_exact
 
 sys.path.insert(0, str(TEMPLATE))
@@ -108,7 +109,7 @@ def check_project(done: Bake) -> None:
     project = done.project
     settings = config.load(project)
     assert set(settings.generation.models) and settings.project.slug == project.name
-    texts = yaml.load((project / "texts.yaml").read_text("utf-8"), yaml.CSafeLoader)
+    texts = read_yaml(project / "texts.yaml")
     assert {"readme", "errors", "task"} <= texts.keys()
     for line in (project / "prompts" / "starter.jsonl").read_text("utf-8").splitlines():
         assert json.loads(line)["prompt"].strip()
@@ -126,6 +127,7 @@ SETS_OF_ANSWERS = st.one_of(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Invalid default received")  # cookiecutter suggests another one then
 @settings(max_examples=SETS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SETS_OF_ANSWERS)
 def test_any_answers(tmp_path: Path, case: tuple[Callable[[Path, dict[str, Any]], Bake], dict[str, Any]]) -> None:

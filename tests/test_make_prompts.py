@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from generating import run, start, use
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kto import near_duplicates, new_prompts
 from kto.near_duplicates import NearDuplicates, grams
 from model_server import ModelServer
-from rendering import REPOSITORY
+from rendering import REPOSITORY, read_yaml
 
 pytest_plugins = ["generating_fixtures"]
 
-CATALOGUE = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
+CATALOGUE = read_yaml(REPOSITORY / "languages" / "en.yaml")
 WORDS = re.findall(r"[a-z]+", " ".join(CATALOGUE["starter_prompts"]))
 DUTCH = [
     "Hoe kan ik het beste een fiets repareren als de band lek is?",

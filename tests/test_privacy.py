@@ -29,10 +29,11 @@ def voted(task: Task) -> Task:
     """Three people have voted on four answers, one of them with a comment."""
     task.generate(ANSWERS)
     task.setup()
-    for (_, answer), record in task.records().items():
-        for name in PEOPLE:
-            extra = {"comment": COMMENT} if name == "amina" else {}
-            task.vote(name, record, "good" if answer.startswith("In") else "bad", **extra)
+    with task.together():
+        for (_, answer), record in task.records().items():
+            for name in PEOPLE:
+                extra = {"comment": COMMENT} if name == "amina" else {}
+                task.vote(name, record, "good" if answer.startswith("In") else "bad", **extra)
     return task
 
 

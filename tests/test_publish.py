@@ -17,9 +17,10 @@ import pytest
 import yaml
 from argilla_server import ArgillaServer
 from huggingface_hub import DatasetCard, HfApi
+from rendering import REPOSITORY, read_yaml
 from standin_hub import ROUTES, TOKEN, StandinHub
 from standin_parts import HubError, Repo
-from voting import REPOSITORY, Task, argilla, english
+from voting import Task, argilla, english
 
 __all__ = ["argilla", "english"]
 
@@ -35,14 +36,15 @@ def voted(argilla: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> I
     task = Task(folder, argilla.url, argilla.api_key)
     task.people["owner"] = task._client(argilla.api_key)
     task.set(dataset='"publishing"', hub_owner='"ann"', slug='"thumbs"', test_fraction="0.5", seed="2")
-    texts = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
+    texts = read_yaml(REPOSITORY / "languages" / "en.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kto.texts.load", lambda: texts)
         task.generate({prompt: ["one", "two"] for prompt in PROMPTS})
         task.setup()
-        for (_, answer), record in task.records().items():
-            for name in ("amina", "piet"):
-                task.vote(name, record, "good" if answer == "one" else "bad")
+        with task.together():
+            for (_, answer), record in task.records().items():
+                for name in ("amina", "piet"):
+                    task.vote(name, record, "good" if answer == "one" else "bad")
         assert task.export().returncode == 0
     yield task
     for client in task.people.values():

@@ -1,11 +1,13 @@
 """A rendered project: the files, their formats, and answers that come out as they went in."""
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,17 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, SpaceCard
 from markdown_it import MarkdownIt
-from rendering import ANSWERS, LANGUAGES, REPOSITORY, TEMPLATE, bake, cookiecutter_environment, render, replay
+from rendering import (
+    ANSWERS,
+    LANGUAGES,
+    REPOSITORY,
+    TEMPLATE,
+    bake,
+    cookiecutter_environment,
+    read_yaml,
+    render,
+    replay,
+)
 
 HOSTILE = [
     "quotes \"double\" and 'single'",
@@ -41,9 +53,24 @@ def template_files() -> set[str]:
     return {name for name in own_files(TEMPLATE) if "{" not in name and "__pycache__" not in name}
 
 
+ODD = "\"a\" 'b' “c” 👩🏽‍🌾 मराठी עברית {readme.what} | `d`: #e & f"
+ODD_ANSWERS = {"domain": ODD, "project_name": ODD, "system_prompt": ODD}
+
+
+@pytest.fixture(scope="module")
+def in_language(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the project of a language whose free answers are `ODD`; nobody may change what is in it."""
+
+    @functools.cache
+    def made(language: str) -> Path:
+        return render(tmp_path_factory.mktemp(language), language=language, **ODD_ANSWERS)
+
+    return made
+
+
 @pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH"])
-def test_files(language: str, tmp_path: Path) -> None:
-    project = render(tmp_path, language=language, domain="🐝 & الزراعة")
+def test_files(language: str, in_language: Callable[[str], Path]) -> None:
+    project = in_language(language)
     extra = set() if language in LANGUAGES else {"TRANSLATING.md"}
     assert own_files(project) == template_files() | extra
     for name in own_files(project):
@@ -66,7 +93,7 @@ def test_files(language: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH", "pt-AO", "no"])
-def test_cards_have_allowed_values(language: str, tmp_path: Path) -> None:
+def test_cards_have_allowed_values(language: str, in_language: Callable[[str], Path]) -> None:
     import datasets
 
     resources = Path(datasets.__file__).parent / "utils" / "resources"
@@ -74,15 +101,15 @@ def test_cards_have_allowed_values(language: str, tmp_path: Path) -> None:
         name: json.loads((resources / f"{name}.json").read_text("utf-8"))
         for name in ("languages", "creators", "multilingualities", "size_categories")
     }
-    project = render(tmp_path, language=language, project_name='no: "yes" # 👍')
+    project = in_language(language)
     space = SpaceCard.load(project / "space" / "README.md").data.to_dict()
-    assert space["title"] == 'no: "yes" # 👍'
+    assert space["title"] == ODD
     assert space["sdk"] == "docker" and space["app_port"] == 6900
     assert len(space["short_description"]) <= 60
     colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {space["colorFrom"], space["colorTo"]} <= colors
     card = DatasetCard.load(project / "dataset" / "README.md").data.to_dict()
-    assert card["pretty_name"] == 'no: "yes" # 👍'
+    assert card["pretty_name"] == ODD
     assert all(isinstance(tag, str) and tag in allowed["languages"] for tag in card["language"])
     for field in ("annotations_creators", "language_creators"):
         assert set(card[field]) <= set(allowed["creators"]["annotations" if "annot" in field else "language"]), field
@@ -128,17 +155,17 @@ def test_hostile_answers(language: str, text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_any_domain_fits_into_the_sentences_of_every_language(language: str, tmp_path: Path) -> None:
+def test_any_domain_fits_into_the_sentences_of_every_language(
+    language: str, in_language: Callable[[str], Path]
+) -> None:
     """Also the project itself makes the same pages from these answers as the template did."""
-    domain = "\"a\" 'b' “c” 👩🏽‍🌾 मराठी עברית {readme.what} | `d`: #e"
-    answers = {"language": language, "domain": domain, "project_name": domain, "system_prompt": domain}
-    project = replay(tmp_path, **answers).project
-    check_exact(project, answers)
+    project = in_language(language)
+    check_exact(project, ODD_ANSWERS)
     prompts = [json.loads(line)["prompt"] for line in (project / "prompts" / "starter.jsonl").open(encoding="utf-8")]
-    assert [domain in prompt for prompt in prompts] == [True] * 8 + [False] * 24
+    assert [ODD in prompt for prompt in prompts] == [True] * 8 + [False] * 24
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     done = subprocess.run([sys.executable, "update_pages.py"], cwd=project, capture_output=True, encoding="utf-8")
-    unchanged = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))["pages"]["unchanged"]
+    unchanged = read_yaml(project / "texts.yaml")["pages"]["unchanged"]
     assert done.stdout == unchanged + "\n", done.stderr
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
@@ -155,7 +182,7 @@ def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
     done = bake(tmp_path, "--no-input", "language=nl")
     assert done.status == 0, done.output
     toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
-    nl = yaml.safe_load((REPOSITORY / "languages" / "nl.yaml").read_text(encoding="utf-8"))
+    nl = read_yaml(REPOSITORY / "languages" / "nl.yaml")
     assert toml["project"]["domain"] == nl["defaults"]["domain"]
     assert done.project.name.startswith("kto-nl-") and done.project.name.isascii()
     assert toml["project"]["hub_owner"] == ""
@@ -215,10 +242,13 @@ def test_no_owner_means_nothing_pretends_to_be_published(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_project_passes_its_own_tests(language: str, tmp_path: Path) -> None:
-    project = render(tmp_path, language=language)
+def test_the_project_passes_its_own_tests(language: str, in_language: Callable[[str], Path]) -> None:
+    project = in_language(language)
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a project has pytest alone
     for command in (["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check", "--no-cache", "."]):
-        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=project, env=env, capture_output=True, encoding="utf-8"
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -269,7 +299,7 @@ def test_two_versions_of_the_template_in_one_process(tmp_path: Path) -> None:
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     files = [next((tmp_path / version).glob("*/texts.yaml")) for version in ("before", "after")]
-    texts = [yaml.safe_load(file.read_text(encoding="utf-8"))["task"]["good"] for file in files]
+    texts = [read_yaml(file)["task"]["good"] for file in files]
     assert "Ja, " not in texts[0] and texts[1] == texts[0].replace("👍 ", "👍 Ja, ")
 
 

@@ -46,10 +46,11 @@ def asked(task: Task) -> Task:
 
 def vote_on_all(task: Task, *people: str) -> None:
     """Let these people vote on what they have not voted on."""
-    for (_, answer), record in task.records().items():
-        if not record["responses"]:
-            for name in people:
-                task.vote(name, record, "good" if answer == "In paper." else "bad")
+    with task.together():
+        for (_, answer), record in task.records().items():
+            if not record["responses"]:
+                for name in people:
+                    task.vote(name, record, "good" if answer == "In paper." else "bad")
 
 
 def exported(task: Task) -> dict[str, str]:

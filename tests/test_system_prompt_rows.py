@@ -27,11 +27,12 @@ def test_a_row_keeps_the_system_prompt_and_the_prompt_apart(task: Task) -> None:
     task.setup()
     records = task.records()
     assert len(records) == 4
-    for (prompt, answer), record in records.items():
-        merged = "acme/none" in answer
-        assert prompt in PROMPTS and answer.endswith(f"{SYSTEM}\n\n{prompt}" if merged else f"to {prompt}")
-        for name in ("amina", "piet"):
-            task.vote(name, record, "bad" if merged else "good")
+    with task.together():
+        for (prompt, answer), record in records.items():
+            merged = "acme/none" in answer
+            assert prompt in PROMPTS and answer.endswith(f"{SYSTEM}\n\n{prompt}" if merged else f"to {prompt}")
+            for name in ("amina", "piet"):
+                task.vote(name, record, "bad" if merged else "good")
     assert task.export().returncode == 0
     rows = [row for path in sorted(task.data.glob("kto/*.parquet")) for row in task.table(f"kto/{path.name}")]
     assert len(rows) == 4

@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
 from babel.numbers import format_decimal
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
-from rendering import LANGUAGES, REPOSITORY, TEMPLATE
+from rendering import LANGUAGES, REPOSITORY, TEMPLATE, read_yaml
 
 import local_extensions
 from tools import language as catalogues
@@ -171,7 +170,7 @@ def test_a_prompt_that_stands_there_twice_is_named(tmp_path: Path) -> None:
 
 def test_a_new_catalogue_is_begun_with_the_facts_and_lists_what_is_to_do(tmp_path: Path) -> None:
     path = catalogues.begin("quy", tmp_path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     assert content["language"]["english_name"] == "Ayacucho Quechua" and content["language"]["reviewed"] is False
     assert content["task"] == (local_extensions.catalogue("en") or {})["task"]
     problems = catalogues.check("quy", tmp_path)
@@ -197,7 +196,7 @@ def test_what_is_left_in_english_is_named_also_where_it_is_short(tmp_path: Path)
 
 def test_a_variant_begins_with_its_header_alone(tmp_path: Path) -> None:
     path = catalogues.begin("es-MX", tmp_path)
-    assert list(yaml.safe_load(path.read_text(encoding="utf-8"))) == ["language"]
+    assert list(read_yaml(path)) == ["language"]
     assert "only what is different from es.yaml" in path.read_text(encoding="utf-8")
     assert all(": language." in problem for problem in catalogues.check("es-MX", tmp_path))
 
@@ -227,7 +226,7 @@ def test_who_writes_a_catalogue_knows_its_script(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("tag", ["no", "alu", "kud"])
 def test_a_new_catalogue_says_what_was_meant(tag: str, tmp_path: Path) -> None:
     """`no` would be false in YAML, and a name with an apostrophe in front no text."""
-    header = yaml.safe_load(catalogues.begin(tag, tmp_path).read_text(encoding="utf-8"))["language"]
+    header = read_yaml(catalogues.begin(tag, tmp_path))["language"]
     assert header["tag"] == tag and header["english_name"] == local_extensions.subtags()[tag][0]
 
 

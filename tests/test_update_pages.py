@@ -8,7 +8,7 @@ import pytest
 import yaml
 from generating import run, use
 from huggingface_hub import DatasetCard
-from rendering import render
+from rendering import read_yaml, render
 
 UP_TO_DATE = "Niets te doen, alle pagina's zijn bij.\n"
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path) -> Path:
 def change(project: Path, **texts: str) -> None:
     """Change texts in `texts.yaml`; `section__key` names one."""
     path = project / "texts.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     for name, text in texts.items():
         section, key = name.split("__")
         content[section][key] = text
@@ -197,7 +197,7 @@ def test_a_wrong_placeholder_is_named_with_its_text(project: Path) -> None:
 
 def test_the_check_looks_at_every_text(project: Path) -> None:
     path = project / "texts.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     del content["task"]["vote_help"]
     content["errors"]["no_rows"] = "Geen rijen in {pad}."
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")

@@ -11,10 +11,9 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-import yaml
 from argilla_server import ArgillaServer
 from browser import open_browser
-from rendering import render
+from rendering import read_yaml, render
 from voting import Task
 
 LANGUAGES = ["nl", "ar", "fa", "he", "hi", "th", "ja", "am", "ta"]
@@ -69,7 +68,7 @@ def test_the_page_speaks_the_language(language: str, tmp_path: Path, monkeypatch
     pictures.mkdir(parents=True, exist_ok=True)
     right_to_left = language in ("ar", "fa", "he")
     project = render(tmp_path, language=language)
-    texts = yaml.safe_load((project / "texts.yaml").read_text(encoding="utf-8"))
+    texts = read_yaml(project / "texts.yaml")
     for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kto.texts.load", lambda: texts)

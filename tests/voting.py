@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forking
 import httpx
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from argilla_server import ArgillaServer
-from rendering import REPOSITORY, TEMPLATE, render
+from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -57,6 +57,7 @@ class Task:
     url: str
     key: str
     people: dict[str, httpx.Client] = field(default_factory=dict)
+    _later: dict[str, list[dict[str, Any]]] | None = None
 
     @property
     def config(self) -> config.Config:
@@ -81,15 +82,10 @@ class Task:
 
     def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a Python script or module of the project as a person would."""
-        return subprocess.run(
-            [sys.executable, *command],
-            cwd=cwd or self.project,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", **env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=180,
-        )
+        usual = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        with forking.start(command, cwd or self.project, {**os.environ, **usual, **env}) as process:
+            out, err = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def setup(self) -> None:
         """Create the task and upload the answers, in this process: faster than the notebook, by the same functions."""
@@ -102,7 +98,7 @@ class Task:
         import export
 
         out, err = io.StringIO(), io.StringIO()
-        texts = yaml.safe_load((self.project / "texts.yaml").read_text(encoding="utf-8"))
+        texts = read_yaml(self.project / "texts.yaml")
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             patch.setattr(export, "ROOT", self.project)
             patch.setattr(export, "load", lambda: self.config)
@@ -156,11 +152,26 @@ class Task:
         }
 
     def vote(self, name: str, record: Mapping[str, Any], vote: str, status: str = "submitted", **values: Any) -> str:
-        """Vote, or vote again, as the web page does it; return the id of the response."""
+        """Vote, or vote again, as the web page does it; return the id of the response, "" if it is sent later."""
         wrapped = {key: {"value": value} for key, value in {"vote": vote, **values}.items()}
         item = {"values": wrapped, "status": status, "record_id": record["id"]}
-        answer = self.person(name).post("/api/v1/me/responses/bulk", json={"items": [item]}).raise_for_status().json()
-        return answer["items"][0]["item"]["id"]
+        if self._later is not None:
+            self._later.setdefault(name, []).append(item)
+            return ""
+        return self._send(name, [item])[0]["item"]["id"]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Send the votes of the block at its end, all of one person in one request: four times as fast."""
+        self._later = {}
+        yield
+        later, self._later = self._later, None
+        for name, items in later.items():
+            assert all(answer["item"] for answer in self._send(name, items))
+
+    def _send(self, name: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        sent = self.person(name).post("/api/v1/me/responses/bulk", json={"items": items})
+        return sent.raise_for_status().json()["items"]
 
     def table(self, name: str) -> list[tables.Row]:
         return pq.read_table(self.data / name).to_pylist()
@@ -197,5 +208,5 @@ def task(argilla: ArgillaServer, tmp_path: Path, english: None, monkeypatch: pyt
 @pytest.fixture
 def english(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let modules of the template, imported as they stand, find the English texts."""
-    texts = yaml.safe_load((REPOSITORY / "languages" / "en.yaml").read_text(encoding="utf-8"))
+    texts = read_yaml(REPOSITORY / "languages" / "en.yaml")
     monkeypatch.setattr("kto.texts.load", lambda: texts)
