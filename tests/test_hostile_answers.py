@@ -111,7 +111,7 @@ def check_project(done: Bake) -> None:
     assert set(settings.generation.models) and settings.project.slug == project.name
     texts = read_yaml(project / "texts.yaml")
     assert {"readme", "errors", "task"} <= texts.keys()
-    for line in (project / "prompts" / "starter.jsonl").read_text("utf-8").splitlines():
+    for line in (project / "prompts" / "starter.jsonl").read_text("utf-8").rstrip("\n").split("\n"):
         assert json.loads(line)["prompt"].strip()
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
     for page in ("dataset/README.md", "space/README.md"):
