@@ -398,6 +398,14 @@ def starter_prompts(answers: Mapping[str, str]) -> str:
     return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
 
 
+def english_prompts(answers: Mapping[str, str]) -> str:
+    """Return as JSON the fingerprints of what models are told in English for want of a catalogue."""
+    told = [json.loads(line)["prompt"] for line in starter_prompts(answers).split("\n")]
+    if not answers["system_prompt"].strip():
+        told.append(system_prompt(answers))
+    return json.dumps([_pages_module().fingerprint(text) for text in told], indent=1)
+
+
 def models(answers: Mapping[str, str]) -> list[str]:
     """Return the models of the comma-separated answer; a folder with its whole path, for the project moves on."""
     names = [model.strip() for model in answers["models"].split(",") if model.strip()]
@@ -740,10 +748,11 @@ def check_configuration(environment: Environment) -> str:
         if isinstance(value, list) and name not in ("inference", "license"):
             wrong.append(f'{name} is a list. Write one text: {name}: "{", ".join(map(str, value))}"')
         elif isinstance(value, bool):
-            text = "yes" if value else "no"
-            wrong.append(f'{name} is {str(value).lower()}, which YAML takes {text} for. Write {name}: "{text}"')
-        elif value is None or isinstance(value, dict):
-            wrong.append(f'{name} is no text. Write {name}: ""')
+            said = "yes" if value else "no"
+            wrong.append(f'{name} is {str(value).lower()}, which YAML takes {said} for. Write {name}: "{said}"')
+        elif not isinstance(value, str | int | float | list):  # null, a table, a date
+            text = "" if value is None or isinstance(value, dict) else value
+            wrong.append(f'{name} is no text. Write {name}: "{text}"')
     path = _options().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
     options = _options().get("extra_context")  # of cruft it is a text
     no_code = [_no_code(environment, answers), _no_code(environment, options if isinstance(options, Mapping) else {})]
@@ -944,6 +953,7 @@ def hook_answers(answers: Mapping[str, str]) -> str:
             "answers": _kept(answers, []),
             "file": str(answers_file(answers)),
             "command": command(answers_file(answers)),
+            "code": str(PROJECT),
         }
     )
 
@@ -1031,6 +1041,7 @@ class KtoExtension(Extension):
                 default_models,
                 default_project_name,
                 default_slug,
+                english_prompts,
                 facts,
                 hook_answers,
                 made_pages,

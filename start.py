@@ -46,10 +46,13 @@ def environment(name: str) -> Path:
             python,
             "install",
             "--quiet",
+            "--no-compile",
             *REQUIREMENTS[name],
         ]
         if subprocess.run(command).returncode:
             sys.exit("The installation failed; pip says why above. Put that right and run this command again.")
+        # pip would compile on one core; a file that cannot be compiled is none that anybody imports.
+        subprocess.run([python, "-m", "compileall", "-qq", "-j", "0", folder])
         stamp.write_text(wanted, encoding="ascii")
     return folder / SCRIPTS
 

@@ -1,47 +1,35 @@
 """Before anything is written: are the models there, and does somebody serve them?
 
-Runs with nothing but cookiecutter's own dependencies. The answers arrive as one JSON literal.
+Runs with nothing but cookiecutter's own dependencies. The answers arrive as one JSON literal; the module that knows the
+Hub is the one of the projects, where it lies in the template.
 """
 
-import difflib
 import json
 import os
 import sys
-import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
-
-import requests
 
 ANSWERS = json.loads(r"""{{ hook_answers(cookiecutter) }}""")
 
-TIMEOUT = 10  # seconds for all questions to the Hub together
-DEADLINE = time.monotonic() + TIMEOUT
-CHATS = ("text-generation", "image-text-to-text", "any-to-any")  # tasks of models that answer in a conversation
-ROUTES = ("", "fastest", "cheapest", "preferred")  # what may stand for a provider: the router chooses
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}  # per parameter; all others: 1
+sys.dont_write_bytecode = True  # what is in the template folder would be rendered
+sys.path.insert(0, ANSWERS["code"])
+from kto.config import split_provider  # noqa: E402
+from kto.hub_models import MEMORY, TIMEOUT, Hub, HubModel, Unreachable  # noqa: E402
 
-
-refused: list[str] = []  # tokens that the Hub did not accept
-
-
-class Unreachable(Exception):
-    """The Hub gave no answer that says anything about the model."""
+UNFIT = {
+    "task": "is no model that chats, but one for {task}",
+    "gguf": "has GGUF files only, which Ollama and llama.cpp run (choose openai-compatible for them)",
+    "base": "is a base model: it has no chat template, so it continues texts and does not answer",
+}
 
 
 @dataclass
 class Verdict:
-    """What is known about one model."""
+    """What is known about the models."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def endpoint() -> str:
-    """Return the address of the Hub."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def find_token() -> str:
@@ -57,140 +45,53 @@ def find_token() -> str:
     return token if token.isascii() and token.isprintable() else ""
 
 
-def get(path: str, params: list[tuple[str, str]]) -> requests.Response:
-    """Ask the Hub; raise `Unreachable` for network trouble, 429 and 5xx."""
-    token = find_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    url = f"{endpoint()}{path}"
-    left = max(DEADLINE - time.monotonic(), 0.1)
-    try:
-        response = requests.get(url, params=params, headers=headers, timeout=left)
-        if token and response.status_code == 401 and "X-Error-Code" not in response.headers:
-            # The Hub refuses a token that has expired even where none is needed.
-            refused.append(token)
-            response = requests.get(url, params=params, timeout=left)
-    except (requests.RequestException, ValueError) as error:
-        raise Unreachable(type(error).__name__) from None
-    if response.status_code == 429 or response.status_code >= 500:
-        raise Unreachable(f"HTTP {response.status_code}")
-    return response
-
-
-def providers(model: dict) -> dict[str, str]:
-    """Return the providers that know the model as a chat model: name → live, staging or error."""
-    mapping = model.get("inferenceProviderMapping") or {}
-    entries = list(mapping.items()) if isinstance(mapping, dict) else [(None, entry) for entry in mapping]
-    known = [(name or entry.get("provider"), entry) for name, entry in entries if isinstance(entry, dict)]
-    return {str(name): str(entry.get("status")) for name, entry in known if entry.get("task") == "conversational"}
-
-
-def alternatives(model: str, served: bool) -> list[str]:
-    """Return up to three models with a similar name that exist, and are served for chat now if `served`."""
-    name = model.split("/")[-1]
-    words = name.split("-")
-    found: list[str] = []
-    for length in range(len(words), 0, -1):
-        params = [("search", "-".join(words[:length])), ("pipeline_tag", "text-generation"), ("limit", "20")]
-        params += [("inference", "warm"), ("expand", "inferenceProviderMapping")] if served else []
-        try:
-            listed = get("/api/models", params).json()
-        except (Unreachable, ValueError):
-            break
-        if isinstance(listed, list):
-            hits = [hit for hit in listed if isinstance(hit, dict) and isinstance(hit.get("id"), str)]
-            found += [hit["id"] for hit in hits if not served or "live" in providers(hit).values()]
-        if len(found) >= 3:
-            break
-    unique = [hit for hit in dict.fromkeys(found) if hit != model]
-    return sorted(unique, key=lambda hit: -difflib.SequenceMatcher(None, hit.lower(), model.lower()).ratio())[:3]
-
-
-def size(model: dict) -> str:
-    """Return what a local run downloads and holds in memory, from the number and kind of its parameters."""
-    parameters = (model.get("safetensors") or {}).get("parameters") or {}
-    gigabytes = sum(BYTES.get(kind, 1) * count for kind, count in parameters.items()) / 1e9
+def size(model: HubModel) -> str:
+    """Return what a local run downloads and holds in memory."""
+    gigabytes = model.weights / 1e9
     if not gigabytes:
         return "its size is not known; look at its page before you begin"
-    return f"a download of about {gigabytes:.1f} GB, and at least {gigabytes * 1.2:.1f} GB of memory while it runs"
+    return f"a download of about {gigabytes:.1f} GB, and at least {gigabytes * MEMORY:.1f} GB of memory while it runs"
 
 
-def look_up(answer: str, inference: str) -> Verdict:
-    """Ask the Hub about one model of the answers; raise `Unreachable` if that is impossible."""
-    model, _, provider = answer.partition(":")
-    verdict = Verdict()
-    fields = ("inferenceProviderMapping", "gated", "pipeline_tag", "tags", "disabled", "safetensors")
-    response = get(f"/api/models/{quote(model)}", [("expand", name) for name in fields])
-    served = inference == "huggingface"
-
-    def problem(what: str) -> None:
-        close = alternatives(model, served)
-        instead = f" Close to it: {', '.join(close)}." if close else ""
-        verdict.problems.append(f"{answer} {what}.{instead}")
-
-    if response.status_code in (401, 404) and response.headers.get("X-Error-Code") in (None, "RepoNotFound"):
-        problem("does not exist on the Hub (or is private and HF_TOKEN may not read it)")
-        return verdict
-    if response.status_code == 403 and response.headers.get("X-Error-Code") == "GatedRepo":
-        verdict.notes.append(gated(answer, model))
-        return verdict
-    if response.status_code == 403 and "disabled" in response.headers.get("X-Error-Message", ""):
-        problem("is disabled on the Hub")
-        return verdict
-    try:
-        info = response.json()
-    except ValueError:
-        raise Unreachable("no JSON") from None
-    if response.status_code != 200 or not isinstance(info, dict):
-        raise Unreachable(f"HTTP {response.status_code}")
-    name = info.get("id")
-    if isinstance(name, str) and name != model:
-        verdict.notes.append(f"{answer} is called {name} on the Hub now. Write that into project.toml (models).")
-    unfit = no_chat_model(info)
-    if info.get("disabled"):
-        problem("is disabled on the Hub")
-    elif served:
-        status = providers(info)
-        live = [name for name, state in status.items() if state == "live"]
-        if not status:
-            problem("is not served for chat by any provider")
-        elif not live:
-            ill = ", ".join(f"{name}: {state}" for name, state in status.items())
-            verdict.notes.append(
-                f"NO PROVIDER SERVES {answer} AT THIS MOMENT ({ill}). That may pass: ask again with `uv run check.py`, "
-                "or write another model into project.toml (models)."
-            )
-        elif provider not in status and provider not in ROUTES:
-            verdict.problems.append(f"{answer} is not served by {provider}, but by {', '.join(live)}.")
-        elif provider not in live and provider not in ROUTES:
-            verdict.notes.append(
-                f"{provider} DOES NOT SERVE {answer} AT THIS MOMENT ({status[provider]}), but {', '.join(live)} does. "
-                "That may pass: ask again with `uv run check.py`."
-            )
-    elif inference == "local" and unfit:
-        problem(unfit)
-    elif inference == "local":
-        verdict.notes.append(f"{answer}: {size(info)}.")
-    if info.get("gated"):
-        verdict.notes.append(gated(answer, model))
-    return verdict
+def why_another(model: HubModel, inference: str) -> str:
+    """Return why another model has to be taken, "" if this one can be used somehow."""
+    if not model.exists:
+        return "does not exist on the Hub (or is private and HF_TOKEN may not read it)"
+    if model.disabled:
+        return "is disabled on the Hub"
+    if inference == "local":
+        return UNFIT[model.unfit].format(task=model.task) if model.unfit else ""
+    return "is not served for chat by any provider" if model.providers == {} else ""
 
 
-def no_chat_model(model: dict) -> str:
-    """Return why `transformers` cannot chat with a model of the Hub, "" if it can or if the Hub does not say."""
-    task = model.get("pipeline_tag")
-    tags = [tag for tag in model.get("tags") or [] if isinstance(tag, str)]
-    if task and task not in CHATS:
-        return f"is no model that chats, but one for {task}"
-    if "gguf" in tags and not {"safetensors", "pytorch"} & {*tags} and not model.get("safetensors"):
-        return "has GGUF files only, which Ollama and llama.cpp run (choose openai-compatible for them)"
-    if task == "text-generation" and tags and "conversational" not in tags:
-        return "is a base model: it has no chat template, so it continues texts and does not answer"
-    return ""
-
-
-def gated(answer: str, model: str) -> str:
-    """Say where to ask for access to a gated model."""
-    return f"{answer} is gated: its owners want to be asked first. Ask at {endpoint()}/{model} while you are logged in."
+def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None:
+    """Say what is good to know about a model that can be used somehow."""
+    provider, live = split_provider(model.name)[1], ", ".join(model.live)
+    ill = {name: status for name, status in (model.providers or {}).items() if status != "live"}
+    if model.called:
+        verdict.notes.append(
+            f"{model.name} is called {model.called} on the Hub now. Write that into project.toml (models)."
+        )
+    if inference == "local":
+        if model.readable:
+            verdict.notes.append(f"{model.name}: {size(model)}.")
+    elif ill and not live:
+        listed = ", ".join(f"{name}: {status}" for name, status in ill.items())
+        verdict.notes.append(
+            f"NO PROVIDER SERVES {model.name} AT THIS MOMENT ({listed}). That may pass: ask again with "
+            "`uv run check.py`, or write another model into project.toml (models)."
+        )
+    elif provider in ill and live:
+        verdict.notes.append(
+            f"{provider} DOES NOT SERVE {model.name} AT THIS MOMENT ({ill[provider]}), but {live} does. "
+            "That may pass: ask again with `uv run check.py`."
+        )
+    elif live and not model.is_served:
+        verdict.problems.append(f"{model.name} is not served by {provider}, but by {live}.")
+    if model.gated:
+        verdict.notes.append(
+            f"{model.name} is gated: its owners want to be asked first. Ask at {url} while you are logged in."
+        )
 
 
 def check(models: list[str], inference: str) -> Verdict:
@@ -198,43 +99,33 @@ def check(models: list[str], inference: str) -> Verdict:
 
     Models that only a server of one's own knows need not be on the Hub, so there nothing is a problem.
     """
+    verdict = Verdict()
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return Verdict(notes=["The models were not checked: HF_HUB_OFFLINE is set. `uv run check.py` does it later."])
+        verdict.notes.append("The models were not checked: HF_HUB_OFFLINE is set. `uv run check.py` does it later.")
+        return verdict
     if inference == "openai-compatible":
-        return Verdict()
+        return verdict
+    hub = Hub(find_token(), TIMEOUT)
     asked = [model for model in models if not os.path.isdir(os.path.expanduser(model))]
-    whole = Verdict()
-
-    results: dict[str, Verdict | Unreachable] = {}
-
-    def one(model: str) -> None:
-        try:
-            results[model] = look_up(model, inference)
-        except Unreachable as reason:
-            results[model] = reason
-        except Exception as error:  # the Hub said what nobody expects
-            results[model] = Unreachable(type(error).__name__)
-
-    # Of a kind that does not keep the program alive: a server that sends byte after byte never times out.
-    threads = [threading.Thread(target=one, args=(model,), daemon=True) for model in asked]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(DEADLINE - time.monotonic(), 0))
-    unchecked = []
-    for model in asked:
-        result = results.get(model, Unreachable(f"{TIMEOUT} s"))
-        if isinstance(result, Unreachable):
-            unchecked.append((model, str(result)))
+    unchecked: dict[str, str] = {}
+    unusable: dict[str, str] = {}
+    for name, model in zip(asked, hub.look_up(asked), strict=True):
+        if isinstance(model, Unreachable):
+            unchecked[name] = str(model)
+        elif what := why_another(model, inference):
+            unusable[name] = f"{name} {what}."
         else:
-            whole.problems += result.problems
-            whole.notes += result.notes
-    if refused:
-        whole.notes.append(f"The Hub refuses HF_TOKEN. Make a new token at {endpoint()}/settings/tokens.")
+            look_at(model, inference, hub.page(model), verdict)
+    for name, close in zip(unusable, hub.alternatives([*unusable], served=inference == "huggingface"), strict=True):
+        verdict.problems.append(unusable[name] + (f" Close to it: {', '.join(close)}." if close else ""))
+    if hub.token_refused:
+        verdict.notes.append(f"The Hub refuses HF_TOKEN. Make a new token at {hub.url}/settings/tokens.")
     if unchecked:
-        names, reasons = ", ".join(name for name, _ in unchecked), ", ".join(sorted({why for _, why in unchecked}))
-        whole.notes.append(f"Not checked: {names} (no answer from {endpoint()}: {reasons}). Later: `uv run check.py`.")
-    return whole
+        reasons = ", ".join(sorted({*unchecked.values()}))
+        verdict.notes.append(
+            f"Not checked: {', '.join(unchecked)} (no answer from {hub.url}: {reasons}). Later: `uv run check.py`."
+        )
+    return verdict
 
 
 def how_to_go_on() -> str:

@@ -20,6 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Whatever tools leave in the template folder would be rendered into every project.
 sys.dont_write_bytecode = True  # in this process
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # in those that it starts
+os.environ["HF_TOKEN_PATH"] = os.devnull  # whoever runs the tests may have logged in to the Hub
 LEFTOVERS = ("__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis", ".venv")
 
 

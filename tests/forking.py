@@ -39,7 +39,7 @@ def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subproc
     global _nursery
     if hasattr(os, "fork"):
         usual = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        usual |= {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        usual |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
         if _at_import(env) == _at_import(usual):
             _nursery = _nursery or _start_nursery(usual)
             return Forked(_nursery, command, cwd, env)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import forking
 import pytest
-from rendering import TEMPLATE
+from rendering import TEMPLATE, read_yaml
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -53,7 +53,8 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a person without keys."""
     names = ("HF_", "OPENAI_", "KTO_", "NO_PROXY", "no_proxy", "REQUESTS_CA_", "CURL_CA_", "SSL_CERT_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    return kept | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {})
+    here = {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | here | dict(env or {})
 
 
 def start(
@@ -88,3 +89,25 @@ def generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]
             print(error, file=sys.stderr)
             status = 1
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run check.py in this process, with the texts of the project."""
+    import check
+    from kto import config, texts
+    from kto.errors import UserError
+
+    out, err = io.StringIO(), io.StringIO()
+    own = read_yaml(project / "texts.yaml")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for name, value in ({"HF_TOKEN": "", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": ""} | dict(env or {})).items():
+            patch.setenv(name, value)
+        patch.setattr(texts, "load", lambda: own)
+        patch.setattr(texts, "ROOT", project)
+        patch.setattr(check, "load", lambda: config.load(project))
+        try:
+            status = check.main([])
+        except UserError as error:
+            print(error, file=sys.stderr)
+            status = 1
+    return subprocess.CompletedProcess("check.py", status, out.getvalue(), err.getvalue())

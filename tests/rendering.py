@@ -120,7 +120,8 @@ def follow(refused: Bake, typed: str) -> Bake:
 
 def _run_hook(script: str, cwd: object = None) -> None:
     try:
-        runpy.run_path(script, run_name="__main__")
+        with mock.patch.object(sys, "path", [*sys.path]):
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise FailedHookException(f"Hook script failed (exit status: {end.code})") from None

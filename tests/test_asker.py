@@ -70,7 +70,7 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
         tried = Tries("acme/one", {"max_tokens": 9, "temperature": 0.5}, FIRMLY, **asked)
 
         async def work() -> list[Outcome]:
-            one = Asker(tried, Manner(Endpoint(url), **fields), keeper, judge)
+            one = Asker(tried, Manner(Endpoint(url, "key"), **fields), keeper, judge)
             window = asyncio.Semaphore(2 * fields["concurrency"])  # as `kto.pipeline` does it
 
             async def answer(prompt: str) -> Outcome:

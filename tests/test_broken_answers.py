@@ -190,7 +190,7 @@ def test_a_prompt_that_is_refused_alone_is_one_missing_answer(
     for prompt, (status, body, _) in refused.items():
         server.fail(prompt, status=status, body=body)
     project = project_with(rendered, tmp_path / "project", prompts)
-    done = run(project, "generate.py", "--base-url", server.url)
+    done = run(project, "generate.py", "--base-url", server.url, env={"OPENAI_API_KEY": "key"})
     assert done.returncode == 1
     assert [row["input"] for row in table(project) if row["generations"] == [None]] == list(refused)
     reasons = gaps(project)

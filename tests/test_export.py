@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from argilla_server import ArgillaServer
 from hypothesis import given
 from hypothesis import strategies as st
 from rendering import TEMPLATE
@@ -340,6 +343,34 @@ def test_who_was_never_exported_and_who_was_the_last(task: Task) -> None:
     done = task.export("--forget", amina)
     assert (done.returncode, done.stderr) == (0, "")
     assert task.table("votes/train.parquet") == [] and list((task.data / "kto").iterdir()) == []
+
+
+def test_who_is_forgotten_is_told_where_the_votes_still_are(task: Task, argilla: ArgillaServer) -> None:
+    task.set(min_votes="1", hub_owner='"ann"', slug='"thumbs"')
+    task.generate({"Question?": ["one", None]})
+    task.setup()
+    for name in ("wanjiru", "piet"):
+        task.vote(name, task.records()["Question?", "one"], "good", comment=f"really, says {name}")
+    assert task.export().returncode == 0
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=All"]):
+        identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=task.project, check=True, capture_output=True)
+    done = task.export("--forget", "wanjiru")
+    assert done.returncode == 0
+    assert "these files as they were: data/votes/train.parquet. To take them out" in done.stderr
+    assert "ann/thumbs on the Hub, if it is there" in done.stderr and "super_squash_history('ann/thumbs'" in done.stderr
+
+    delete, clear = re.findall(r'uv run python -c "([^"]+)"', done.stdout)  # what it says can be done
+    assert task.run("-c", delete).returncode == 0
+    users = task.person("owner").get("/api/v1/users").json()["items"]
+    (record,) = task.records().values()
+    assert "wanjiru" not in {user["username"] for user in users} and len(record["responses"]) == 1
+    shutil.copytree(argilla.home, task.project / ".argilla")
+    assert task.run("-c", clear).returncode == 0
+    assert b"says wanjiru" not in (task.project / ".argilla" / "argilla.db").read_bytes()
+    assert (task.export().returncode, len(task.table("votes/train.parquet"))) == (0, 1)
+    (person,) = (task.data / "private" / "forgotten.txt").read_text(encoding="utf-8").split()
+    assert "still has the account of NAME, with" in task.export("--forget", person).stdout
 
 
 def test_comments_and_spreadsheets(voted: Task) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from generating import PROMPTS, run, start, use, write_prompts
+from generating import PROMPTS, generate, run, start, use, write_prompts
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.generations import clean
@@ -105,6 +105,16 @@ def test_the_table_and_what_later_runs_ask(project: Path) -> None:
         assert [row["raw_generation_responses"][0] for row in table(project)[:4]] == [
             row["raw_generation_responses"][1] for row in rows[:4]
         ]
+
+
+@pytest.mark.usefixtures("english")
+def test_progress_counts_answers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kto.progress._LINE_EVERY", 0.1)
+    use(project, "generation", concurrency=1)
+    with ModelServer(latency=0.2) as server:
+        said = generate(project, "--base-url", server.url).stdout
+    counts = [int(number) for number in re.findall(r"(?m)^Answers: (\d+)/10(?:, −\d:\d\d:\d\d)?$", said)]
+    assert counts and counts == sorted(counts) and "Prompts done" not in said, said
 
 
 def test_a_clone_without_the_store_asks_for_no_answer_again(project: Path) -> None:
@@ -244,7 +254,7 @@ def unused_port() -> int:
         ({}, ["--base-url", "http://[/v1"], {}, "is not the address of a server"),
         ({}, ["--limit", "0"], {}, "0 is not a number of prompts"),
         ({}, ["--limit", "all"], {}, "all is not a number of prompts"),
-        ({}, ["--base-url", "{url}"], {}, "does not accept your key"),
+        ({}, ["--base-url", "{url}"], {}, "(Invalid key.), and no key is set. If it wants one, write it into"),
         ({}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "wrong"}, "does not accept your key"),
         ({}, ["--base-url", "{url}"], {"OPENAI_API_KEY": "sk-\u2013x"}, "OPENAI_API_KEY has characters"),
         ({"inference": "huggingface"}, [], {}, "HF_TOKEN is missing"),

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import nbformat
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, SpaceCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rendering import (
     ANSWERS,
@@ -27,6 +30,8 @@ from rendering import (
     render,
     replay,
 )
+
+import local_extensions
 
 HOSTILE = [
     "quotes \"double\" and 'single'",
@@ -71,7 +76,7 @@ def in_language(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 @pytest.mark.parametrize("language", [*LANGUAGES, "gsw-CH"])
 def test_files(language: str, in_language: Callable[[str], Path]) -> None:
     project = in_language(language)
-    extra = set() if language in LANGUAGES else {"TRANSLATING.md"}
+    extra = set() if language in LANGUAGES else {"TRANSLATING.md", "kto/english_prompts.json"}
     assert own_files(project) == template_files() | extra
     for name in own_files(project):
         data = (project / name).read_bytes()
@@ -143,6 +148,31 @@ def check_exact(project: Path, answers: dict[str, str]) -> None:
     assert SpaceCard.load(project / "space" / "README.md").data.to_dict()["title"] == title
     assert DatasetCard.load(project / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
+
+
+@pytest.mark.parametrize(
+    "text", ["Food & drink!", "C# in 5 > 3 steps", "I <3 it", "#1 of $5", "[what", "R&D & co;", "what! [x]", "1. a & b"]
+)
+def test_what_means_nothing_in_markdown_is_not_marked(text: str) -> None:
+    """Discord would show the backslash."""
+    written = local_extensions._pages_module().as_typed(text)
+    marks = {"[what": 1, "what! [x]": 2, "1. a & b": 1}.get(text, 0)
+    assert written.replace("\\", "") == text and written.count("\\") == marks
+
+
+MARKS = (
+    """&amp; &#35; & # # ## < <b> </b> <!-- --> > * ** _ ` ~~ | [ ] ](y) ! \\ ; = - + 1. 12) a B $ ( ) { } : / \" '"""
+)
+lines = st.lists(st.sampled_from(MARKS.split() + [" "] * 15), min_size=1, max_size=9).map("".join).filter(str.strip)
+
+
+@settings(max_examples=300)
+@given(text=lines)
+@pytest.mark.parametrize("place", ["# {}", "{}", "{}!", "About: {}.", "- “{}” and {}", "**{}**, {} [x](y)"])
+def test_a_text_is_shown_as_it_was_typed(place: str, text: str) -> None:
+    page = place.replace("{}", local_extensions._pages_module().as_typed(text))
+    shown = re.sub(r"^[#-] |[*]{2}|\(y\)|(?<= )\[(?=x)|(?<=x)\](?=\(y)", "", place)
+    assert visible(page) == " ".join(shown.replace("{}", " ".join(text.split())).split())
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -9,16 +9,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import endpoint, hub_models, pages, prompts, routes, serving, texts
+from kto import endpoint, pages, prompts, routes, serving, texts, untranslated
 from kto.command_line import Parser
 from kto.config import Config, load, split_provider
 from kto.endpoint import Endpoint
 from kto.errors import UserError, run
-from kto.hub_models import BadToken, HubModel, Unreachable
+from kto.hub_models import MEMORY, Hub, HubModel, Unreachable
 from kto.texts import t
 
 GB = 1e9
-MEMORY = 1.2  # a model that answers takes its weights and about a fifth of that
 
 
 class Findings:
@@ -49,17 +48,19 @@ def check_texts(config: Config, found: Findings) -> None:
             pages.fill_page(page, texts.load(), values)
 
 
-def check_prompts(config: Config, token: str, found: Findings) -> None:
+def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None:
     """Read the file with the prompts, or the first rows of the dataset on the Hub."""
     with found.collect():
         origin = prompts.source(config)
         if isinstance(origin, Path):
-            found.notes.append(t("check.prompts", number=len(prompts.load(config).prompts), source=origin))
+            there = prompts.load(config).prompts
+            found.notes += untranslated.sentences(config, untranslated.english_prompts(config, there))
+            found.notes.append(t("check.prompts", number=len(there), source=origin))
             return
-        there = hub_models.has_dataset(origin, token)
-        if isinstance(there, Unreachable | BadToken):
-            found.problems.append(_no_answer(there, origin))
-        elif not there:
+        known = hub.has_dataset(origin)
+        if isinstance(known, Unreachable):
+            found.problems.append(t("check.unreachable", name=origin, reason=known))
+        elif not known:
             found.problems.append(t("check.no_dataset", name=origin))
         elif not prompts.look_at_dataset(config, token):
             found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompts.LOOKED_AT))
@@ -70,57 +71,54 @@ def general(config: Config) -> list[str]:
     return [name for name in config.generation.models if config.model(name).base_url is None]
 
 
-def check_hub(config: Config, token: str, found: Findings) -> None:
+def check_hub(config: Config, hub: Hub, found: Findings) -> None:
     """Ask the Hub about all models, and for others like those that cannot be used."""
     local = config.generation.inference == "local"
     names = [name for name in general(config) if not (local and serving.folder(config, name))]
-    for name, model in zip(names, hub_models.look_up(names, token), strict=True):
-        if isinstance(model, HubModel):
-            problem = _problem(model, token, local)
-            if problem:
-                found.problems.append(problem)
-                continue
-            if model.gated and not local:
-                found.notes.append(t("check.gated", model=name, url=model.url))
-            if local:
-                found.notes.append(_size(model))
-        else:
-            found.problems.append(_no_answer(model, name))
+    problems: dict[str, str] = {}
+    unusable: list[str] = []  # there may be others like these
+    for name, model in zip(names, hub.look_up(names), strict=True):
+        if isinstance(model, Unreachable):
+            problems[name] = t("check.unreachable", name=name, reason=model)
+            continue
+        if model.called:
+            found.notes.append(t("technical.renamed", model=name, name=model.called))
+        if what := _unusable(model, local):
+            problems[name] = what
+            unusable.append(name)
+        elif local and not model.readable:
+            problems[name] = t("check.not_readable", model=name, url=hub.page(model))
+        elif not local and model.live and not model.is_served:
+            provider, live = split_provider(name)[1], ", ".join(model.live)
+            problems[name] = t("check.other_provider", model=name, provider=provider, providers=live)
+        elif local:
+            found.notes.append(_size(model, hub.page(model)))
+        elif model.gated:
+            found.notes.append(t("check.gated", model=name, url=hub.page(model)))
+    for name, close in zip(unusable, hub.alternatives(unusable, served=not local), strict=True):
+        if close:
+            problems[name] += f" {t('check.instead', models=', '.join(close))}"
+    found.problems += problems.values()
 
 
-def _problem(model: HubModel, token: str, local: bool) -> str:
-    """Return why a model cannot be used and what to do, "" if it can."""
-    name = model.name
+def _unusable(model: HubModel, local: bool) -> str:
+    """Return why another model has to be taken, "" if this one can be used somehow."""
     if not model.exists:
-        what = t("check.missing", model=name)
-    elif model.disabled:
-        what = t("check.disabled", model=name)
-    elif local:
-        return "" if model.readable else t("check.not_readable", model=name, url=model.url)
-    elif model.is_served:
-        return ""
-    elif model.live:
-        provider = split_provider(name)[1]
-        return t("check.other_provider", model=name, provider=provider, providers=", ".join(model.live))
-    else:
-        what = t("check.not_served", model=name)
-    close = hub_models.alternatives(name, token, served=not local)
-    return f"{what} {t('check.instead', models=', '.join(close))}" if close else what
+        return t("check.missing", model=model.name)
+    if model.disabled:
+        return t("check.disabled", model=model.name)
+    if local:
+        return t(f"technical.unfit_{model.unfit}", model=model.name, task=model.task) if model.unfit else ""
+    return "" if model.live or model.providers is None else t("check.not_served", model=model.name)
 
 
-def _no_answer(why: Unreachable | BadToken, name: str) -> str:
-    if isinstance(why, BadToken):
-        return t("check.bad_token")
-    return t("check.unreachable", name=name, reason=why)
-
-
-def _size(model: HubModel) -> str:
+def _size(model: HubModel, url: str) -> str:
     if model.weights:
         download, memory = texts.number(model.weights / GB, 1), texts.number(model.weights * MEMORY / GB, 1)
         return t("check.size", model=model.name, download=download, memory=memory)
     if model.storage:
         return t("check.size_at_most", model=model.name, download=texts.number(model.storage / GB, 1))
-    return t("check.size_unknown", model=model.name, url=model.url)
+    return t("check.size_unknown", model=model.name, url=url)
 
 
 def check_folders(config: Config, found: Findings) -> None:
@@ -172,11 +170,14 @@ def main(argv: list[str] | None = None) -> int:
     with found.collect():
         _ = config.system_prompt
     check_texts(config, found)
-    check_prompts(config, token, found)
+    hub = Hub(token)
+    check_prompts(config, hub, token, found)
     inference = config.generation.inference
     check_servers(config, found)
     if inference != "openai-compatible":
-        check_hub(config, token, found)
+        check_hub(config, hub, found)
+    if hub.token_refused:
+        found.problems.append(t("check.bad_token"))
     if inference == "local":
         check_folders(config, found)
     if inference == "huggingface" and not token:

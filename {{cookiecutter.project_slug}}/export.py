@@ -194,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         write_text(card_path, card)
     if options.forget is not None:
         print(t("export.forgotten", name=options.forget, path=private / "forgotten.txt"))
+        taking_out.say_where_votes(config, "NAME" if options.forget == person else options.forget)
     if options.leave_out is not None:
         print(t("export.left_out", id=taken_out, path=left_out.FILE))
         taking_out.say_where(config, taken_out)

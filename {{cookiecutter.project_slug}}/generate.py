@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, left_out, pipeline, progress, report, routes, serving, sqlite_files
+from kto import endpoint, generations, left_out, pipeline, progress, report, routes, serving, sqlite_files, untranslated
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
 from kto.endpoint import Endpoint
@@ -108,13 +108,17 @@ def look_at_servers(plan: Plan, tolerant: bool) -> dict[str, str]:
 
 
 def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) -> None:
-    """Say what the missing answers will take; where they may cost money, go on only if that is wanted.
+    """Say what the missing answers will take; where they may cost money, or be English, go on only if that is wanted.
 
     Raises
     ------
     UserError
         Nobody is there to be asked, the limit cannot be kept, or the disk is too small.
     """
+    asked_for = {number for model in plan.wanted.keys() - {*unusable} for number in plan.wanted[model]}
+    english = untranslated.english_prompts(plan.config, (plan.prompts[number] for number in asked_for))
+    for sentence in untranslated.sentences(plan.config, english):
+        print(sentence)
     estimates = {model: each for model, each in plan.estimate().items() if model not in unusable}
     asked = [each for each in estimates.values() if each.requests]
     costs = [each.cost for each in asked]
@@ -136,9 +140,9 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
         raise UserError("no_price", models=", ".join(unknown))
     if shutil.disk_usage(plan.store.path.parent).free < requests * _BYTES_PER_ANSWER + _ROOM:
         raise UserError("no_room", path=plan.store.path)
-    if paid and not options.yes and options.max_cost is None:
+    if (english or (paid and options.max_cost is None)) and not options.yes:
         if not (sys.stdin and sys.stdin.isatty()):
-            raise UserError("needs_yes")
+            raise UserError("technical.english_needs_yes" if english else "needs_yes")
         wait_for_enter(t("generate.go_on"))
 
 
@@ -153,7 +157,8 @@ def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) ->
     def settled() -> dict[str, int]:
         return {route.model: keeper.tally(route.model).settled for route in models}
 
-    with progress.shown({model: len(numbers) for model, numbers in wanted.items()}, settled):
+    totals = {model: len(numbers) for model, numbers in wanted.items()}
+    with progress.shown(t("generate.column_answered"), totals, settled):
         if ray is None:
             pipeline.run_here(work, keeper)
         else:

@@ -102,7 +102,7 @@ def ask(config: Config, maker: Maker, route: Route, keeper: Keeper) -> None:
             route = dataclasses.replace(
                 route, endpoint=Endpoint(stack.enter_context(serving.serving(config, route.model, log)))
             )
-        stack.enter_context(progress.shown({route.model: maker.missing}, settled))
+        stack.enter_context(progress.shown(t("new_prompts.count_new"), {route.model: maker.missing}, settled))
         maker.ask(route, keeper)
 
 

@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = config.training
     model = options.model or settings.model
     rows = read_examples(options.data, settings.batch_size)
-    token = secret(config, "HF_TOKEN") or None  # without one: that of `hf auth login`
+    token = secret(config, "HF_TOKEN") or None
 
     # Before torch and TRL are imported: they read these then.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

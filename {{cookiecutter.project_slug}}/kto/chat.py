@@ -144,7 +144,7 @@ class Chat:
             error = error_body.read(content)
             error = error if error.words else error._replace(words=response.reason or "")
             loading = _seconds_of_loading(response.status, response.url.host or "", content)
-            raise _trouble(response.status, error, response.headers, loading)
+            raise self._trouble(response.status, error, response.headers, loading)
         said: ErrorBody | None = None
         try:
             completion = json.loads(content)
@@ -153,8 +153,15 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             said = said or error_body.read(content)
         if said:
-            raise _trouble(said.status, said, response.headers)
+            raise self._trouble(said.status, said, response.headers)
         return answer._replace(seconds=round(time.monotonic() - began, 3))
+
+    def _trouble(self, status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> Trouble:
+        """Return what `_trouble` does; without a key, none can be wrong."""
+        trouble = _trouble(status, said, headers, loading)
+        if isinstance(trouble, Denied) and not self._endpoint.key:
+            return Denied(t("errors.no_key", url=self._endpoint.base_url, detail=said.short), said=said)
+        return trouble
 
 
 def _answer(completion: Any) -> Answer:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
+from kto import error_body
 from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
 from kto.secrets import secret as secret  # other modules have it from here
@@ -159,6 +160,8 @@ async def _look_for_chat(session: "aiohttp.ClientSession", endpoint: Endpoint) -
     except (aiohttp.ClientError, OSError, ValueError):
         return
     said = _json(content)
+    if status == 401 and not endpoint.key:
+        raise UserError("no_key", url=url, detail=error_body.read(content).short or status)
     if status == 401:
         raise UserError("key_refused", url=url)
     if status in MOVED and (target := moved_to(endpoint, response.headers.get("Location", ""))):

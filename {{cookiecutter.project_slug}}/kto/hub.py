@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -19,14 +18,14 @@ _SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "h
 
 
 def hub_token(config: Config) -> str:
-    """Return the token of `HF_TOKEN`, from the environment or `.env`, or else of `hf auth login`.
+    """Return the token for the Hub.
 
     Raises
     ------
     UserError
         There is none.
     """
-    token = secret(config, "HF_TOKEN") or get_token()
+    token = secret(config, "HF_TOKEN")
     if not token:
         raise UserError("no_hub_token")
     return token

@@ -45,10 +45,27 @@ def quoted(value: object) -> str:
     return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+_MARKS = re.compile(
+    r"""
+    [\\`*_\[\]|~]
+    | <(?![\s\d])                   # before these it begins no tag
+    | &(?=\#?\w+;)                  # an entity
+    | \$(?!\d)                      # no formula ends before a digit
+    | \A\#(?=\#*(?:\s|\Z))         # the beginning of a heading
+    | (?<=\s)\#(?=\#*\Z)           # the end of one
+    | \A[-+=>]                      # the beginning of a list or a quotation, or an underline
+    """,
+    re.VERBOSE,
+)
+
+
 def as_typed(value: object) -> str:
-    """Return Markdown that shows a text as it is, in one line (CommonMark 2.4; GitHub's formulas and strikethrough)."""
-    text = re.sub(r"[\\`*_\[\]<>#|~$&!]", r"\\\g<0>", " ".join(str(value).split()))
-    return re.sub(r"\A(\d*)([-+=.)])", r"\1\\\2", text)  # the beginning of a list or an underline
+    """Return Markdown that shows a text as it is, in one line (CommonMark 2.4; GitHub's formulas and strikethrough).
+
+    What means nothing where it stands stays as it is: Discord, where people paste pages, would show the backslash.
+    """
+    text = _MARKS.sub(r"\\\g<0>", " ".join(str(value).split()))
+    return re.sub(r"\A(\d+)([.)])", r"\1\\\2", text)  # the beginning of a numbered list
 
 
 def page_values(

@@ -1,6 +1,7 @@
 """How far the requests are, while they go on: a bar per model on a terminal, a line now and then elsewhere."""
 
 import contextlib
+import datetime
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from kto.texts import t
+from kto.texts import number
 
 _EVERY = 0.25  # seconds between two looks
 _LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
@@ -22,19 +23,23 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def shown(totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]]) -> Iterator[None]:
+def shown(what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]]) -> Iterator[None]:
     """Show how far each model is while the block runs.
 
     Parameters
     ----------
+    what
+        What is counted, in the language.
     totals
-        How many prompts each model has to answer.
+        How many each model has to bring.
     settled
         How many of these need nothing more.
     """
     end = threading.Event()
-    watch = _bars if sys.stdout.isatty() else _lines
-    thread = threading.Thread(target=watch, args=(totals, settled, end), daemon=True)
+    if sys.stdout.isatty():
+        thread = threading.Thread(target=_bars, args=(totals, settled, end), daemon=True)
+    else:
+        thread = threading.Thread(target=_lines, args=(what, totals, settled, end), daemon=True)
     thread.start()
     try:
         yield
@@ -61,12 +66,13 @@ def _bars(totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], e
                 progress.update(task, completed=min(now.get(model, 0), totals[model]))
 
 
-def _lines(totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], end: threading.Event) -> None:
+def _lines(
+    what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], end: threading.Event
+) -> None:
     began = time.monotonic()
     total = sum(totals.values())
     while not end.wait(_LINE_EVERY):
         done = sum(settled().values())
-        seconds = time.monotonic() - began
-        left = round((total - done) * seconds / done) if done else None
-        key = "generate.progress" if left is None else "generate.progress_left"
-        print(t(key, number=done, total=total, seconds=left), flush=True)
+        seconds = round((total - done) * (time.monotonic() - began) / done) if done else 0
+        left = f", −{datetime.timedelta(seconds=seconds)}" if done else ""
+        print(f"{what}: {number(done)}/{number(total)}{left}", flush=True)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kto import deletions, generations, git_history, left_out, routes
@@ -177,11 +177,21 @@ def say_where(config: Config, id: str) -> None:
     if len(id) == _PROMPT_ID and (path := _prompt_file(config)):
         print(t("technical.prompt_stays", path=path), file=sys.stderr)
         paths.append(str(path))
+    _say_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
+
+
+def say_where_votes(config: Config, name: str) -> None:
+    """Say where the votes of a person who was forgotten still are; `name` is the one in Argilla."""
+    print(t("technical.forgotten_in_argilla", name=name))
+    _say_copies(config, ["data/votes"], {"export.py": ""})
+
+
+def _say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     if files := git_history.committed_files(config.root, *paths):
         print(t("technical.left_out_in_git", files=", ".join(files)), file=sys.stderr)
     from kto.hub_dataset import PUSHED
 
-    for repo_id, command in _published(config):
+    for repo_id, command in _published(config, datasets):
         print(t("technical.left_out_on_hub", repo_id=repo_id, command=command, title=PUSHED), file=sys.stderr)
 
 
@@ -194,14 +204,22 @@ def _prompt_file(config: Config) -> Path | None:
     return path if isinstance(path, Path) and path.exists() else None
 
 
-def _published(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield the datasets of this project on the Hub, also those of which that cannot be known; and what pushes them."""
+def _published(config: Config, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the datasets of this project on the Hub, also those of which that cannot be known; and what pushes them.
+
+    Parameters
+    ----------
+    datasets
+        By the command that pushes it, what stands behind the project's name in a dataset's.
+    """
     try:
         repo_id, token = config.project.repo_id, secret(config, "HF_TOKEN")
     except UserError:  # nobody has named an owner, so nothing was pushed
         return
-    from kto.hub_models import has_dataset
+    from kto.hub_models import Hub
 
-    for each, command in ((repo_id, "export.py"), (f"{repo_id}-generations", "generate.py")):
-        if has_dataset(each, token) is not False:
+    hub = Hub(token)
+    for command, ending in datasets.items():
+        each = f"{repo_id}{ending}"
+        if hub.has_dataset(each) is not False or hub.token_refused:
             yield each, command
