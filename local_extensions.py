@@ -745,8 +745,10 @@ def check_configuration(environment: Environment) -> str:
     wrong = []
     for name in QUESTIONS:
         value = answers.get(name, "")
-        if isinstance(value, list) and name not in ("inference", "license"):
-            wrong.append(f'{name} is a list. Write one text: {name}: "{", ".join(map(str, value))}"')
+        chosen = name in ("inference", "license")  # of these a list may name some
+        if isinstance(value, list) and not (chosen and value):
+            text = _choices(name)[0] if chosen else ", ".join(map(str, value))
+            wrong.append(f'{name} is a list. Write one text: {name}: "{text}"')
         elif isinstance(value, bool):
             said = "yes" if value else "no"
             wrong.append(f'{name} is {str(value).lower()}, which YAML takes {said} for. Write {name}: "{said}"')

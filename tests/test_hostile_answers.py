@@ -16,7 +16,7 @@ from unittest import mock
 import nbformat
 import pytest
 import yaml
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from rendering import ANSWERS, LANGUAGES, QUESTIONS, REPOSITORY, TEMPLATE, Bake, bake_here, read_yaml
 from test_render import check_exact
@@ -130,6 +130,11 @@ SETS_OF_ANSWERS = st.one_of(
 @pytest.mark.filterwarnings("ignore:Invalid default received")  # cookiecutter suggests another one then
 @settings(max_examples=SETS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SETS_OF_ANSWERS)
+@example((configured, {"inference": []}))
+@example((configured, {"system_prompt": "{%"}))
+@example((typed, {"inference": "Local"}))
+@example((typed, {"license": "a: b"}))
+@example((typed, {"project_slug": "a/b"}))
 def test_any_answers(tmp_path: Path, case: tuple[Callable[[Path, dict[str, Any]], Bake], dict[str, Any]]) -> None:
     way, answers = case
     folder = tmp_path / "try"
