@@ -24,11 +24,12 @@ from types import ModuleType
 from typing import Any
 
 import click
+import cookiecutter
 import yaml
 from cookiecutter.config import get_user_config
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.prompt import read_user_variable
-from jinja2 import Environment
+from jinja2 import Environment, TemplateSyntaxError, pass_environment
 from jinja2.ext import Extension
 from slugify import slugify
 
@@ -661,6 +662,19 @@ def _check_filled(answers: Mapping[str, str], name: str) -> str | None:
     return f"{name} is empty. Write a few words."
 
 
+@functools.cache
+def _choices(name: str) -> list[str]:
+    return json.loads((HERE / "cookiecutter.json").read_text(encoding="utf-8"))[name]
+
+
+def _check_choice(answers: Mapping[str, str], name: str) -> str | None:
+    """Cookiecutter itself checks no answer of a file for `--replay`."""
+    choices = _choices(name)
+    if answers[name] in choices:
+        return None
+    return f"“{answers[name]}” is none of the choices. Choose one of these: {', '.join(choices)}."
+
+
 _CHECKS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
     "language": _check_language,
     "domain": functools.partial(_check_filled, name="domain"),
@@ -669,6 +683,8 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
     "hub_owner": _check_owner,
     "models": _check_models,
     "prompts": _check_prompts,
+    "inference": functools.partial(_check_choice, name="inference"),
+    "license": functools.partial(_check_choice, name="license"),
 }
 
 
@@ -712,10 +728,12 @@ def _user_config() -> Mapping[str, object]:
     return get_user_config(options.get("config_file"), bool(options.get("default_config")))
 
 
-def check_configuration() -> str:
-    """Stop before the first question if cookiecutter's configuration of this user holds an answer that is no text.
+@pass_environment
+def check_configuration(environment: Environment) -> str:
+    """Stop before the first question if an answer in this user's configuration, or in an option, cannot be one.
 
     YAML reads `no` as false, a list as a choice, and nothing as null: cookiecutter would ask other questions than ours.
+    And it renders these answers as Jinja, whose errors would be tracebacks.
 
     Raises
     ------
@@ -727,19 +745,38 @@ def check_configuration() -> str:
     wrong = []
     for name in QUESTIONS:
         value = answers.get(name, "")
-        if isinstance(value, list) and name not in ("inference", "license"):
-            wrong.append(f'{name} is a list. Write one text: {name}: "{", ".join(map(str, value))}"')
+        chosen = name in ("inference", "license")  # of these a list may name some
+        if isinstance(value, list) and not (chosen and value):
+            text = _choices(name)[0] if chosen else ", ".join(map(str, value))
+            wrong.append(f'{name} is a list. Write one text: {name}: "{text}"')
         elif isinstance(value, bool):
             said = "yes" if value else "no"
             wrong.append(f'{name} is {str(value).lower()}, which YAML takes {said} for. Write {name}: "{said}"')
         elif not isinstance(value, str | int | float | list):  # null, a table, a date
             text = "" if value is None or isinstance(value, dict) else value
             wrong.append(f'{name} is no text. Write {name}: "{text}"')
-    if wrong:
-        path = _options().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
-        listed = "\n".join(f"  - {problem}" for problem in wrong)
-        raise FailedHookException(f"Some answers in {path} (default_context) cannot be used:\n{listed}")
+    path = _options().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
+    options = _options().get("extra_context")  # of cruft it is a text
+    no_code = [_no_code(environment, answers), _no_code(environment, options if isinstance(options, Mapping) else {})]
+    for where, found in ((f"in {path} (default_context)", wrong + no_code[0]), ("on the command line", no_code[1])):
+        if found:
+            listed = "\n".join(f"  - {problem}" for problem in found)
+            raise FailedHookException(f"Some answers {where} cannot be used:\n{listed}")
     return ""
+
+
+def _no_code(environment: Environment, answers: Mapping[str, object]) -> list[str]:
+    """Return what is wrong with answers that cookiecutter will render: in those, `{{`, `{%` and `{#` begin code."""
+    wrong = []
+    for name in QUESTIONS:
+        try:
+            environment.parse(str(answers.get(name, "")))
+        except TemplateSyntaxError as error:
+            wrong.append(
+                f"{name}: cookiecutter reads code after {{{{, {{% and {{#, and this is none ({error.message}). "
+                "Leave the answer out here, and type it at its question."
+            )
+    return wrong
 
 
 def _whole(answers: Mapping[str, str]) -> Mapping[str, str]:
@@ -869,6 +906,18 @@ def _program() -> list[str]:
     return ["cookiecutter"] if shutil.which("cookiecutter") else [sys.executable, "-m", "cookiecutter"]
 
 
+def project_folder(answers: Mapping[str, str]) -> str:
+    """Return the name of the project's folder.
+
+    Raises
+    ------
+    FailedHookException
+        An answer cannot be used: one of a file for `--replay` that nobody has checked.
+    """
+    check_answers(answers)
+    return answers["project_slug"]
+
+
 def check_answers(answers: Mapping[str, str]) -> str:
     """Stop before anything is written if an answer cannot be used; all problems at once.
 
@@ -878,7 +927,7 @@ def check_answers(answers: Mapping[str, str]) -> str:
         Cookiecutter prints it as one message and leaves with status 1.
     """
     answers = _whole(answers)
-    if not set(QUESTIONS) <= answers.keys():  # an older file for `--replay`; the hook looks at all of them
+    if not set(QUESTIONS) <= answers.keys():  # an older file for `--replay`; `project_folder` looks at all of them
         return ""
     found = problems(answers)
     if "project_slug" not in found and (exists := _check_folder(answers)):
@@ -899,11 +948,9 @@ def check_answers(answers: Mapping[str, str]) -> str:
 
 def hook_answers(answers: Mapping[str, str]) -> str:
     """Return what the hook has to know, as JSON in ASCII that fits between the quotes of `r\"\"\"…\"\"\"`."""
-    found = problems(answers)
     return json.dumps(
         {
-            "problems": found,
-            "models": [] if found else models(answers),
+            "models": models(answers),
             "inference": answers["inference"],
             "answers": _kept(answers, []),
             "file": str(answers_file(answers)),
@@ -955,6 +1002,13 @@ def _edit_lines() -> None:
 class KtoExtension(Extension):
     """Gives the functions above to cookiecutter's templates."""
 
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Let the answers be checked before the first folder is made, wherever they come from.
+
+        Cookiecutter removes no more than the last folder of `a/b`, and nothing after an error of its own.
+        """
+        return "{{ project_folder(cookiecutter) }}" if source == PROJECT.name else source
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
@@ -962,7 +1016,13 @@ class KtoExtension(Extension):
                 f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
                 "for example: uvx --python 3.12 cookiecutter …"
             )
-        cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _project_module)
+        if tuple(map(int, re.findall(r"\d+", cookiecutter.__version__)[:2])) < (2, 3):
+            # Older ones take no choices from a file of answers that lacks them, or do not load this extension with it.
+            raise FailedHookException(
+                f"This is cookiecutter {cookiecutter.__version__}. Use cookiecutter 2.3 or newer, "
+                "for example: uvx cookiecutter …"
+            )
+        cached: tuple[Any, ...] = (subtags, catalogue, facts_of, _texts_of, _project_module, _choices)
         for function in cached:
             function.cache_clear()  # `cruft update` renders two versions of this folder in one process
         if sys.stdin and sys.stdin.isatty():
@@ -997,6 +1057,7 @@ class KtoExtension(Extension):
                 page,
                 problems,
                 project_texts,
+                project_folder,
                 prompts_setting,
                 starter_prompts,
                 system_prompt,

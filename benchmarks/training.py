@@ -71,8 +71,8 @@ def main() -> int:
 
         held_out = make_rows(chance, 100, UNKNOWN)
         known = make_rows(chance, 800, KNOWN, WRONG_VOTES)
-        tables.write_rows(folder / "rows" / "train.parquet", known, rows.SCHEMA)
-        tables.write_rows(folder / "rows" / "test.parquet", held_out, rows.SCHEMA)
+        tables.write_rows(folder / "rows" / "train.parquet", known, rows.schema())
+        tables.write_rows(folder / "rows" / "test.parquet", held_out, rows.schema())
         settings = (project / "project.toml").read_text(encoding="utf-8").partition("[training]")[0]
         print(f"A token of the good answers costs {nats(toy, held_out):.2f} nats before.\n", flush=True)
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)

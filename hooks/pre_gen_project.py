@@ -128,41 +128,33 @@ def check(models: list[str], inference: str) -> Verdict:
     return verdict
 
 
-def how_to_go_on(ask_again: list[str]) -> str:
-    """Keep the answers but for `ask_again`, and say how to go on with them.
+def how_to_go_on() -> str:
+    """Keep the answers but for the models, and say how to go on with them.
 
     Cookiecutter asks for whatever a replay file lacks; without `_extensions` in it, it takes them from the template.
     """
-    names = {*ask_again, *(f"__check_{name}" for name in ask_again)}
-    kept = {name: answer for name, answer in ANSWERS["answers"].items() if name not in names}
+    kept = {name: answer for name, answer in ANSWERS["answers"].items() if name not in ("models", "__check_models")}
     try:
         with open(ANSWERS["file"], "w", encoding="utf-8") as file:
             json.dump({"cookiecutter": kept}, file, indent=2)
     except OSError:
         return "Correct this and run cookiecutter again."
-    return (
-        f"Your other answers are kept. To go on, run this; it asks only for {', '.join(ask_again)}:\n"
-        f"    {ANSWERS['command']}"
-    )
+    return f"Your other answers are kept. To go on, run this; it asks only for models:\n    {ANSWERS['command']}"
 
 
 def main() -> int:
     """Print what was found; return 1 if the project must not be made like this."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    found: dict[str, str] = dict(ANSWERS["problems"])
-    verdict = Verdict() if found else check(ANSWERS["models"], ANSWERS["inference"])
+    verdict = check(ANSWERS["models"], ANSWERS["inference"])
     for note in verdict.notes:
         print(f"Note: {note}", file=sys.stderr)
-    problems = [f"{question}: {problem}" for question, problem in found.items()]
-    problems += [f"models: {problem}" for problem in verdict.problems]
-    if not problems:
+    if not verdict.problems:
         return 0
     print("\nNothing was written, because of this:", file=sys.stderr)
-    for problem in problems:
-        print(f"  - {problem}", file=sys.stderr)
-    ask_again = [*found, *(["models"] if verdict.problems else [])]
-    print(how_to_go_on(ask_again), file=sys.stderr)
+    for problem in verdict.problems:
+        print(f"  - models: {problem}", file=sys.stderr)
+    print(how_to_go_on(), file=sys.stderr)
     return 1
 
 

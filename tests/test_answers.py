@@ -1,13 +1,18 @@
 """Answers that cannot be used: each gets a sentence, all at once, and nothing is written."""
 
+import ast
 import json
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
+import cookiecutter
 import pytest
-from rendering import REPOSITORY, bake, follow, replay
+from click.testing import CliRunner
+from cookiecutter.cli import main
+from rendering import REPOSITORY, bake, cookiecutter_environment, follow, replay
 
 BAD = [
     ("language", "dutch", "nl"),
@@ -183,8 +188,6 @@ def test_the_suggested_models_follow_where_they_run(inference: str, models: int,
 
 def test_start_py_refuses_in_sentences(tmp_path: Path) -> None:
     """What cookiecutter prints below them does not reach whoever came by start.py."""
-    from rendering import cookiecutter_environment
-
     env = cookiecutter_environment(tmp_path / "home") | {"KTO_COMMAND": "python3 start.py"}
     for answer, said in (
         ("inference=ollama", "inference, but the choices are"),
@@ -303,3 +306,27 @@ def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -
     toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
     assert toml["language"]["tag"] == "nl" and toml["project"]["license"] == "cc0-1.0"
     assert toml["project"]["slug"].startswith("kto-nl-") and "English" not in toml["project"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "said"),
+    [
+        (cookiecutter, "__version__", "2.2.3", "This is cookiecutter 2.2.3. Use cookiecutter 2.3 or newer, for "),
+        (cookiecutter, "__version__", "2.1.1", "This is cookiecutter 2.1.1. Use cookiecutter 2.3 or newer, for "),
+        (sys, "version_info", (3, 10, 13), "Run cookiecutter with Python 3.11 or newer, for example: uvx --python "),
+    ],
+)
+def test_what_is_too_old_says_so_in_a_sentence(
+    module: ModuleType, name: str, value: object, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2.1.1 and 2.2.3 render, but not with the command that they print after a refusal: tried; so was Python 3.10."""
+    monkeypatch.setenv("COOKIECUTTER_CONFIG", cookiecutter_environment(tmp_path / "home")["COOKIECUTTER_CONFIG"])
+    monkeypatch.setattr(module, name, value)
+    done = CliRunner().invoke(main, [str(REPOSITORY), "--no-input", "-o", str(tmp_path / "out"), "models=acme/one"])
+    assert done.exit_code == 1 and done.output.startswith("This is ") and said in done.output, done.output
+    assert done.output.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_an_older_python_can_read_what_says_that_it_is_too_old() -> None:
+    for path in ("start.py", "local_extensions.py", "tools/render.py"):
+        ast.parse((REPOSITORY / path).read_text(encoding="utf-8"), feature_version=(3, 10))

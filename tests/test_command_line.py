@@ -1,11 +1,14 @@
-"""What commands say about themselves, and numbers, are in the community's language."""
+"""What commands say about themselves, and numbers, are in the community's language; and nobody waits for them."""
 
+import functools
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from generating import run
+from generating import COMMANDS, environment, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendering import LANGUAGES, TEMPLATE, read_yaml, render
@@ -17,7 +20,24 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto import texts
 
-COMMANDS = ("check.py", "make_prompts.py", "generate.py", "export.py", "train.py", "update_pages.py", "kto/notebook.py")
+HEAVY = (
+    *("argilla", "argilla_server", "distilabel", "datasets", "pandas", "pyarrow", "numpy", "torch", "transformers"),
+    *("ray", "huggingface_hub", "httpx", "httpx2", "aiohttp", "requests", "openai", "pydantic", "jinja2", "nbformat"),
+    *("sqlalchemy", "fastapi", "uvicorn", "py3langid"),
+)
+"""Packages of which each takes from a twentieth of a second to three."""
+ASK = """
+import contextlib, io, json, runpy, sys
+script, ends = sys.argv[1], []
+for option in ("--help", "--wrong"):
+    sys.argv[1:] = [option]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            ends.append((end.code, out.getvalue()))
+print(json.dumps([*ends, sorted(sys.modules)]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +45,36 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("nl"), language="nl")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_in_the_language(project: Path, command: str) -> None:
-    done = run(project, command, "--help", env={"PYTHONPATH": str(project)})
+@functools.cache
+def asked(project: Path, command: str) -> tuple[tuple[object, str], tuple[object, str], list[str]]:
+    """Return status and output of `--help` and of a wrong option, and the modules that both have imported."""
+    line = [sys.executable, "-c", ASK, str(project / command)]
+    env = environment({"PYTHONPATH": str(project)})
+    done = subprocess.run(line, env=env, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Gebruik: ") and "\nOpties:\n" in done.stdout and "deze hulp tonen" in done.stdout
+    return json.loads(done.stdout)
+
+
+def test_all_commands_are_known() -> None:
+    found = {path for path in TEMPLATE.rglob("*.py") if '__name__ == "__main__"' in path.read_text(encoding="utf-8")}
+    of_ours = {"kto/processes.py", "kto/judging.py", "kto/ray_job.py"}  # nobody but the commands starts these
+    assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "local_models/serve.py"}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "hub_job.py"])  # that has no texts
+def test_help_is_in_the_language(project: Path, command: str) -> None:
+    (status, said), wrong, _ = asked(project, command)
+    assert status == 0, said
+    assert said.startswith("Gebruik: ") and "\nOpties:\n" in said and "deze hulp tonen" in said
     for english in ("usage", "options", "show this"):
-        assert english not in done.stdout
+        assert english not in said
+    assert wrong == [2, "--wrong is hier geen optie. --help toont ze allemaal.\n"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nobody_waits_for_packages_that_help_does_not_need(project: Path, command: str) -> None:
+    modules = asked(project, command)[2]
+    assert [name for name in HEAVY if name in modules] == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 from generating import TEMPLATE, run, use
-from kto import endpoint
+from kto import connections, endpoint
 from kto.chat import Chat, Refused, Trouble
 from kto.endpoint import Endpoint
 from kto.errors import UserError
@@ -39,9 +39,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """The environment is read once in a process."""
-    connections = getattr(endpoint, "connections", None)
-    if connections:
-        connections.certificates.cache_clear()
+    connections.certificates.cache_clear()
 
 
 @pytest.fixture(scope="module")

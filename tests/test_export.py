@@ -71,9 +71,9 @@ def test_votes_and_rows(voted: Task) -> None:
     done = voted.export_command()
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     public = pq.read_table(voted.data / "votes" / "train.parquet")
-    assert public.schema.equals(privacy.PUBLIC_SCHEMA)
+    assert public.schema.equals(privacy.public_schema())
     table = pq.read_table(voted.data / "private" / "votes" / "train.parquet")
-    assert table.schema.equals(votes.SCHEMA)
+    assert table.schema.equals(votes.schema())
     assert public.to_pylist() == privacy.public_votes(table.to_pylist())
     cast_votes = table.to_pylist()
     assert len(cast_votes) == 3 * 5 + 2
@@ -94,7 +94,7 @@ def test_votes_and_rows(voted: Task) -> None:
 
     found = datasets.load_dataset("parquet", data_dir=str(voted.data / "kto"), cache_dir=str(voted.data / "cache"))
     table = pq.read_table(voted.data / "kto" / "train.parquet")
-    assert table.schema.equals(rows.SCHEMA)
+    assert table.schema.equals(rows.schema())
     every = [row for split in found.values() for row in split]
     assert len(every) == 6 and len({row["prompt_id"] for row in every}) == 3
     for row in every:

@@ -103,7 +103,7 @@ def test_many_answers_are_read_in_seconds(voted: Task) -> None:
     rows = [
         {"generation_prompt": [SENT] * 4, "generations": each, "raw_generation_responses": each} for each in answers
     ]
-    tables.write_rows(voted.data / "generations" / "train.parquet", rows, generations.SCHEMA)
+    tables.write_rows(voted.data / "generations" / "train.parquet", rows, generations.schema())
     wanted = {annotation.text_id(PROMPT, "Answer 7 of 3. " * 20), "unknown"}
     found = votes.find_texts(voted.data / "generations" / "train.parquet", wanted)
     assert [text.completion[0]["content"] for text in found.values()] == ["Answer 7 of 3. " * 20]

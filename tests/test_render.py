@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import unicodedata
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +16,7 @@ import nbformat
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, SpaceCard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rendering import (
@@ -199,21 +198,6 @@ def test_any_domain_fits_into_the_sentences_of_every_language(
     unchanged = read_yaml(project / "texts.yaml")["pages"]["unchanged"]
     assert done.stdout == unchanged + "\n", done.stderr
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
-
-
-CONTROL = "".join(map(chr, (*range(9), 11, 12, *range(14, 32), *range(127, 160))))
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL), min_size=1, max_size=80)
-words = words.filter(lambda text: any(unicodedata.category(char)[0] not in "ZC" for char in text))
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(language=st.sampled_from(LANGUAGES), domain=words, name=words, prompt=words)
-def test_any_answers(language: str, domain: str, name: str, prompt: str, tmp_path: Path) -> None:
-    answers = {"language": language, "domain": domain, "project_name": name, "system_prompt": prompt}
-    shutil.rmtree(tmp_path / "out", ignore_errors=True)
-    done = replay(tmp_path, **answers)
-    assert done.status == 0, done.output
-    check_exact(done.project, answers)
 
 
 def test_typed_answers_come_out_as_they_went_in(tmp_path: Path) -> None:

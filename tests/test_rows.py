@@ -54,7 +54,7 @@ def test_each_answer_with_a_majority_is_one_row(votes: list[dict], fraction: flo
         assert (key in found) is (up != down)
         if up != down:
             row = found[key]
-            assert set(row) == set(rows.SCHEMA.names)
+            assert set(row) == set(rows.schema().names)
             assert row["label"] is (up > down)
             assert row["n_votes"] == len(ballot)
             assert row["agreement"] == max(up, down) / len(ballot) > 0.5

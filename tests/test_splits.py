@@ -219,7 +219,7 @@ def as_drawn(task: Task, wanted: dict[str, str]) -> None:
     every = exported_rows(task)
     for name in ("train", "test"):
         part = [row for row in every if wanted[row["prompt"][-1]["content"]] == name]
-        tables.write_rows(task.data / "kto" / f"{name}.parquet", part, rows.SCHEMA)
+        tables.write_rows(task.data / "kto" / f"{name}.parquet", part, rows.schema())
     (task.data / "private" / "votes" / "splits.csv").unlink(missing_ok=True)
 
 

@@ -335,3 +335,30 @@ def test_no_text_is_superfluous() -> None:
 def test_the_notebook_has_the_cells_that_are_filled() -> None:
     source = (TEMPLATE / "setup_argilla.ipynb").read_text(encoding="utf-8")
     assert re.findall(r'nb\(cookiecutter, "([a-z-]+)"\)', source) == list(pages().CELLS)
+
+
+def test_readme_says_who_has_signed_off_the_texts() -> None:
+    headers = {tag: (local_extensions.catalogue(tag) or {})["language"] for tag in LANGUAGES}
+    assert {tag for tag, header in headers.items() if header["reviewed"]} == {"en"}
+    assert {header["reviewed_by"] for tag, header in headers.items() if tag != "en"} == {"nobody yet"}
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    drafted = "All but the English ones were drafted by a language model; "
+    assert f"{drafted}none of them has been signed off by a native speaker yet." in readme
+
+
+def test_what_readme_says_about_speed_was_measured() -> None:
+    readme, measured = (
+        (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "benchmarks/README.md")
+    )
+    claim = re.search(r"in (?:less than )?(\d+) MB at ([\d,]+) prompts × 3 models", readme)
+    assert (
+        claim
+        and f"--prompts {claim[2].replace(',', '')}`" in measured
+        and f"| peak memory | {claim[1]} MB |" in measured
+    )
+    rows = {
+        name: re.search(rf"\| {name} \| ([\d.]+) s \| ([\d.]+) s \|", measured) for name in ("time", "processor time")
+    }
+    ours, theirs = ([float(row[column]) for row in rows.values() if row] for column in (1, 2))
+    assert "faster than the plain openai client" in readme and ours[0] < theirs[0]
+    assert "with half the processor time" in readme and ours[1] <= theirs[1] / 2

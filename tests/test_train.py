@@ -79,7 +79,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def write(data: Path, table: list[tables.Row]) -> None:
-    tables.write_rows(data / "train.parquet", table, rows.SCHEMA)
+    tables.write_rows(data / "train.parquet", table, rows.schema())
 
 
 def run(project: Path, model: Path, data: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -113,9 +113,9 @@ def training(
         steps: int = 2,
     ) -> tuple[int, str]:
         data = tmp_path / "rows"
-        tables.write_rows(data / "train.parquet", make_table() if table is None else table, rows.SCHEMA)
+        tables.write_rows(data / "train.parquet", make_table() if table is None else table, rows.schema())
         if test:
-            tables.write_rows(data / "test.parquet", test, rows.SCHEMA)
+            tables.write_rows(data / "test.parquet", test, rows.schema())
         if settings:
             path.write_text(before.partition("[training]")[0] + settings, encoding="utf-8")
         command = ["--model", str(model), "--data", str(data), "--output", str(output), *arguments]
@@ -159,7 +159,7 @@ def weights_of(folder: Path) -> Any:
 def test_the_token_of_dotenv_goes_with_every_request(lora: bool, model: Path, tmp_path: Path) -> None:
     project = render(tmp_path)
     table = tmp_path / "rows" / "train.parquet"
-    tables.write_rows(table, make_table(), rows.SCHEMA)
+    tables.write_rows(table, make_table(), rows.schema())
     with StandinHub() as hub:
         files = {path.name: path.read_bytes() for path in model.iterdir()}
         hub.repos["models/acme/tiny"] = Repo("models", "acme/tiny", {"private": False, "gated": False}, files)

@@ -78,7 +78,7 @@ class Task:
 
     def generate(self, answers: Mapping[str, Sequence[str | None]], models: Sequence[str] = MODELS) -> None:
         rows = make_generations(answers, models)
-        tables.write_rows(self.data / "generations" / "train.parquet", rows, generations.SCHEMA)
+        tables.write_rows(self.data / "generations" / "train.parquet", rows, generations.schema())
 
     def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a Python script or module of the project as a person would."""

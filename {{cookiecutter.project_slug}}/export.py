@@ -115,7 +115,7 @@ def write_splits(folder: Path, splits: Mapping[str, Sequence[Row]]) -> None:
     for name in ("train", "test"):
         path = folder / f"{name}.parquet"
         if name in splits:
-            write_rows(path, splits[name], rows.SCHEMA)
+            write_rows(path, splits[name], rows.schema())
         else:
             try:
                 path.unlink(missing_ok=True)

@@ -240,7 +240,7 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
     path = output / "train.parquet"
     models = [route.model for route in plan.routes]
     priced = {route.model for route in plan.routes if route.prices}
-    prompts = write_rows(path, rows(), generations.SCHEMA)
+    prompts = write_rows(path, rows(), generations.schema())
     print(t("generate.written", path=path, prompts=prompts, models=len(models)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))

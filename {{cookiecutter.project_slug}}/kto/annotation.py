@@ -8,18 +8,7 @@ import secrets
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import argilla as rg
-import httpx
-from argilla._exceptions import (
-    ArgillaCredentialsError,
-    ForbiddenError,
-    NotFoundError,
-    UnauthorizedError,
-)
-from argilla._exceptions._base import ArgillaError
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from kto import deletions, dotenv, left_out
 from kto.config import Config
@@ -34,6 +23,9 @@ from kto.rendering import argilla_answer, as_written
 from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.taking_out import take_out_deleted
 from kto.texts import t
+
+if TYPE_CHECKING:
+    import argilla as rg
 
 GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
@@ -53,6 +45,10 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: p
 @contextlib.contextmanager
 def told_plainly(url: str) -> Iterator[None]:
     """Turn what goes wrong between us and the Argilla at `url` into a `UserError`."""
+    import httpx
+    from argilla._exceptions import ArgillaCredentialsError, ForbiddenError, UnauthorizedError
+    from argilla._exceptions._base import ArgillaError
+
     try:
         yield
     except (ArgillaCredentialsError, UnauthorizedError):
@@ -74,6 +70,8 @@ def told_plainly(url: str) -> Iterator[None]:
 
 
 def _passes(error: Exception) -> bool:
+    import httpx
+
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in PASSING
     return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
@@ -81,7 +79,7 @@ def _passes(error: Exception) -> bool:
     )
 
 
-def _ask(client: rg.Argilla, method: str, url: str, **content: Any) -> Any:
+def _ask(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
     """Return Argilla's answer to a request that does no harm twice; what fails for a moment is sent again."""
 
     def request() -> Any:
@@ -91,7 +89,7 @@ def _ask(client: rg.Argilla, method: str, url: str, **content: Any) -> Any:
     return patiently(request, _passes)
 
 
-def connect(config: Config) -> rg.Argilla:
+def connect(config: Config) -> "rg.Argilla":
     """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
 
     Raises
@@ -102,6 +100,9 @@ def connect(config: Config) -> rg.Argilla:
     url, key = secret(config, "ARGILLA_API_URL").rstrip("/"), secret(config, "ARGILLA_API_KEY")
     if not url or not key:
         raise UserError("argilla_not_set")
+    import argilla as rg  # with `datasets` and pandas, which takes a second
+    from argilla._exceptions import NotFoundError
+
     with told_plainly(url):
         try:
             client = rg.Argilla(api_url=url, api_key=key, timeout=120, retries=1)
@@ -116,7 +117,7 @@ def connect(config: Config) -> rg.Argilla:
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
-def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
+def find_task(client: "rg.Argilla", config: Config) -> "rg.Dataset | None":
     """Return the Argilla dataset of this project, None if there is none.
 
     Raises
@@ -139,14 +140,14 @@ def find_task(client: rg.Argilla, config: Config) -> rg.Dataset | None:
     return dataset
 
 
-def _is_blind(client: rg.Argilla) -> bool:
+def _is_blind(client: "rg.Argilla") -> bool:
     """Tell whether this Argilla keeps from annotators what they should not know, see `argilla_local/blind.py`."""
     with told_plainly(client.api_url):
         status = client.api.http_client.get("/api/v1/status").raise_for_status().json()
     return bool(status["search_engine"].get("blind"))
 
 
-def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
+def make_task(client: "rg.Argilla", config: Config) -> "rg.Dataset":
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
     One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
@@ -157,6 +158,8 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     UserError
         There is one of that name, but it does not ask what the export needs; or Argilla refuses.
     """
+    import argilla as rg
+
     notice = "" if _is_blind(client) else f"\n\n{t('task.not_blind')}\n"
     dataset = find_task(client, config)
     if dataset is not None:
@@ -231,12 +234,12 @@ def make_task(client: rg.Argilla, config: Config) -> rg.Dataset:
     return dataset
 
 
-def min_submitted(dataset: rg.Dataset) -> int:
+def min_submitted(dataset: "rg.Dataset") -> int:
     """Return how many votes Argilla wants for each answer of this dataset."""
     return int(dataset.settings.distribution.min_submitted)
 
 
-def _set_min_submitted(dataset: rg.Dataset, wanted: int) -> None:
+def _set_min_submitted(dataset: "rg.Dataset", wanted: int) -> None:
     """Change how many votes Argilla wants for each answer, and say so; or say that it does not let us."""
     client, before = dataset._client, min_submitted(dataset)
     if before == wanted:
@@ -255,7 +258,7 @@ def _set_min_submitted(dataset: rg.Dataset, wanted: int) -> None:
 # --- the records ------------------------------------------------------------------------------------------------------
 
 
-def list_records(dataset: rg.Dataset, include: str = "") -> list[dict[str, Any]]:
+def list_records(dataset: "rg.Dataset", include: str = "") -> list[dict[str, Any]]:
     """Return all records of a dataset as Argilla's REST API gives them, with `include="responses"` the votes, too.
 
     Records may be added while we read, which shifts nothing: they come in the order of their making. Should Argilla
@@ -357,7 +360,7 @@ def shown_fields(prompt: str, answer: str) -> dict[str, str]:
     return {"prompt": as_written(prompt), "answer": argilla_answer(answer)}
 
 
-def _set_markdown(dataset: rg.Dataset) -> None:
+def _set_markdown(dataset: "rg.Dataset") -> None:
     """See to it that Argilla's page takes the fields for what `shown_fields` makes, if somebody has changed that."""
     for field in dataset.settings.fields:
         if field.use_markdown != (field.name == "answer"):
@@ -367,13 +370,15 @@ def _set_markdown(dataset: rg.Dataset) -> None:
             ).raise_for_status()
 
 
-def last_activity(dataset: rg.Dataset) -> str:
+def last_activity(dataset: "rg.Dataset") -> str:
     """Return when somebody has changed a dataset last, as Argilla says it; "" if it does not."""
     time = dataset._model.last_activity_at
     return time.isoformat() if time else ""
 
 
-def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]], config: Config | None = None) -> int:
+def upload_records(
+    dataset: "rg.Dataset", generations: Iterable[Mapping[str, Any]], config: Config | None = None
+) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
     Records that are there stay, with their ids and votes. If another model has given the very same answer since, its
@@ -390,6 +395,9 @@ def upload_records(dataset: rg.Dataset, generations: Iterable[Mapping[str, Any]]
     UserError
         Argilla refuses, or is gone. What has been uploaded stays; the next run adds the rest.
     """
+    import httpx
+    from tqdm import tqdm
+
     client = dataset._client
     with told_plainly(client.api_url):
         _set_markdown(dataset)
@@ -448,7 +456,7 @@ def read_passwords(path: Path) -> dict[str, str]:
     return {row["name"]: row["password"] for row in rows if row["name"] and row["password"]}
 
 
-def invite(client: rg.Argilla, config: Config) -> list[str]:
+def invite(client: "rg.Argilla", config: Config) -> list[str]:
     """Open the task to the people in `[annotation] annotators` and return the names of those who are new.
 
     A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password
@@ -459,6 +467,8 @@ def invite(client: rg.Argilla, config: Config) -> list[str]:
     UserError
         Argilla refuses, or the file cannot be read or written.
     """
+    import argilla as rg
+
     path = config.root / "data" / "private" / "annotators.csv"
     passwords = read_passwords(path)
     invited = []

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import constants
-from huggingface_hub.errors import BadRequestError
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from kto.errors import UserError
 from kto.texts import t
@@ -98,6 +95,10 @@ def validate(page: str, repo_type: str, path: Path, token: str) -> None:
     HfHubHTTPError, httpx2.HTTPError
         The Hub does not answer this.
     """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import BadRequestError
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
     response = get_session().post(
         f"{constants.ENDPOINT}/api/validate-yaml",
         json={"content": page, "repoType": repo_type},

@@ -6,15 +6,16 @@ import dataclasses
 import ipaddress
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-import aiohttp
-
-from kto import connections, error_body
+from kto import error_body
 from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
 from kto.secrets import secret as secret  # other modules have it from here
+
+if TYPE_CHECKING:
+    import aiohttp
 
 TIMEOUT = 10
 """Seconds to wait for an answer to a question about the server itself."""
@@ -122,6 +123,10 @@ def model_list(endpoint: Endpoint) -> ModelList | None:
 
 
 async def _model_list(endpoint: Endpoint) -> ModelList | None:
+    import aiohttp
+
+    from kto import connections
+
     timeout = aiohttp.ClientTimeout(connect=TIMEOUT, sock_read=TIMEOUT, total=6 * TIMEOUT)
     async with connections.session(endpoint, 1, timeout) as session:
         try:
@@ -144,8 +149,10 @@ async def _model_list(endpoint: Endpoint) -> ModelList | None:
         return found
 
 
-async def _look_for_chat(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
+async def _look_for_chat(session: "aiohttp.ClientSession", endpoint: Endpoint) -> None:
     """Raise `UserError` if the server does not even refuse an empty request, which asks no model, as one for chat."""
+    import aiohttp
+
     url = endpoint.base_url
     try:
         async with session.post(f"{url}/chat/completions", json={}, allow_redirects=False) as response:

@@ -6,8 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from kto import tries
 from kto.cleaning import clean
@@ -18,38 +17,47 @@ from kto.plan import Plan
 from kto.prompts import Prompt, messages
 from kto.routes import Route
 from kto.store import Answer, Entry, Message, Store
-from kto.tables import MESSAGES, Row, read_batches
+from kto.tables import Row, messages_type, read_batches
 from kto.texts import t
 from kto.tries import Tries, Try
 
-SCHEMA = pa.schema(
-    [
-        ("prompt_id", pa.string()),  # see kto.prompts.prompt_id
-        ("input", pa.string()),  # the prompt as it was written
-        ("system_prompt", pa.string()),  # "" if there is none
-        # From here on lists, all in the order of the models in project.toml.
-        ("generation_model", pa.list_(pa.string())),
-        ("generation_prompt", pa.list_(MESSAGES)),  # the conversation before the answer
-        ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came
-        ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or a refusal without text
-        ("finish_reason", pa.list_(pa.string())),  # "stop"; "length" if max_tokens cut it
-        ("refused", pa.list_(pa.bool_())),  # whether the model, or a filter, refused to answer
-        ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
-        ("language_score", pa.list_(pa.float32())),  # how surely, 0 to 1
-        ("language_verdict", pa.list_(pa.string())),  # "right", "wrong" or "unchecked"
-        ("asked_again", pa.list_(pa.int32())),  # how often before, because of the language, with a firmer instruction
-        ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
-        ("completion_tokens", pa.list_(pa.int64())),
-        ("answer_id", pa.list_(pa.string())),  # key in the answer store
-        # The request as the server took it, in JSON, without the model's name; with the messages only if they were not
-        # those of generation_prompt. Null is a gap, or an answer of an earlier version.
-        ("sent", pa.list_(pa.string())),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def schema() -> "pa.Schema":
+    """Return the columns of the table; from `generation_model` on each holds lists with an item per model."""
+    import pyarrow as pa
+
+    conversation = messages_type()
+    return pa.schema(
+        [
+            ("prompt_id", pa.string()),  # see kto.prompts.prompt_id
+            ("input", pa.string()),  # the prompt as it was written
+            ("system_prompt", pa.string()),  # "" if there is none
+            # From here on lists, all in the order of the models in project.toml.
+            ("generation_model", pa.list_(pa.string())),
+            ("generation_prompt", pa.list_(conversation)),  # the conversation before the answer
+            ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came
+            ("generations", pa.list_(pa.string())),  # cleaned; null is a gap, or a refusal without text
+            ("finish_reason", pa.list_(pa.string())),  # "stop"; "length" if max_tokens cut it
+            ("refused", pa.list_(pa.bool_())),  # whether the model, or a filter, refused to answer
+            ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
+            ("language_score", pa.list_(pa.float32())),  # how surely, 0 to 1
+            ("language_verdict", pa.list_(pa.string())),  # "right", "wrong" or "unchecked"
+            ("asked_again", pa.list_(pa.int32())),  # how often before, for its language, with a firmer instruction
+            ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
+            ("completion_tokens", pa.list_(pa.int64())),
+            ("answer_id", pa.list_(pa.string())),  # key in the answer store
+            # The request as the server took it, in JSON, without the model's name; with the messages only if they were
+            # not those of generation_prompt. Null is a gap, or an answer of an earlier version.
+            ("sent", pa.list_(pa.string())),
+        ]
+    )
+
 
 WHOLE = ("generation_model", "generation_prompt", "answer_id")
 """Columns whose lists stay whole where an answer is left out: they hold nothing of it."""
-_LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type) and field.name not in WHOLE]
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
@@ -167,6 +175,7 @@ def rows(
     -------
     Ids of prompts without a row: they are not asked, and have no answer to what would be asked now.
     """
+    lists = schema().names[5:]
     routes = plan.routes
     names = public_names([route.model for route in routes])
     without: set[str] = set()
@@ -175,7 +184,7 @@ def rows(
             continue
         is_asked = plan.asked is None or position < plan.asked
         conversation = messages(plan.system_prompt, prompt.text)
-        columns: dict[str, list] = {name: [] for name in SCHEMA.names[5:]}
+        columns: dict[str, list] = {name: [] for name in lists}
         every = [plan.found(route, prompt) for route in routes]
         numbers = [plan.chosen(prompt, asked) for asked in every]
         if not is_asked and not any(number is not None for number in numbers):
@@ -216,8 +225,10 @@ def others(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
 
 def earlier_rows(table: Path, ids: Collection[str], out: LeftOut) -> Iterator[Row]:
     """Yield the rows that an earlier table has for the prompts with these ids, without answers that are left out."""
-    for batch in read_batches(table, SCHEMA.names, optional=("sent",)) if ids else ():
-        yield from (cleared(row, _LISTS, out) for row in batch if row["prompt_id"] in ids)
+    names = schema().names
+    lists = [name for name in names[5:] if name not in WHOLE]
+    for batch in read_batches(table, names, optional=("sent",)) if ids else ():
+        yield from (cleared(row, lists, out) for row in batch if row["prompt_id"] in ids)
 
 
 def cleared(row: Row, lists: Collection[str], out: LeftOut) -> Row:

@@ -11,13 +11,10 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import datasets
 import httpx2
-import pyarrow as pa
 import yaml
-from datasets.info import DatasetInfosDict
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
@@ -36,6 +33,10 @@ from kto.hub import passes, told_plainly
 from kto.pages import MARKED, fingerprint
 from kto.patience import patiently
 from kto.texts import t
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets.info import DatasetInfosDict
 
 SHARD = 500 * 10**6
 """Bytes of a table in memory that become one file, which is smaller."""
@@ -56,7 +57,7 @@ class Part(NamedTuple):
 
     name: str
     folder: str
-    splits: Mapping[str, pa.Table]
+    splits: "Mapping[str, pa.Table]"
 
     def made(self, path: str) -> bool:
         """Tell whether this is a file that we, or `push_to_hub` for us, gave this name."""
@@ -170,6 +171,8 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
     UserError
         The card cannot be used, or the Hub cannot be reached, or refuses.
     """
+    import datasets  # takes a second
+
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     cards.check(page, path, cards.NEEDS)
@@ -217,8 +220,11 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
         return patiently(attempt, passes)
 
 
-def _write(parts: Iterable[Part], folder: Path) -> tuple[dict[str, Path], DatasetInfosDict]:
+def _write(parts: Iterable[Part], folder: Path) -> "tuple[dict[str, Path], DatasetInfosDict]":
     """Write the tables as `push_to_hub` does: path in the dataset → file, and what there is to know about each part."""
+    import datasets
+    from datasets.info import DatasetInfosDict
+
     files: dict[str, Path] = {}
     infos = DatasetInfosDict()
     for part in parts:
@@ -238,7 +244,7 @@ def _write(parts: Iterable[Part], folder: Path) -> tuple[dict[str, Path], Datase
     return files, infos
 
 
-def _fill(page: str, parts: Sequence[Part], infos: DatasetInfosDict, theirs: _Page) -> str:
+def _fill(page: str, parts: Sequence[Part], infos: "DatasetInfosDict", theirs: _Page) -> str:
     """Return our card with what the Hub needs to know about the tables, and with what only the other card has."""
     front_matter, text = cards.split(page)
     card = DatasetCard(f"---\n{front_matter}---\n{text}")

@@ -10,11 +10,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
-
-import requests
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kto.config import split_provider
+
+if TYPE_CHECKING:
+    import requests
 
 TIMEOUT = 10
 """Seconds that the Hub has for questions that are asked at the same time."""
@@ -193,13 +194,15 @@ class Hub:
                 break
         return sorted(found, key=lambda hit: -difflib.SequenceMatcher(None, hit.lower(), model.lower()).ratio())[:3]
 
-    def _get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> requests.Response:
+    def _get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> "requests.Response":
         """Ask the Hub; raise `Unreachable` for network trouble, 429 and 5xx."""
+        import requests
+
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
             raise Unreachable("HF_HUB_OFFLINE")
         trusted = next((os.environ[name] for name in _CERTIFICATES if os.environ.get(name)), True)
 
-        def ask(token: str) -> requests.Response:
+        def ask(token: str) -> "requests.Response":
             left = max(self._end - time.monotonic(), 0.1)
             return requests.get(self.url + path, list(params), auth=_signature(token), timeout=left, verify=trusted)
 
@@ -239,10 +242,10 @@ class Hub:
         return [answers.get(name, Unreachable(f"{TIMEOUT} s")) for name in names]
 
 
-def _signature(token: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+def _signature(token: str) -> "Callable[[requests.PreparedRequest], requests.PreparedRequest]":
     """Return what adds the token to a request; without one, nothing is looked for in ~/.netrc either."""
 
-    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def sign(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         return request
@@ -250,14 +253,14 @@ def _signature(token: str) -> Callable[[requests.PreparedRequest], requests.Prep
     return sign
 
 
-def _json(response: requests.Response) -> Any:
+def _json(response: "requests.Response") -> Any:
     try:
         return response.json()
     except (ValueError, RecursionError):
         raise Unreachable("no JSON") from None
 
 
-def _is_missing(response: requests.Response) -> bool:
+def _is_missing(response: "requests.Response") -> bool:
     """Tell whether there is no such repository for us: the Hub says 401 of names that it does not know."""
     return response.status_code in (401, 404) and response.headers.get("X-Error-Code") in (None, "RepoNotFound")
 

@@ -1,4 +1,4 @@
-"""The language gate in a process of its own: identifying languages would take half of the time that requests need."""
+"""The language gate in a process of its own, so that requests do not wait while languages are identified."""
 
 import asyncio
 import contextlib

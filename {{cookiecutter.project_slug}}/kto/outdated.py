@@ -13,9 +13,7 @@ import contextlib
 import datetime
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-import argilla as rg
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import deletions, left_out
 from kto.annotation import BATCH, connect, find_task, list_records, told_plainly
@@ -27,6 +25,9 @@ from kto.privacy import VoteFiles
 from kto.prompts import load as load_prompts
 from kto.tables import read_rows
 from kto.texts import t
+
+if TYPE_CHECKING:
+    import argilla as rg
 
 OUTDATED = "outdated"
 """Metadata of such a record, and of one that is left out; argilla_local/search.py reads it."""
@@ -67,7 +68,7 @@ def _asks_outdated(record: Mapping[str, Any], in_use: PromptsInUse) -> bool:
     return id is not None and is_outdated(id, in_use)
 
 
-def leave_queue(dataset: rg.Dataset, config: Config) -> None:
+def leave_queue(dataset: "rg.Dataset", config: Config) -> None:
     """Let answers whose prompt is no longer in use, and those that are left out, leave the queue; bring back others.
 
     Raises
@@ -106,7 +107,7 @@ def leave_queue(dataset: rg.Dataset, config: Config) -> None:
         print(t("technical.outdated_stay", url=client.api_url), file=sys.stderr)
 
 
-def _is_asked(dataset: rg.Dataset, ids: list[str]) -> bool:
+def _is_asked(dataset: "rg.Dataset", ids: list[str]) -> bool:
     """Tell whether this Argilla still asks for votes on one of these records."""
     if not ids:
         return False

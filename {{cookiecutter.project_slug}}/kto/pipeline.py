@@ -1,8 +1,8 @@
 """The distilabel pipeline that describes the work: prompts → one step per model → one row per prompt.
 
 distilabel itself runs it on a Ray cluster (`kto.ray_cluster`). On one machine we run its steps ourselves: distilabel
-1.5.3 starts a process per step, passes every row through queues and keeps all rows in each, which takes twice the time
-and memory of the requests.
+1.5.3 starts a process per step, passes every row through queues and keeps all rows in each, which takes time and
+memory.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kto import open_files
-from kto.asker import Asker
 from kto.judging import Judge
 from kto.keeper import Keeper
 from kto.routes import Route
@@ -26,6 +25,8 @@ from kto.tries import Try
 if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline
     from distilabel.steps.tasks import TextGeneration
+
+    from kto.asker import Asker
 
 _HERE = "here"
 _WINDOW = 2  # prompts under way per request in flight: those that wait for another attempt take no place

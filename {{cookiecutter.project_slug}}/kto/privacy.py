@@ -14,31 +14,35 @@ import datetime
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, NamedTuple
 
 from kto import git_history, votes
 from kto.errors import UserError
 from kto.tables import Row, read_lines, read_rows, write_lines, write_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _COARSE = ("inserted_at", "updated_at")
-PUBLIC_SCHEMA = pa.schema(
-    [
-        (field.name, pa.date32() if field.name in _COARSE else field.type)
-        for field in votes.SCHEMA
-        if field.name != "vote_id"
-    ]
-)
-"""The votes as everybody sees them: the second of a vote, or Argilla's id of it, would tell whose it is to whoever
-watched. So do orders; these rows are sorted by day, answer and pseudonym."""
+
+
+def public_schema() -> "pa.Schema":
+    """Return the columns of the votes as everybody sees them.
+
+    The second of a vote, or Argilla's id of it, would tell whose it is to whoever watched. So do orders; these rows are
+    sorted by day, answer and pseudonym.
+    """
+    import pyarrow as pa
+
+    columns = [field for field in votes.schema() if field.name != "vote_id"]
+    return pa.schema([(field.name, pa.date32() if field.name in _COARSE else field.type) for field in columns])
 
 
 def public_votes(all_votes: Sequence[Row]) -> list[Row]:
-    """Return rows of `PUBLIC_SCHEMA` for rows of `votes.SCHEMA`; days are those of UTC."""
+    """Return rows of `public_schema` for rows of `votes.schema`; days are those of UTC."""
     days = [{**vote, **{name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE}} for vote in all_votes]
-    found = [{name: vote[name] for name in PUBLIC_SCHEMA.names} for vote in days]
+    names = public_schema().names
+    found = [{name: vote[name] for name in names} for vote in days]
     return sorted(found, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
 
 
@@ -48,7 +52,7 @@ class StoredVotes(NamedTuple):
     Attributes
     ----------
     votes
-        Rows of `votes.SCHEMA`.
+        Rows of `votes.schema`.
     replaced
         Votes that do not count any more, as lines of JSON hold them.
     comments
@@ -124,6 +128,9 @@ class VoteFiles:
         return self._earlier_files[0].exists()
 
     def _columns(self) -> list[str]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         if not self._public_table.exists():
             return []
         try:
@@ -141,8 +148,8 @@ class VoteFiles:
             A file cannot be read, or there are votes without the key or the private files that belong to them.
         """
         whole = "vote_id" in self._columns()  # an earlier version wrote the public table
-        rows = read_rows(self._public_table, votes.SCHEMA.names if whole else ("record_id", "annotator"))
-        stored = read_rows(self._table, votes.SCHEMA.names)
+        rows = read_rows(self._public_table, votes.schema().names if whole else ("record_id", "annotator"))
+        stored = read_rows(self._table, votes.schema().names)
         if (rows or stored) and not (self.key.exists() and (whole or self._table.exists())):
             raise self._not_here()
         earlier_log, earlier_comments = self._earlier_files
@@ -185,7 +192,7 @@ class VoteFiles:
         log = _joined(replaced, ())
         if log != read_lines(self._log):
             write_lines(self._log, log)
-        write_rows(self._table, all_votes, votes.SCHEMA)
+        write_rows(self._table, all_votes, votes.schema())
         votes.keep_comments(self._comments, comments, ballot)
 
     def write_public(self, all_votes: Sequence[Row]) -> None:
@@ -193,7 +200,7 @@ class VoteFiles:
 
         To be called after `write_private`.
         """
-        write_rows(self._public_table, public_votes(all_votes), PUBLIC_SCHEMA)
+        write_rows(self._public_table, public_votes(all_votes), public_schema())
         for path in self._earlier_files:
             try:
                 path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from kto import hub_dataset, rows
 from kto.hub_dataset import Part
-from kto.privacy import PUBLIC_SCHEMA, public_votes
+from kto.privacy import public_schema, public_votes
 from kto.tables import Row
 
 ROWS, VOTES = "kto", "votes"
@@ -31,9 +31,9 @@ def push(
     private
         Counts only for a dataset that does not exist yet: whoever has made theirs public meant it.
     splits
-        Rows for KTO (`rows.SCHEMA`) by name of the split.
+        Rows for KTO (`rows.schema`) by name of the split.
     all_votes
-        Rows of `votes.SCHEMA`; what is sent is `public_votes` of them.
+        Rows of `votes.schema`; what is sent is `public_votes` of them.
     card, path
         Markdown with front matter, and its file; the description of the tables is added to it.
 
@@ -42,8 +42,8 @@ def push(
     UserError
         The card cannot be used, or the Hub cannot be reached, or refuses.
     """
-    tables = {name: pa.Table.from_pylist(list(part), schema=rows.SCHEMA) for name, part in splits.items()}
-    public = pa.Table.from_pylist(public_votes(all_votes), schema=PUBLIC_SCHEMA)
+    tables = {name: pa.Table.from_pylist(list(part), schema=rows.schema()) for name, part in splits.items()}
+    public = pa.Table.from_pylist(public_votes(all_votes), schema=public_schema())
     parts = [Part(ROWS, ROWS, tables), Part(VOTES, VOTES, {"train": public})]
     return hub_dataset.push(
         repo_id, token=token, private=private, parts=parts, page=card, path=path, command="export.py"

@@ -4,24 +4,31 @@ import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from kto.splits import KnownPrompts
-from kto.tables import MESSAGES, Row
+from kto.tables import Row, messages_type
 
-SCHEMA = pa.schema(
-    [
-        ("prompt", MESSAGES),  # what the model was sent, the system prompt included
-        ("completion", MESSAGES),
-        ("label", pa.bool_()),
-        ("generation_model", pa.string()),
-        ("n_votes", pa.int32()),
-        ("agreement", pa.float32()),  # share of the votes that say the same as the label
-        ("prompt_id", pa.string()),
-    ]
-)
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def schema() -> "pa.Schema":
+    """Return the columns of the rows for KTO."""
+    import pyarrow as pa
+
+    conversation = messages_type()
+    return pa.schema(
+        [
+            ("prompt", conversation),  # what the model was sent, the system prompt included
+            ("completion", conversation),
+            ("label", pa.bool_()),
+            ("generation_model", pa.string()),
+            ("n_votes", pa.int32()),
+            ("agreement", pa.float32()),  # share of the votes that say the same as the label
+            ("prompt_id", pa.string()),
+        ]
+    )
 
 
 @dataclasses.dataclass(frozen=True)

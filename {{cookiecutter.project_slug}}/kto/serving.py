@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import requests
-
 from kto import processes
 from kto.config import Config, as_path, split_provider
 from kto.endpoint import secret
@@ -158,6 +156,8 @@ def serving(config: Config, model: str, log: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(config: Config, model: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    import requests
+
     deadline = time.monotonic() + config.local.start_timeout
     session = requests.Session()
     session.trust_env = False  # no proxy leads to this machine

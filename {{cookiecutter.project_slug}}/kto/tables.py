@@ -6,28 +6,35 @@ import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from kto.errors import UserError
 from kto.files import replacing
 from kto.long_cells import long_cells
 
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-"""A conversation, as chat models and TRL take it."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 
 _BATCH = 2000  # rows
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+def messages_type() -> "pa.DataType":
+    """Return the type of a conversation, as chat models and TRL take it."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> int:
     """Replace `path` by a Parquet file with these rows and return their number; `UserError` if it cannot be written.
 
     No more than some thousand rows are in memory at the same time. If `rows` raises something, `path` stays as it was.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = iter(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +68,9 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
     UserError
         The file cannot be read, or lacks one of `columns`.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.exists():
         return []
     try:
@@ -74,6 +84,9 @@ def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] =
 
     Columns in `optional` may be missing, because an earlier version wrote the file; then their values are None.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             missing = [name for name in columns if name in optional and name not in file.schema_arrow.names]

@@ -5,9 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from kto import answers_page, deletions, generations, git_history, left_out, routes
 from kto.config import Config
 from kto.deletions import Seen
@@ -123,6 +120,9 @@ def clear_table(config: Config, out: LeftOut) -> None:
     UserError
         A file cannot be read or written.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path = _table(config)
     gaps = path.with_name("gaps.jsonl")
     if not any(id in out.ids for prompt_id, *_, ids in _answers(config) for id in (prompt_id, *ids)):
@@ -181,7 +181,7 @@ def say_where_votes(config: Config, name: str) -> None:
 def _say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     if files := git_history.committed_files(config.root, *paths):
         print(t("technical.left_out_in_git", files=", ".join(files)), file=sys.stderr)
-    from kto.hub_dataset import PUSHED  # with `datasets`, which takes a second
+    from kto.hub_dataset import PUSHED
 
     for repo_id, command in _published(config, datasets):
         print(t("technical.left_out_on_hub", repo_id=repo_id, command=command, title=PUSHED), file=sys.stderr)

@@ -15,10 +15,7 @@ import io
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import argilla as rg
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto.annotation import GOOD, last_activity, list_records, told_plainly
 from kto.deletions import Seen
@@ -26,29 +23,40 @@ from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.prompts import prompt_id
 from kto.record_ids import record_ids, text_id
-from kto.tables import MESSAGES, Row, read_batches, read_csv
+from kto.tables import Row, messages_type, read_batches, read_csv
 
-SCHEMA = pa.schema(
-    [
-        ("vote_id", pa.string()),  # Argilla's id of the response
-        ("record_id", pa.string()),  # the same for all votes on one answer
-        ("prompt_id", pa.string()),
-        ("prompt", MESSAGES),
-        ("completion", MESSAGES),
-        ("generation_model", pa.string()),  # several names, with ", " between them, if they gave the same answer
-        ("annotator", pa.string()),  # a pseudonym
-        ("vote", pa.bool_()),  # true is thumbs up
-        ("reasons", pa.list_(pa.string())),
-        ("inserted_at", pa.timestamp("us", tz="UTC")),
-        ("updated_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
+if TYPE_CHECKING:
+    import argilla as rg
+    import pyarrow as pa
+
 _COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute what begins like this, instead of showing it
 
 
+def schema() -> "pa.Schema":
+    """Return the columns of the votes as we keep them; see `kto/privacy.py` for those that everybody sees."""
+    import pyarrow as pa
+
+    conversation = messages_type()
+    return pa.schema(
+        [
+            ("vote_id", pa.string()),  # Argilla's id of the response
+            ("record_id", pa.string()),  # the same for all votes on one answer
+            ("prompt_id", pa.string()),
+            ("prompt", conversation),
+            ("completion", conversation),
+            ("generation_model", pa.string()),  # several names, with ", " between them, if they gave the same answer
+            ("annotator", pa.string()),  # a pseudonym
+            ("vote", pa.bool_()),  # true is thumbs up
+            ("reasons", pa.list_(pa.string())),
+            ("inserted_at", pa.timestamp("us", tz="UTC")),
+            ("updated_at", pa.timestamp("us", tz="UTC")),
+        ]
+    )
+
+
 class Ballot(NamedTuple):
-    """What Argilla holds now: votes (rows of `SCHEMA`), comments by vote id, ids of responses that do not count.
+    """What Argilla holds now: votes (rows of `schema`), comments by vote id, ids of responses that do not count.
 
     `texts` are those of `find_texts`, `unknown` counts votes on answers whose text is nowhere any more, `seen` is what
     tells the next export what was deleted since.
@@ -115,7 +123,7 @@ def with_texts(votes: Iterable[Row], texts: Mapping[str, Text]) -> list[Row]:
     return [vote | texts[vote["record_id"]]._asdict() if vote["record_id"] in texts else vote for vote in votes]
 
 
-def read_ballot(dataset: rg.Dataset, key: bytes, table: Path, earlier: Iterable[Row]) -> Ballot:
+def read_ballot(dataset: "rg.Dataset", key: bytes, table: Path, earlier: Iterable[Row]) -> Ballot:
     """Read the responses of all records: what is submitted is a vote, drafts and discards are not.
 
     Argilla's fields hold what its page needs. Prompt and answer come from the table of generations, by record id; where
