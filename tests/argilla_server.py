@@ -1,5 +1,6 @@
 """The real Argilla server of a rendered project, for tests that need one."""
 
+import functools
 import json
 import os
 import shutil
@@ -21,6 +22,17 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+@functools.cache
+def interpreter() -> str:
+    """Return the interpreter of the server's environment, the same for all projects of the tests.
+
+    `uv run` makes one for every path that the script has: some seconds, and then bytecode for hundreds of modules.
+    """
+    script = TEMPLATE / "argilla_local" / "server.py"
+    subprocess.run(["uv", "sync", "--quiet", "--script", script], check=True)
+    return subprocess.check_output(["uv", "python", "find", "--script", script], encoding="utf-8").strip()
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -37,7 +49,7 @@ class ArgillaServer:
     home
         Where it keeps its data; the project's `.argilla` if not given.
     python
-        Interpreter of an environment with argilla-server; the variable `KTO_ARGILLA_PYTHON`, or else `uv run`.
+        Interpreter of an environment with argilla-server, "" for `uv run`; if not given, one that all tests share.
     """
 
     def __init__(self, project_dir: Path, home: Path | None = None, python: str | None = None) -> None:
@@ -46,7 +58,7 @@ class ArgillaServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.project_dir / f"argilla-{self.port}.log"
-        python = python or os.environ.get("KTO_ARGILLA_PYTHON")
+        python = interpreter() if python is None else python
         self.command = [python] if python else ["uv", "run", "--quiet"]
         self.process: subprocess.Popen[bytes] | None = None
 
