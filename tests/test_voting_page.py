@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from argilla_server import ArgillaServer
-from browser import open_browser
+from browser import chromium, open_page
+from playwright.sync_api import Browser
 from rendering import read_yaml, render
 from voting import Task
 
@@ -60,10 +62,18 @@ def boxes(shown: list[tuple[str, set[str]]]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_speaks_the_language(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
         pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_speaks_the_language(
+    language: str, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = Path(os.environ.get("KTO_SCREENSHOTS") or tmp_path)
     pictures.mkdir(parents=True, exist_ok=True)
     right_to_left = language in ("ar", "fa", "he")
@@ -72,7 +82,7 @@ def test_the_page_speaks_the_language(language: str, tmp_path: Path, monkeypatch
     for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kto.texts.load", lambda: texts)
-    with ArgillaServer(project) as argilla, open_browser(argilla.url, language) as page:
+    with ArgillaServer(project) as argilla, open_page(browser, argilla.url, language) as page:
         task = Task(project, argilla.url, argilla.api_key)
         task.generate(examples(texts["task"]["guidelines"]))
         task.setup()
