@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 MARK = "KTO_TEST_CLUSTER"
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_prestart_worker_first_driver": "0"}
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

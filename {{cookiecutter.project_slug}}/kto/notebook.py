@@ -6,6 +6,7 @@ This runs all cells and prints what they print; an error is a sentence.
 """
 
 import sys
+import tempfile
 import warnings
 from typing import Any
 
@@ -43,13 +44,18 @@ def main(argv: list[str] | None = None) -> int:
         extra_arguments=["--log-level=ERROR"],
         on_cell_executed=show,
     )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        if error.ename != "UserError":
+    with tempfile.TemporaryFile() as said:  # by the kernel itself, which may have pages to say about its own end
+        try:
+            client.execute(stderr=said)
+        except CellExecutionError as error:
+            if error.ename != "UserError":
+                raise
+            print(error.evalue, file=sys.stderr)
+            return 1
+        except Exception:  # it has not even started, or it has died
+            said.seek(0)
+            print(said.read().decode(errors="replace"), file=sys.stderr)
             raise
-        print(error.evalue, file=sys.stderr)
-        return 1
     return 0
 
 
