@@ -298,7 +298,7 @@ def test_a_key_that_is_refused_ends_the_model_soon(
     assert all(texts(outcomes)[:answered]) and not any(texts(outcomes)[answered:])
     [failure] = failures(outcomes[answered:])
     assert sentence in failure
-    # Besides the ten in a row: what had failed before the last answer came (on a busy machine, many), and what was sent.
+    # Besides the ten in a row: what failed before the last answer came (many on a busy machine), and what was sent.
     assert answered + 10 <= len(server.chats) <= answered + 40
 
 
