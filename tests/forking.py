@@ -27,6 +27,7 @@ _AT_IMPORT = ("HF_", "PYTHON", "LC_", "LANG", "HOME", "XDG_", "OPENBLAS_", "OMP_
 _LATER = {"HF_TOKEN", "ARGILLA_API_URL", "ARGILLA_API_KEY"}  # read whenever they are needed
 
 _nursery: socket.socket | None = None
+_one_at_a_time = threading.Lock()  # tests start programs from several threads
 
 
 def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.Popen[str] | Forked":
@@ -41,8 +42,9 @@ def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subproc
         usual = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         usual |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
         if _at_import(env) == _at_import(usual):
-            _nursery = _nursery or _start_nursery(usual)
-            return Forked(_nursery, command, cwd, env)
+            with _one_at_a_time:
+                _nursery = _nursery or _start_nursery(usual)
+                return Forked(_nursery, command, cwd, env)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, encoding="utf-8", **pipes)
 
