@@ -66,6 +66,8 @@ def main() -> int:
         project = render(folder)
         toy = make_toy(folder / "toy", options.seed, steps=options.pretraining, hidden=options.hidden)
         sys.path.insert(0, str(project))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kto"]:  # the template's, for its hook
+            del sys.modules[name]
         import train
         from kto import rows, tables
 
