@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import forking
 import pytest
@@ -73,22 +74,27 @@ def run(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run generate.py in this process: the same, without the seconds of imports."""
-    import generate
+def call(script: ModuleType, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the `main` of a script in this process: the same, without the seconds of imports."""
     from kto import config
     from kto.errors import UserError
 
     out, err = io.StringIO(), io.StringIO()
-    output = ("--output", str(project / "data" / "generations"))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(generate, "load", lambda: config.load(project))
+        patch.setattr(script, "load", lambda: config.load(project))
         try:
-            status = generate.main([*output, *arguments])
+            status = script.main([*arguments])
         except UserError as error:
             print(error, file=sys.stderr)
             status = 1
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run generate.py in this process."""
+    import generate
+
+    return call(generate, project, "--output", str(project / "data" / "generations"), *arguments)
 
 
 def figures(said: str) -> dict[str, dict[str, str]]:
@@ -104,20 +110,12 @@ def figures(said: str) -> dict[str, dict[str, str]]:
 def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run check.py in this process, with the texts of the project."""
     import check
-    from kto import config, texts
-    from kto.errors import UserError
+    from kto import texts
 
-    out, err = io.StringIO(), io.StringIO()
     own = read_yaml(project / "texts.yaml")
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in ({"HF_TOKEN": "", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": ""} | dict(env or {})).items():
             patch.setenv(name, value)
         patch.setattr(texts, "load", lambda: own)
         patch.setattr(texts, "ROOT", project)
-        patch.setattr(check, "load", lambda: config.load(project))
-        try:
-            status = check.main([])
-        except UserError as error:
-            print(error, file=sys.stderr)
-            status = 1
-    return subprocess.CompletedProcess("check.py", status, out.getvalue(), err.getvalue())
+        return call(check, project)

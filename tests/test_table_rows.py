@@ -1,17 +1,13 @@
 """Which rows the table of answers has: --limit asks fewer prompts, and takes no row away; several sources."""
 
-import contextlib
-import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from generating import PROMPTS, generate, use, write_prompts
+from generating import PROMPTS, call, check, generate, use, write_prompts
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]
@@ -47,24 +43,6 @@ def table(project: Path) -> list[dict]:
 
 def inputs(project: Path) -> list[str]:
     return [row["input"] for row in table(project)]
-
-
-def command(module: str, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run check.py or make_prompts.py in this process."""
-    from kto import config
-    from kto.errors import UserError
-
-    script = __import__(module)
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(script, "load", lambda: config.load(project))
-        patch.setattr(script, "check_texts", lambda *_: None, raising=False)  # they are not rendered here
-        try:
-            status = script.main([*arguments])
-        except UserError as error:
-            print(error, file=sys.stderr)
-            status = 1
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 # --- --limit ----------------------------------------------------------------------------------
@@ -136,7 +114,7 @@ def test_another_source_beside_the_first(project: Path, server: ModelServer) -> 
     add_file(project, "new.jsonl", json.dumps({"prompt": "Brand new?"}) + "\n" + json.dumps({"prompt": PROMPTS[0]}))
     add_file(project, "more.csv", "id;prompt\n1;From a table?\n")
     use(project, "generation", prompts=["prompts/mine.jsonl", "prompts/new.jsonl", "prompts/more.csv"])
-    checked = command("check", project)
+    checked = check(project)
     assert checked.returncode == 0 and "new.jsonl: 2" in checked.stdout and "more.csv: 1" in checked.stdout
     done = generate(project)
     assert done.returncode == 0 and "Left out: 1" in done.stdout and "of your sources" not in done.stderr
@@ -177,7 +155,7 @@ def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server:
     toml.write_text(content.replace("code =", "kode ="), encoding="utf-8")  # nobody has such a column
     done = generate(project)
     assert done.returncode == 1 and "no column “kode”" in done.stderr
-    assert "no column “kode”" in command("check", project).stderr
+    assert "no column “kode”" in check(project).stderr
 
 
 @pytest.mark.parametrize(
@@ -196,7 +174,7 @@ def test_a_list_that_cannot_be_used(project: Path, value: object, sentence: str)
     done = generate(project)
     assert done.returncode == 1 and sentence in done.stderr
     if value and isinstance(value, list) and len(value) == 2 and value[1].strip():
-        assert sentence in command("check", project).stderr
+        assert sentence in check(project).stderr
 
 
 def test_new_prompts_go_beside_the_others(project: Path, server: ModelServer) -> None:
@@ -204,7 +182,9 @@ def test_new_prompts_go_beside_the_others(project: Path, server: ModelServer) ->
     text = "Which questions should I ask before I rent a flat in another town?"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "reply", lambda body: f"1. {text}\n2. {PROMPTS[0]}")
-        done = command("make_prompts", project, "--count", "1", "--output", str(project / "prompts" / "new.jsonl"))
+        import make_prompts
+
+        done = call(make_prompts, project, "--count", "1", "--output", str(project / "prompts" / "new.jsonl"))
     assert done.returncode == 0, done.stderr
     assert 'prompts = ["prompts/mine.jsonl", "prompts/new.jsonl"]' in done.stdout
     assert generate(project).returncode == 0
