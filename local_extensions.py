@@ -320,7 +320,7 @@ def _project_module(name: str) -> ModuleType:
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         path = PROJECT / "kto" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"kto_{name}", path)
+        spec = importlib.util.spec_from_file_location(f"kto_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
@@ -421,7 +421,7 @@ def own_prompts(answers: Mapping[str, str]) -> Path | None:
     """Return the file that the answer `prompts` names, or None if it is `starter` or a dataset on the Hub."""
     answer = answers["prompts"].strip()
     path = _path(answer)
-    is_path = _project_module("prompt_files").is_path(answer) or Path(answer).is_absolute() or _holds(path.is_file)
+    is_path = _project_module("ask/prompt_files").is_path(answer) or Path(answer).is_absolute() or _holds(path.is_file)
     return path if answer != "starter" and is_path else None
 
 
@@ -633,7 +633,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         if answer == "starter" or is_id:
             return None
         return f"“{answer}” is no source of prompts. {_SOURCES}"
-    files = _project_module("prompt_files")
+    files = _project_module("ask/prompt_files")
     if path.suffix.lower() in files.OTHER_FILES:
         return f"{path} is no file of prompts that can be read. {_SOURCES}"
     try:

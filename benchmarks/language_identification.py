@@ -1,4 +1,4 @@
-"""Compare language identifiers on sentences that nobody tuned on, then measure the gate: `kto/language_gate.py`.
+"""Compare language identifiers on sentences that nobody tuned on, then measure the gate: `kto/ask/language_gate.py`.
 
     python benchmarks/language_identification.py FOLDER
 
@@ -179,7 +179,7 @@ def compare(files: Sequence[Path]) -> None:
 def gate(files: Mapping[str, Path]) -> None:
     """Print how often the gate is wrong about right answers, and how many it finds that are in another language."""
     import yaml
-    from kto.language_gate import Gate
+    from kto.ask.language_gate import Gate
 
     print("\nVerdicts in %, on pieces of 40, 100, 300 characters; ms for 500 characters\n")
     print("| language | right: “wrong” | right: “unchecked” | English: “wrong” | neighbour: “wrong” | | ms |")

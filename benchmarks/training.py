@@ -69,7 +69,8 @@ def main() -> int:
         for name in [name for name in sys.modules if name.partition(".")[0] == "kto"]:  # the template's, for its hook
             del sys.modules[name]
         import train
-        from kto import rows, tables
+        from kto import tables
+        from kto.dataset import rows
 
         held_out = make_rows(chance, 100, UNKNOWN)
         known = make_rows(chance, 800, KNOWN, WRONG_VOTES)

@@ -16,8 +16,7 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 
 def copy_project(folder: Path) -> Path:
     """Make the part of a project that the server needs, in English, without rendering."""
-    for part in ("kto", "argilla_local"):
-        shutil.copytree(TEMPLATE / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TEMPLATE / "kto", folder / "kto", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "languages" / "en.yaml", folder / "texts.yaml")
     return folder
 
@@ -28,7 +27,7 @@ def interpreter() -> str:
 
     `uv run` makes one for every path that the script has: some seconds, and then bytecode for hundreds of modules.
     """
-    script = TEMPLATE / "argilla_local" / "server.py"
+    script = TEMPLATE / "kto" / "vote" / "argilla_server" / "server.py"
     subprocess.run(["uv", "sync", "--quiet", "--script", script], check=True)
     return subprocess.check_output(["uv", "python", "find", "--script", script], encoding="utf-8").strip()
 
@@ -40,7 +39,7 @@ def free_port() -> int:
 
 
 class ArgillaServer:
-    """Start and stop `argilla_local/server.py` of a project, as a context manager or by hand.
+    """Start and stop `kto/vote/argilla_server/server.py` of a project, as a context manager or by hand.
 
     Parameters
     ----------
@@ -71,7 +70,7 @@ class ArgillaServer:
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with open(self.log, "wb") as log:
             return subprocess.Popen(
-                [*self.command, "argilla_local/server.py", *arguments],
+                [*self.command, "kto/vote/argilla_server/server.py", *arguments],
                 cwd=self.project_dir,
                 env=env,
                 stdin=subprocess.DEVNULL,

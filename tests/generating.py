@@ -19,9 +19,9 @@ sys.path.insert(0, str(TEMPLATE))
 
 COMMANDS = (
     *("check.py", "make_prompts.py", "generate.py", "export.py", "train.py", "update_pages.py", "hub_job.py"),
-    *("kto/notebook.py", "kto/outdated.py", "argilla_local/server.py"),
+    *("kto/vote/notebook.py", "kto/vote/outdated.py", "kto/vote/argilla_server/server.py"),
 )
-"""All that people start, but for local_models/serve.py, whose command line is that of `transformers serve`."""
+"""All that people start, but for kto/ask/serve.py, whose command line is that of `transformers serve`."""
 PROMPTS = ["How are you?", "Hoe houd ik brood vers?", "كيف أحافظ على الخبز؟", "पानी कैसे बचाएँ?", 'Say "\\" {{ x }} {% 🙂']
 ENGLISH = (
     "Put it over a cup of hot tea or coffee for a few minutes. The steam makes the syrup soft again, and then you can "

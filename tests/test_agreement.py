@@ -12,7 +12,7 @@ from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.agreement import krippendorff_alpha
+from kto.dataset.agreement import krippendorff_alpha
 
 UNITS = st.lists(st.lists(st.booleans(), max_size=6), max_size=12)
 

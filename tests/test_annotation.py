@@ -20,8 +20,8 @@ from voting import MODELS, SYSTEM_PROMPT, Task, argilla, english, make_generatio
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import annotation
 from kto.errors import UserError
+from kto.vote import annotation
 
 __all__ = ["argilla", "english", "task"]
 
@@ -36,7 +36,7 @@ RECORDS = 5  # a gap, an empty answer and a second time the same answer are no r
 
 
 def run_notebook(task: Task, **env: str) -> subprocess.CompletedProcess[str]:
-    return task.run("-m", "kto.notebook", **env)
+    return task.run("-m", "kto.vote.notebook", **env)
 
 
 # --- the notebook -----------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_jupyter_runs_it_twice_and_nothing_appears_twice(task: Task) -> None:
 def test_it_runs_from_elsewhere_and_says_what_it_did(task: Task, tmp_path: Path) -> None:
     task.generate(ANSWERS)
     task.set(annotators='["amina-2", "piet-2"]')
-    done = task.run("-m", "kto.notebook", PYTHONPATH=str(task.project), cwd=tmp_path)
+    done = task.run("-m", "kto.vote.notebook", PYTHONPATH=str(task.project), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"New answers in Argilla: {RECORDS}\nNew people: 2\n" in done.stdout
     assert "amina-2" not in done.stdout  # what a notebook prints is saved, and perhaps shared
@@ -92,7 +92,7 @@ def test_a_mistake_is_a_sentence_and_fails(task: Task) -> None:
     # Jupyter's own command adds a traceback of its own, but none of ours.
     done = task.run(*JUPYTER)
     assert done.returncode == 1 and done.stderr.rstrip().endswith(sentence)
-    assert "kto/annotation.py" not in done.stderr
+    assert "kto/vote/annotation.py" not in done.stderr
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------

@@ -181,8 +181,9 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
         first = json.loads((project / "prompts" / "mine.jsonl").read_text("utf-8").splitlines()[0])["prompt"]
 
         # What is taken out for good leaves the page, too.
-        from kto import config, taking_out
-        from kto.prompts import prompt_id
+        from kto import config
+        from kto.ask.prompts import prompt_id
+        from kto.vote import taking_out
 
         settings = config.load(project)
         taking_out.clear_table(settings, taking_out.take_out(settings, [prompt_id(first)], "lead", "harmful"))
@@ -196,10 +197,10 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
 
 @pytest.mark.parametrize("tag", ["en", "de", "fi", "hu", "ja", "ml", "am", "zh-Hant"])
 def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kto import report
-    from kto.generations import Found
-    from kto.keeper import Tally
-    from kto.plan import Estimate
+    from kto.ask import report
+    from kto.ask.generations import Found
+    from kto.ask.keeper import Tally
+    from kto.ask.plan import Estimate
 
     texts = texts_of(tag)
     monkeypatch.setattr("kto.texts.load", lambda: texts)

@@ -516,7 +516,7 @@ def git_sees(project: Path) -> set[str]:
     """The files that `git add` would take, but for those that `copy_project` and the tests made."""
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     listing = subprocess.check_output(["git", "ls-files", "-o", "--exclude-standard"], cwd=project, text=True)
-    own = ("kto/", "argilla_local/", "texts.yaml", "argilla-", ".env")
+    own = ("kto/", "texts.yaml", "argilla-", ".env")
     return {line for line in listing.splitlines() if not line.startswith(own)}
 
 
@@ -607,16 +607,19 @@ def test_credentials_that_cannot_be_read(idle: ArgillaServer, tmp_path: Path) ->
 
 def test_without_the_package(tmp_path: Path) -> None:
     plain = ArgillaServer(copy_project(tmp_path), python=sys.executable)
-    assert "uv run argilla_local/server.py" in fails(plain)
+    assert "uv run kto/vote/argilla_server/server.py" in fails(plain)
     assert not plain.home.exists()
 
 
 def test_without_any_package(idle: ArgillaServer) -> None:
     answer = subprocess.run(
-        [sys.executable, "-I", "-S", "argilla_local/server.py"], cwd=idle.project_dir, capture_output=True, text=True
+        [sys.executable, "-I", "-S", "kto/vote/argilla_server/server.py"],
+        cwd=idle.project_dir,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 1
-    assert "uv run argilla_local/server.py" in answer.stderr and "Traceback" not in answer.stderr
+    assert "uv run kto/vote/argilla_server/server.py" in answer.stderr and "Traceback" not in answer.stderr
 
 
 def test_help(idle: ArgillaServer) -> None:

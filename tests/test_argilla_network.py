@@ -10,8 +10,8 @@ from voting import Task, argilla, english, make_generations, task
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import annotation
 from kto.errors import UserError
+from kto.vote import annotation
 
 __all__ = ["argilla", "english", "task"]
 

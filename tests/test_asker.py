@@ -16,15 +16,15 @@ import pytest
 from generating import DUTCH, ENGLISH, TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
-from kto import asker, tries
-from kto.asker import Asker, Manner
-from kto.chat import Chat
-from kto.endpoint import Endpoint
-from kto.judging import Judge
-from kto.keeper import Keeper
-from kto.language_gate import UNCHECKED, Gate, Judgement
-from kto.store import Answer, Entry, Kept, Store
-from kto.tries import Tries
+from kto.ask import asker, tries
+from kto.ask.asker import Asker, Manner
+from kto.ask.chat import Chat
+from kto.ask.endpoint import Endpoint
+from kto.ask.judging import Judge
+from kto.ask.keeper import Keeper
+from kto.ask.language_gate import UNCHECKED, Gate, Judgement
+from kto.ask.store import Answer, Entry, Kept, Store
+from kto.ask.tries import Tries
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]
@@ -71,7 +71,7 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
 
         async def work() -> list[Outcome]:
             one = Asker(tried, Manner(Endpoint(url, "key"), **fields), keeper, judge)
-            window = asyncio.Semaphore(2 * fields["concurrency"])  # as `kto.pipeline` does it
+            window = asyncio.Semaphore(2 * fields["concurrency"])  # as `kto.ask.pipeline` does it
 
             async def answer(prompt: str) -> Outcome:
                 conversation = [{"role": "user", "content": prompt}]
@@ -395,7 +395,7 @@ def test_a_disk_that_is_full_stops_the_model(server: ModelServer, ask: Ask, monk
             super().__init__(path)
             self._db.execute("PRAGMA max_page_count=40")
 
-    monkeypatch.setattr("kto.keeper.Store", Full)
+    monkeypatch.setattr("kto.ask.keeper.Store", Full)
     server.reply = lambda body: "lang " * 1000
     outcomes = ask(prompts(200), concurrency=3)
     kept = sum(map(bool, texts(outcomes)))
@@ -558,7 +558,7 @@ def test_every_try_has_a_key_of_its_own(prompt: str, firmly: str, again: int, sy
 
 
 def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kto.llm import StoredLLM
+    from kto.ask.llm import StoredLLM
 
     monkeypatch.setenv("KTO_TEST_KEY", "geheim")
     server.reply = in_english({"a": 1, "b": 0})
@@ -657,7 +657,7 @@ def test_who_does_not_wait_any_more_does_no_harm() -> None:
 PARENT = """
 import asyncio, sys, time
 sys.path.insert(0, sys.argv[1])
-from kto.judging import Judge
+from kto.ask.judging import Judge
 judge = Judge("nl", "Latn")
 if sys.argv[2] == "True":
     asyncio.run(judge.judge("Hallo", ""))

@@ -14,10 +14,10 @@ from generating import TEMPLATE
 from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
-from kto import chat
-from kto.chat import Chat, Denied, Failed, Limited, NotThere, Refused, Trouble, Unwell, WillFailAgain
-from kto.endpoint import Endpoint
-from kto.store import Answer
+from kto.ask import chat
+from kto.ask.chat import Chat, Denied, Failed, Limited, NotThere, Refused, Trouble, Unwell, WillFailAgain
+from kto.ask.endpoint import Endpoint
+from kto.ask.store import Answer
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]

@@ -121,7 +121,7 @@ def test_a_hub_that_does_not_answer(
     else:
         hub.fail("/api/models/*", int(trouble))
     use(project, "generation", inference="huggingface", models=["acme/small-chat", "acme/small-chat-2"])
-    monkeypatch.setattr("kto.hub_models.TIMEOUT", 2)
+    monkeypatch.setattr("kto.hub_lookup.TIMEOUT", 2)
     began = time.monotonic()
     done = check_here(project, hub.env(tmp_path / "hub") | extra)
     assert done.returncode == 1 and time.monotonic() - began < 4
@@ -133,7 +133,7 @@ def test_a_slow_search_takes_nothing_but_the_alternatives(
     project: Path, hub: StandinHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For all models and all words of their names together the Hub has as long as for one question."""
-    monkeypatch.setattr("kto.hub_models.TIMEOUT", 2)
+    monkeypatch.setattr("kto.hub_lookup.TIMEOUT", 2)
     hub.fail("/api/models", delay=1.2)
     began = time.monotonic()
     done = check(project, hub, tmp_path, "acme/no-model-of-this-name", "acme/nor-one-of-that-name")
@@ -142,7 +142,7 @@ def test_a_slow_search_takes_nothing_but_the_alternatives(
 
 
 def test_a_hub_that_drips_has_no_more_time(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kto.hub_models.TIMEOUT", 1)
+    monkeypatch.setattr("kto.hub_lookup.TIMEOUT", 1)
     use(project, "generation", inference="huggingface", models=["acme/one"])
     with odd_hub(b'{"id": "' + b"x" * 200, pause=0.3) as url:
         began = time.monotonic()

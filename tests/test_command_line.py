@@ -57,8 +57,8 @@ def asked(project: Path, command: str) -> tuple[tuple[object, str], tuple[object
 
 def test_all_commands_are_known() -> None:
     found = {path for path in TEMPLATE.rglob("*.py") if '__name__ == "__main__"' in path.read_text(encoding="utf-8")}
-    of_ours = {"kto/processes.py", "kto/judging.py", "kto/ray_job.py"}  # nobody but the commands starts these
-    assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "local_models/serve.py"}
+    of_ours = {"kto/processes.py", "kto/ask/judging.py", "kto/ask/ray_job.py"}  # nobody but the commands starts these
+    assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "kto/ask/serve.py"}
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "hub_job.py"])  # that has no texts

@@ -107,7 +107,7 @@ def test_texts_that_cannot_be_read(project: Path, broken: str) -> None:
     assert done.returncode == 1 and "texts.yaml" in done.stderr
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "argilla_local/server.py"])
+@pytest.mark.parametrize("command", [*COMMANDS, "kto/vote/argilla_server/server.py"])
 def test_help(project: Path, command: str) -> None:
     done = run(project, command, "--help")
     assert done.returncode == 0 and "--" in done.stdout

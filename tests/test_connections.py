@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trustme
 from generating import TEMPLATE, run, use
-from kto import connections, endpoint
-from kto.chat import Chat, Refused, Trouble
-from kto.endpoint import Endpoint
+from kto.ask import connections, endpoint
+from kto.ask.chat import Chat, Refused, Trouble
+from kto.ask.endpoint import Endpoint
 from kto.errors import UserError
 from model_server import ModelServer
 from proxies import Proxy

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from earlier_project import FILES, put_into
 from generating import DUTCH, generate
-from kto import annotation
+from kto.vote import annotation
 from model_server import ModelServer
 from rendering import REPOSITORY, read_yaml
 from voting import Task, argilla, english, make_generations, task

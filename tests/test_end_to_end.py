@@ -166,7 +166,7 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
 
     with ArgillaServer(project, python="") as server:
         # Set up, twice: nothing appears twice.
-        said = command(project, *run, "python", "-m", "kto.notebook")
+        said = command(project, *run, "python", "-m", "kto.vote.notebook")
         assert f"{server.url}/dataset/" in said
         command(project, *run, "jupyter", "execute", "setup_argilla.ipynb")
         assert not any(cell.get("outputs") for cell in nbformat.read(project / "setup_argilla.ipynb", 4).cells)

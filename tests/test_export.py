@@ -24,7 +24,7 @@ from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import privacy, rows, votes
+from kto.dataset import privacy, rows, votes
 
 __all__ = ["argilla", "english", "task"]
 

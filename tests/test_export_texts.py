@@ -97,7 +97,7 @@ def test_the_page_takes_the_fields_for_what_they_are(voted: Task) -> None:
 
 
 def test_many_answers_are_read_in_seconds(voted: Task) -> None:
-    from kto import votes
+    from kto.dataset import votes
 
     answers = [[f"Answer {n} of {m}. " * 20 for m in range(4)] for n in range(2500)]
     rows = [

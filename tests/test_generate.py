@@ -17,7 +17,7 @@ import pytest
 from generating import PROMPTS, figures, generate, run, start, use, write_prompts
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.generations import clean
+from kto.ask.generations import clean
 from model_server import ModelServer
 from tiny_models import CONVERSATIONS, make_tiny_model
 

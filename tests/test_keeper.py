@@ -17,11 +17,11 @@ from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
-from kto import keeper as kto_keeper
+from kto.ask import keeper as kto_keeper
+from kto.ask.keeper import CannotKeep, Keeper, Spent
+from kto.ask.language_gate import Judgement
+from kto.ask.store import Answer, Entry, Kept, Store
 from kto.errors import UserError
-from kto.keeper import CannotKeep, Keeper, Spent
-from kto.language_gate import Judgement
-from kto.store import Answer, Entry, Kept, Store
 
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")

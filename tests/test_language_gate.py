@@ -11,7 +11,7 @@ import yaml
 from generating import DUTCH, ENGLISH  # puts the project on the path
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.language_gate import UNCHECKED, Gate, Judgement
+from kto.ask.language_gate import UNCHECKED, Gate, Judgement
 from rendering import LANGUAGES, REPOSITORY, TEMPLATE
 
 CATALOGUES = {
@@ -250,7 +250,7 @@ def test_hostile_text_takes_no_time(tag: str, hostile: str) -> None:
 
 def test_only_who_needs_the_identifier_loads_it() -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from kto.language_gate import Gate;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from kto.ask.language_gate import Gate;"
         "gate = Gate('nl', 'Latn'); gate.judge('Ja.');"
         "assert not {'numpy', 'py3langid'} & set(sys.modules)"
     )

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from earlier_project import put_into
 from generating import DUTCH, ENGLISH, generate, run, use, write_prompts
-from kto import annotation, outdated
-from kto.prompts import prompt_id
+from kto.ask.prompts import prompt_id
 from kto.record_ids import text_id
+from kto.vote import annotation, outdated
 from model_server import ModelServer
 from rendering import render
 from standin_hub import StandinHub
@@ -164,7 +164,7 @@ def test_what_the_project_deletes_itself_is_no_decision(voted: Task) -> None:
     """On a Space, answers to a changed prompt are deleted; it may come back."""
     write_prompts(voted.project, [TULIPS])
     voted.generate({TULIPS: ANSWERS[TULIPS]})
-    done = voted.run("-m", "kto.outdated")
+    done = voted.run("-m", "kto.vote.outdated")
     assert (done.returncode, done.stdout) == (0, "Answers deleted in Argilla: 2\n")
     assert voted.export().returncode == 0 and votes_and_rows(voted) == EVERYTHING and left_out(voted.project) == []
     write_prompts(voted.project, list(ANSWERS))
@@ -202,7 +202,7 @@ def test_an_answer_is_taken_out(voted: Task, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("ARGILLA_API_URL")
     assert PAPER in {(each["fields"]["prompt"], each["fields"]["answer"]) for each in voted.records().values()}
     voted.generate(ANSWERS)  # a table that another machine made
-    done = voted.run("-m", "kto.notebook")
+    done = voted.run("-m", "kto.vote.notebook")
     assert (done.returncode, done.stderr) == (0, "") and "taken out for good: 1. Nobody is asked" in done.stdout
     assert queue(voted, "wanjiku") == {(prompt, text) for prompt in ANSWERS for text in ANSWERS[prompt]} - {PAPER}
     assert voted.records()[PAPER]["responses"] == records[PAPER]["responses"], "Argilla keeps what people did"

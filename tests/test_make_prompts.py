@@ -14,7 +14,8 @@ import pytest
 from generating import run, start, use
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kto import near_duplicates, new_prompts
+from kto import near_duplicates
+from kto.ask import new_prompts
 from kto.near_duplicates import NearDuplicates, grams
 from model_server import ModelServer
 from rendering import REPOSITORY, read_yaml

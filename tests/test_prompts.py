@@ -11,7 +11,7 @@ import pytest
 from generating import TEMPLATE
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kto import prompts
+from kto.ask import prompts
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]

@@ -18,9 +18,9 @@ from typing import Self
 import pyarrow.parquet as pq
 import pytest
 from generating import environment, run, start, use, write_prompts
-from kto import ray_cluster
+from kto.ask import ray_cluster
+from kto.ask.pipeline import Work
 from kto.errors import UserError
-from kto.pipeline import Work
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]

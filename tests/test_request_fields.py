@@ -4,8 +4,8 @@ import pytest
 from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
-from kto import request_fields
-from kto.error_body import ErrorBody
+from kto.ask import request_fields
+from kto.ask.error_body import ErrorBody
 
 assert TEMPLATE
 

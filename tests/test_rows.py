@@ -12,7 +12,7 @@ from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import rows
+from kto.dataset import rows
 
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.5, 0.9])
 SEEDS = st.integers(0, 2**32 - 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(TEMPLATE))
 
-from argilla_local.text_query import fold, matches, tokens
+from kto.vote.argilla_server.text_query import fold, matches, tokens
 
 LETTERS = st.text(
     st.sampled_from(

@@ -13,7 +13,7 @@ from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import serving
+from kto.ask import serving
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
@@ -104,7 +104,7 @@ def test_the_digest_of_a_model_changes_with_any_of_its_files(tmp_path: Path) -> 
 
 
 def test_the_environment_of_the_server_is_pinned() -> None:
-    script = (TEMPLATE / "local_models" / "serve.py").read_text(encoding="utf-8")
+    script = (TEMPLATE / "kto" / "ask" / "serve.py").read_text(encoding="utf-8")
     [block] = re.findall(r"(?m)^# /// script\n((?:#(?: .*)?\n)+)# ///\n\Z", script)
     described = tomllib.loads(re.sub(r"(?m)^# ?", "", block))
     pins = described["dependencies"] + described["tool"]["uv"]["constraint-dependencies"]

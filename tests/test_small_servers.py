@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from generating import environment, run, use, write_prompts
-from kto import asker
+from kto.ask import asker
 from model_server import ModelServer
 from test_asker import Ask, ask, failures, prompts, quick, texts  # noqa: F401
 

@@ -14,7 +14,10 @@ from voting import Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import annotation, prompts, rows, tables
+from kto import tables
+from kto.ask import prompts
+from kto.dataset import rows
+from kto.vote import annotation
 
 __all__ = ["argilla", "english", "task"]
 
@@ -232,7 +235,7 @@ WORDS = st.lists(
 def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataObject) -> None:
     by_id = {f"p{n}": text for n, text in enumerate(texts)}
     before = {id: data.draw(st.sampled_from(["train", "test"])) for id in by_id if data.draw(st.booleans())}
-    from kto import splits
+    from kto.dataset import splits
 
     known = splits.KnownPrompts(by_id, before, 0.7, 5)
     votes = [
@@ -281,7 +284,7 @@ def test_answers_to_an_earlier_wording_leave_the_queue(asked: Task) -> None:
     asked.vote("piet", asked.records()[BREAD, "In paper."], "bad", status="draft")
     before = asked.records()
     write_prompts(asked, [EDITED, OTHERS[0]])
-    done = asked.run("-m", "kto.notebook")
+    done = asked.run("-m", "kto.vote.notebook")
     assert (done.returncode, done.stderr) == (0, "")
     new = {(prompt, answer) for prompt in (EDITED, OTHERS[0]) for answer in ("In paper.", "Freeze it.")}
     assert queue(asked, "wanjiku") == new and queue(asked, "piet") == new
@@ -296,7 +299,7 @@ def test_answers_to_an_earlier_wording_leave_the_queue(asked: Task) -> None:
     assert (progress["total"], progress["completed"], progress["pending"]) == (5, 1, 4)
 
     write_prompts(asked, [BREAD, EDITED, OTHERS[0]])  # it was right after all
-    done = asked.run("-m", "kto.notebook")
+    done = asked.run("-m", "kto.vote.notebook")
     assert done.returncode == 0 and "changed or taken out" not in done.stdout
     assert queue(asked, "wanjiku") == new | {(BREAD, "In paper."), (BREAD, "Freeze it.")}
 
@@ -312,16 +315,20 @@ def test_an_argilla_that_goes_on_asking(asked: Task) -> None:
     asked.vote("amina", record, "good")
     asked.export()
     write_prompts(asked, [EDITED, OTHERS[0]])
-    done = asked.run("-m", "kto.notebook")
+    done = asked.run("-m", "kto.vote.notebook")
     assert done.returncode == 0 and (BREAD, "In paper.") in queue(asked, "piet")
-    assert done.stderr.count("\n") == 1 and "uv run python -m kto.outdated" in done.stderr and asked.url in done.stderr
+    assert (
+        done.stderr.count("\n") == 1
+        and "uv run python -m kto.vote.outdated" in done.stderr
+        and asked.url in done.stderr
+    )
 
     asked.vote("piet", record, "good")  # after the export
-    done = asked.run("-m", "kto.outdated")
+    done = asked.run("-m", "kto.vote.outdated")
     assert (done.returncode, done.stdout) == (1, "Answers deleted in Argilla: 1\n") and "Run export.py" in done.stderr
     assert (BREAD, "In paper.") in asked.records() and (BREAD, "Freeze it.") not in asked.records()
     assert asked.export().returncode == 0
-    done = asked.run("-m", "kto.outdated")
+    done = asked.run("-m", "kto.vote.outdated")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Answers deleted in Argilla: 1\n", "")
     assert set(asked.records()) == {(p, a) for p in (EDITED, OTHERS[0]) for a in ("In paper.", "Freeze it.")}
     asked.export()
@@ -333,7 +340,7 @@ def test_prompts_that_cannot_be_read_take_nothing_out(asked: Task) -> None:
     asked.setup()
     write_prompts(asked, [EDITED])
     (asked.project / "prompts" / "mine.jsonl").unlink()
-    done = asked.run("-m", "kto.notebook")
+    done = asked.run("-m", "kto.vote.notebook")
     assert done.returncode == 0 and len(queue(asked, "piet")) == 4
 
 
@@ -348,7 +355,7 @@ def test_a_changed_number_of_votes_reaches_argilla(asked: Task) -> None:
     asked.set(min_submitted="3")
     done = asked.export()
     assert done.returncode == 0 and "Argilla asks for 2 votes per answer, project.toml for 3" in done.stderr
-    done = asked.run("-m", "kto.notebook")
+    done = asked.run("-m", "kto.vote.notebook")
     assert done.returncode == 0, done.stderr
     assert "Argilla asked for 2 votes per answer, and now asks for 3." in done.stdout
     dataset = asked.person("owner").get(f"/api/v1/datasets/{asked.dataset_id}").json()

@@ -12,9 +12,9 @@ import pytest
 from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
+from kto.ask.language_gate import Judgement
+from kto.ask.store import Answer, Entry, Kept, Store, answer_key
 from kto.errors import UserError
-from kto.language_gate import Judgement
-from kto.store import Answer, Entry, Kept, Store, answer_key
 
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")
@@ -102,8 +102,8 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from kto.language_gate import Judgement
-from kto.store import Answer, Entry, Store
+from kto.ask.language_gate import Judgement
+from kto.ask.store import Answer, Entry, Store
 with Store(Path(sys.argv[2])) as store:
     for number in range(int(sys.argv[4])):
         key = f"{sys.argv[3]} {number}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from generating import TEMPLATE, run
+from kto.ask.store import Answer, Entry, Store
 from kto.errors import UserError
-from kto.store import Answer, Entry, Store
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]

@@ -38,8 +38,6 @@ def test_layout() -> None:
         (REPOSITORY, ["start.py", "local_extensions.py", "tools", "hooks/pre_gen_project.py"]),
         (REPOSITORY, ["hooks/post_gen_project.py"]),
         (TEMPLATE, ["kto", *sorted(path.name for path in TEMPLATE.glob("*.py"))]),
-        (TEMPLATE, ["argilla_local"]),
-        (TEMPLATE, ["local_models"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value.name,
 )

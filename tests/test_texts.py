@@ -313,7 +313,7 @@ def looked_up() -> set[str]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 keys |= {node.value, f"errors.{node.value}", f"technical.{node.value}"}
                 keys |= {f"generate.{node.value}"} if node.value.startswith("line_") else set()
-    for path in [*(TEMPLATE / "kto" / "pages").rglob("*.md"), *(TEMPLATE / "kto" / "cards").glob("*.md")]:
+    for path in [*(TEMPLATE / "kto" / "pages").rglob("*.md"), *(TEMPLATE / "kto" / "ask" / "cards").glob("*.md")]:
         named = catalogues.PLACEHOLDER.findall(path.read_text(encoding="utf-8"))
         keys |= {name.removesuffix("_quoted") for name in named}
     keys |= {f"notebook.{key}" for cell in pages().CELLS.values() for _, key in cell}

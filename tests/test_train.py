@@ -20,7 +20,8 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, rows, tables
+from kto import config, tables
+from kto.dataset import rows
 from kto.errors import UserError
 
 __all__ = ["english"]

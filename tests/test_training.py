@@ -27,9 +27,11 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, device, preference, rows, tables
-from kto.chat_tokens import ChatTokens, examples
+from kto import config, tables
+from kto.dataset import rows
 from kto.errors import UserError
+from kto.train import device, preference
+from kto.train.chat_tokens import ChatTokens, examples
 
 __all__ = ["english"]
 

@@ -22,8 +22,10 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import annotation, config, generations, prompts, tables
+from kto import config, tables
+from kto.ask import generations, prompts
 from kto.errors import UserError
+from kto.vote import annotation
 
 SYSTEM_PROMPT = "Answer kindly. أجب بلطف."
 MODELS = ("acme/one", "acme/two")

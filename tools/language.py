@@ -22,6 +22,7 @@ from local_extensions import flat  # noqa: E402
 
 LANGUAGES = REPOSITORY / "languages"
 PLACEHOLDER = local_extensions._pages_module().PLACEHOLDER
+FILES = {f"file.{name}" for name in local_extensions._pages_module().FILES}
 CODE = re.compile(
     r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
@@ -192,7 +193,7 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     # A catalogue may name its own language, in the form that its grammar asks for.
     for name in sorted(wanted - names - {"language"}):
         yield f"lacks {{{name}}}: put it in"
-    for name in sorted(names - wanted):
+    for name in sorted(names - wanted - FILES):
         known = ", ".join(f"{{{each}}}" for each in sorted(wanted)) or "none"
         yield f"has {{{name}}}, which means nothing there (known: {known}): correct or remove it"
     code = set() if key.startswith("starter_prompts.") else set(CODE.findall(english)) - set(CODE.findall(text))

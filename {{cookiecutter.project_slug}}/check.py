@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import endpoint, pages, prompts, routes, serving, texts, untranslated
+from kto import pages, texts
+from kto.ask import endpoint, prompts, routes, serving, untranslated
+from kto.ask.endpoint import Endpoint
 from kto.command_line import Parser
 from kto.config import Config, load, split_provider
-from kto.endpoint import Endpoint
 from kto.errors import UserError, run
-from kto.hub_models import MEMORY, Hub, HubModel, Unreachable
+from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
 from kto.texts import t
 
 GB = 1e9

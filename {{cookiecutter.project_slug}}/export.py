@@ -12,18 +12,20 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from kto import annotation, deletions, left_out, outdated, rows, splits, taking_out, votes
 from kto import card as cards
-from kto.agreement import krippendorff_alpha
+from kto import left_out
 from kto.command_line import Parser
 from kto.config import Config, load
+from kto.dataset import rows, splits, votes
+from kto.dataset.agreement import krippendorff_alpha
+from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError, run
 from kto.left_out import LEAD, LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
-from kto.privacy import VoteFiles
 from kto.tables import Row, write_rows, write_text
 from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
+from kto.vote import annotation, deletions, outdated, taking_out
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -128,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     config = load()
     card_path = config.root / "dataset" / "README.md"
     if options.push:  # what is missing is said before anything is done
-        from kto import publish
+        from kto.dataset import publish
         from kto.hub import hub_token
 
         repo_id, token = config.project.repo_id, hub_token(config)

@@ -17,19 +17,20 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import endpoint, generations, left_out, pipeline, progress, report, routes, serving, sqlite_files, untranslated
+from kto import left_out, progress, sqlite_files
+from kto.ask import endpoint, generations, pipeline, report, routes, serving, untranslated
+from kto.ask.endpoint import Endpoint
+from kto.ask.generations import Found
+from kto.ask.keeper import Keeper
+from kto.ask.pipeline import Work
+from kto.ask.plan import Plan
+from kto.ask.prompts import load as load_prompts
+from kto.ask.routes import Route
+from kto.ask.store import Store
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
-from kto.endpoint import Endpoint
 from kto.errors import UserError, run
-from kto.generations import Found
-from kto.keeper import Keeper
 from kto.lock import alone
-from kto.pipeline import Work
-from kto.plan import Plan
-from kto.prompts import load as load_prompts
-from kto.routes import Route
-from kto.store import Store
 from kto.tables import Row, write_lines, write_rows
 from kto.texts import ROOT, number, t
 
@@ -192,7 +193,7 @@ def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) ->
         if ray is None:
             pipeline.run_here(work, keeper)
         else:
-            from kto import ray_cluster
+            from kto.ask import ray_cluster
 
             ray_cluster.run(work, keeper, ray)
 
@@ -248,7 +249,7 @@ def write(plan: Plan, keeper: Keeper | None, unusable: Mapping[str, str], output
         write_lines(output / "gaps.jsonl", gaps)
     else:
         (output / "gaps.jsonl").unlink(missing_ok=True)
-    from kto import answers_page  # with what reads Markdown, which only this needs
+    from kto.ask import answers_page
 
     print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     return len(gaps)
@@ -267,7 +268,7 @@ def main(argv: list[str] | None = None) -> int:
 def generate(config: Config, options: argparse.Namespace) -> int:
     """Do what `main` says."""
     if options.push:  # what is missing is said before anything is done
-        from kto import publish_generations
+        from kto.ask import publish_generations
 
         publish_generations.target(config)
     data = config.root / "data"

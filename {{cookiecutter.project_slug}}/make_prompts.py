@@ -13,18 +13,19 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from kto import endpoint, progress, report, routes, serving, sqlite_files
+from kto import progress, sqlite_files
+from kto.ask import endpoint, report, routes, serving
+from kto.ask.endpoint import Endpoint
+from kto.ask.keeper import Keeper
+from kto.ask.new_prompts import COUNTS, Book, Maker, judge_for
+from kto.ask.plan import Estimate
+from kto.ask.prompts import sources
+from kto.ask.routes import Route
+from kto.ask.store import Store
 from kto.command_line import Parser, wait_for_enter
 from kto.config import Config, load
-from kto.endpoint import Endpoint
 from kto.errors import UserError, run
-from kto.keeper import Keeper
 from kto.lock import alone
-from kto.new_prompts import COUNTS, Book, Maker, judge_for
-from kto.plan import Estimate
-from kto.prompts import sources
-from kto.routes import Route
-from kto.store import Store
 from kto.texts import ROOT, number, t
 
 _READ = 600  # tokens of a request, about

@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kto import device
-from kto.chat_tokens import ChatTokens, Tokens, examples
 from kto.command_line import Parser
 from kto.config import load
 from kto.errors import UserError, run
 from kto.secrets import secret
 from kto.tables import Row, read_rows
 from kto.texts import ROOT, number, t
+from kto.train import device
+from kto.train.chat_tokens import ChatTokens, Tokens, examples
 
 LIMITS = (1, 4 / 3)
 """Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     from transformers.utils import logging
     from trl import KTOConfig, KTOTrainer  # type: ignore[attr-defined]
 
-    from kto import checkpoints, preference
+    from kto.train import checkpoints, preference
 
     disable_progress_bars()
     logging.disable_progress_bar()

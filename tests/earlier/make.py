@@ -89,7 +89,7 @@ def generate(project: Path) -> None:
 
 
 def vote(project: Path, server: ArgillaServer) -> None:
-    from kto import annotation
+    from kto.vote import annotation
 
     task = Task(project, server.url, server.api_key)
     task.people["owner"] = task._client(server.api_key)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from kto.ask.request_fields import SETTINGS
 from kto.errors import UserError
-from kto.request_fields import SETTINGS
 from kto.texts import ROOT, t
 
 INFERENCE = ("huggingface", "local", "openai-compatible")
@@ -162,8 +162,8 @@ class Model:
     extra
         Further fields of a request (`seed`, `reasoning_effort`, …), but none of `RESERVED`.
     unsupported
-        What the server does not take: names of `SETTINGS` in `kto.request_fields`, or of `extra`. That changes what is
-        sent, but not what answers are known by.
+        What the server does not take: names of `SETTINGS` in `kto.ask.request_fields`, or of `extra`. That changes what
+        is sent, but not what answers are known by.
     """
 
     base_url: str | None = _optional(str, is_address, "url")

@@ -9,8 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from kto.ask.endpoint import secret
 from kto.config import Config
-from kto.endpoint import secret
 from kto.errors import UserError
 from kto.patience import PASSING
 

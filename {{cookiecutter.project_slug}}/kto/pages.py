@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kto.config import Config, public_names
-from kto.texts import PLACEHOLDER, TextsError, fill, look_up
+from kto.texts import FILES as FILES
+from kto.texts import PLACEHOLDER, TextsError, file_name, fill, look_up
 
 MARKED = ("numbers", "models")
 """What `export.py` fills in the dataset card; between these marks a page may say anything."""
@@ -141,7 +142,7 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object
 def check_placeholders(key: str, text: str, known: Iterable[str]) -> None:
     """Raise `TextsError` if a text has a placeholder that is not among `known`."""
     for name in PLACEHOLDER.findall(text):
-        if name not in known:
+        if name not in known and not file_name(name):
             names = ", ".join(f"{{{each}}}" for each in ("language", "domain") if each in known)
             hint = f"Correct it ({names}) or remove it" if names else "Remove it"
             raise TextsError(f"texts.yaml: “{key}” uses {{{name}}}, which means nothing there. {hint}.")
@@ -197,7 +198,7 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
 
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
     # Texts come first and values last: an answer may look like a mark or a name without becoming one.
-    markdown = _TEXT.sub(lambda match: checked(match[1]), markdown)
+    markdown = _TEXT.sub(lambda match: match[0] if file_name(match[1]) else checked(match[1]), markdown)
     markdown = _NATIVE.sub(lambda match: in_direction(match[1], str(values["direction"])), markdown)
     return fill(markdown, value)
 

@@ -14,6 +14,24 @@ _COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "des
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
 they are typed."""
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+FILES = {
+    "settings": "project.toml",
+    "texts": "texts.yaml",
+    "check": "check.py",
+    "generate": "generate.py",
+    "export": "export.py",
+    "train": "train.py",
+    "prompts": "make_prompts.py",
+    "pages": "update_pages.py",
+    "job": "hub_job.py",
+    "notebook": "setup_argilla.ipynb",
+    "argilla": "kto/vote/argilla_server/server.py",
+    "serve": "kto/ask/serve.py",
+    "guidelines": "community/guidelines.md",
+    "consent": "community/consent.md",
+    "announcement": "community/announcement.md",
+}
+"""What `{file.NAME}` stands for in texts and pages, so that a file can move without a change of 64 catalogues."""
 
 
 class TextsError(Exception):
@@ -21,8 +39,14 @@ class TextsError(Exception):
 
 
 def fill(text: str, value: Callable[[str], object]) -> str:
-    """Replace each `{name}` in `text` by `value(name)`; every other brace stays as it is."""
-    return PLACEHOLDER.sub(lambda match: str(value(match[1])), text)
+    """Replace `{file.NAME}` from `FILES`, each other `{name}` by `value(name)`; other braces stay as they are."""
+    return PLACEHOLDER.sub(lambda match: file_name(match[1]) or str(value(match[1])), text)
+
+
+def file_name(placeholder: str) -> str:
+    """Return the file that a placeholder such as `file.settings` names, "" if it names none."""
+    section, _, name = placeholder.partition(".")
+    return FILES.get(name, "") if section == "file" else ""
 
 
 def look_up(texts: Mapping[str, object], key: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kto import config, pages, prompts, texts
+from kto import config, pages, texts
+from kto.ask import prompts
 
 ROOT = texts.ROOT
 

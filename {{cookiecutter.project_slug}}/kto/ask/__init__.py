@@ -1,0 +1,1 @@
+"""Step 1: prompts and models in, answers out."""

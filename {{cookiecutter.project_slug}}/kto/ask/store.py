@@ -1,0 +1,268 @@
+"""The answer store: every answer that a model gave, in one SQLite file. Nothing in it is changed or deleted."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from kto import sqlite_files
+from kto.ask.language_gate import Judgement
+
+Message = dict[str, str]
+
+WAIT = 60
+"""Seconds to wait for others that write."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    messages TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ')),
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    seconds REAL,
+    refused INTEGER NOT NULL DEFAULT 0,
+    sent TEXT
+);
+CREATE TABLE IF NOT EXISTS judgements (
+    key TEXT NOT NULL,
+    gate TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    language TEXT NOT NULL,
+    score REAL NOT NULL,
+    PRIMARY KEY (key, gate)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (
+    request BLOB NOT NULL,
+    key TEXT NOT NULL,
+    PRIMARY KEY (request, key)
+) WITHOUT ROWID;
+"""
+# Stores of an earlier version lack these.
+_LATER = {
+    "prompt_tokens": "INTEGER",
+    "completion_tokens": "INTEGER",
+    "seconds": "REAL",
+    "refused": "INTEGER NOT NULL DEFAULT 0",
+    "sent": "TEXT",
+}
+_PUT = (
+    "INSERT INTO answers (key, model, messages, arguments, answer, finish_reason, prompt_tokens,"
+    " completion_tokens, seconds, refused, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+_JUDGE = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
+_NOTE = "INSERT OR IGNORE INTO requests (request, key) VALUES (?, ?)"
+_NOTE_ALL = "INSERT OR IGNORE INTO requests (request, key) SELECT request_of(model, messages), key FROM answers"
+_COLUMNS = "answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent, verdict, language, score"
+_GET = (
+    f"SELECT {_COLUMNS}"
+    " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
+)
+_ALIKE = (
+    f"SELECT answers.key, arguments, {_COLUMNS}"
+    " FROM requests JOIN answers ON answers.key = requests.key"
+    " LEFT JOIN judgements ON judgements.key = answers.key AND gate = ?"
+    " WHERE request = ? ORDER BY received_at, answers.key"
+)
+
+_CUT = frozenset(("max_tokens", "model_length", "max_output_tokens", "max_length"))
+
+
+def finish_reason(said: str) -> str:
+    """Return why an answer stopped: "length" whatever a server calls it, everything else as it came."""
+    return "length" if said.lower() in _CUT else said
+
+
+class Answer(NamedTuple):
+    """What a model answered.
+
+    Attributes
+    ----------
+    text
+        As it came.
+    finish_reason
+        Why it stopped: "stop", "length" (cut by `max_tokens`), …; "" if the server did not say.
+    prompt_tokens, completion_tokens
+        As the server counted them, None if it did not.
+    seconds
+        From the request to the whole answer, None if nobody measured.
+    refused
+        The server says that the model, or a filter, refused to answer.
+    sent
+        The request as the server took it; see `kto.ask.request_fields.described`. None in stores of an earlier version.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    refused: bool = False
+    sent: str | None = None
+
+
+class Kept(NamedTuple):
+    """An answer in the store, and what a gate said about it, None if it has not been asked."""
+
+    answer: Answer
+    judgement: Judgement | None
+
+
+class Stored(NamedTuple):
+    """An answer with what the store knows about the request: arguments are empty where nobody knows them any more."""
+
+    key: str
+    arguments: Mapping[str, object]
+    kept: Kept
+
+
+class Entry(NamedTuple):
+    """What is put into the store: an answer, and what was asked to get it."""
+
+    key: str
+    model: str
+    messages: Sequence[Message]
+    arguments: Mapping[str, object]
+    answer: Answer
+
+
+def answer_key(model: str, messages: Sequence[Message], arguments: Mapping[str, object], weights: str = "") -> str:
+    """Return the name of an answer in the store: SHA-256, in hex, of everything that it depends on.
+
+    That is the model's name, the messages, and the generation arguments; for a model in a folder also `weights`, a
+    digest of its files. The server's address is not part of it: the same model elsewhere gives the same answers, and
+    addresses change. So two different models must not share one name.
+    """
+    asked = [model, weights, [[each["role"], each["content"]] for each in messages], dict(arguments)]
+    return hashlib.sha256(_json(asked).encode("utf-8")).hexdigest()
+
+
+class Store:
+    """Open the store, make it if there is none. Several processes may use it at the same time.
+
+    Raises
+    ------
+    UserError
+        The file cannot be opened, or is no answer store.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._all_noted = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite_files.connect(path, WAIT)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()  # what is no answer store keeps its tables as they are
+                raise
+        except (OSError, sqlite3.Error) as error:
+            raise sqlite_files.trouble(path, error) from None
+
+    def _prepare(self) -> None:
+        """Make what the file lacks; raise `sqlite3.Error` if it is no answer store."""
+        self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES.split(";"):
+            self._db.execute(statement)
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(answers)")}
+        for name in _LATER.keys() - there:
+            self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
+        self._db.execute(f"{_GET} LIMIT 0", ["", ""])
+        self._db.execute("SELECT key, model, messages, arguments FROM answers LIMIT 0")
+        self._db.execute("SELECT request, key FROM requests LIMIT 0")
+        self._db.execute("COMMIT")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def get(self, key: str, gate: str = "") -> Kept | None:
+        """Return the answer with this key and what `gate` said about it, None if there is no such answer."""
+        row = self._db.execute(_GET, [gate, key]).fetchone()
+        return None if row is None else _kept(row)
+
+    def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Stored]:
+        """Return all answers of a model to these messages, whatever the arguments, the oldest first."""
+        if not self._all_noted:
+            self._note_all()
+        rows = self._db.execute(_ALIKE, [gate, _request(model, _json(list(messages)))])
+        return [Stored(key, json.loads(arguments), _kept(row)) for key, arguments, *row in rows]
+
+    def _note_all(self) -> None:
+        """Note the requests of answers that an earlier version has put, which did not."""
+        counts = "SELECT (SELECT count(*) FROM answers), (SELECT count(*) FROM requests)"
+        answers, noted = self._db.execute(counts).fetchone()
+        if answers > noted:
+            self._db.create_function("request_of", 2, _request, deterministic=True)
+            self._db.execute(_NOTE_ALL)
+        self._all_noted = True
+
+    def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
+        """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
+
+        Where there is an answer already, it stays.
+
+        Raises
+        ------
+        sqlite3.Error
+            They could not be written, for example because the disk is full.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for each in entries:
+                messages = _json(list(each.messages))
+                row = [each.key, each.model, messages, _json(dict(each.arguments)), *each.answer]
+                if self._db.execute(_PUT, row).rowcount:
+                    self._db.execute(_NOTE, [_request(each.model, messages), each.key])
+            self._db.executemany(_JUDGE, ([key, gate, *judgement] for gate, key, judgement in judgements))
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
+            raise
+
+    def completion_tokens(self) -> dict[str, float]:
+        """Return by model how many tokens its answers have on average, as far as servers counted them."""
+        counted = "SELECT model, avg(completion_tokens) FROM answers WHERE completion_tokens > 0 GROUP BY model"
+        return dict(self._db.execute(counted))
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all answers."""
+        return (key for [key] in self._db.execute("SELECT key FROM answers"))
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def _kept(row: Sequence[Any]) -> Kept:
+    text, reason, read, written, seconds, refused, sent, verdict, language, score = row
+    judgement = None if verdict is None else Judgement(verdict, language, score)
+    # Answers of an earlier version have the server's own word for it.
+    return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused), sent), judgement)
+
+
+def _request(model: str, messages: str) -> bytes:
+    """Return a digest of a request without its arguments; `messages` as the store has them."""
+    return hashlib.sha256(f"{model}\n{messages}".encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

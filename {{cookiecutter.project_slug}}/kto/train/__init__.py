@@ -1,0 +1,1 @@
+"""Step 4: rows in, a model out."""
