@@ -12,9 +12,9 @@ from pathlib import Path
 from kto import pages, texts
 from kto.ask import endpoint, prompts, routes, serving, untranslated
 from kto.ask.endpoint import Endpoint
-from kto.command_line import Parser
+from kto.command_line import Parser, run
 from kto.config import Config, load, split_provider
-from kto.errors import UserError, run
+from kto.errors import UserError
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
 from kto.texts import t
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from kto import card as cards
 from kto import left_out
-from kto.command_line import Parser
+from kto.command_line import Parser, run
 from kto.config import Config, load
 from kto.dataset import rows, splits, votes
 from kto.dataset.agreement import krippendorff_alpha
 from kto.dataset.privacy import VoteFiles
-from kto.errors import UserError, run
+from kto.errors import UserError
 from kto.left_out import LEAD, LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.tables import Row, write_rows, write_text

@@ -22,9 +22,9 @@ from kto.ask.plan import Estimate
 from kto.ask.prompts import sources
 from kto.ask.routes import Route
 from kto.ask.store import Store
-from kto.command_line import Parser, wait_for_enter
+from kto.command_line import Parser, run, wait_for_enter
 from kto.config import Config, load
-from kto.errors import UserError, run
+from kto.errors import UserError
 from kto.lock import alone
 from kto.texts import ROOT, number, t
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kto.command_line import Parser
+from kto.command_line import Parser, run
 from kto.config import load
-from kto.errors import UserError, run
+from kto.errors import UserError
 from kto.secrets import secret
 from kto.tables import Row, read_rows
 from kto.texts import ROOT, number, t

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 from kto import texts
-from kto.command_line import Parser
+from kto.command_line import Parser, run
 from kto.config import Config, load
-from kto.errors import UserError, run
+from kto.errors import UserError
 from kto.pages import CELLS, MARKED, NOTEBOOK, fill_cell, fill_marked, fill_page, fingerprint, values_of
 from kto.tables import write_text
 from kto.texts import t

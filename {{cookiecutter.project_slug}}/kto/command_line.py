@@ -1,12 +1,42 @@
 """What every command's `--help` and wrong options say, in the community's language."""
 
 import argparse
+import importlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from kto.texts import t
+from kto.errors import end_with
+from kto.texts import ROOT, t
+
+_MAIN = re.compile(r"^def main\(argv", re.MULTILINE)
+
+
+def commands(step: str) -> list[str]:
+    """Return the further commands of a step's script: the modules in `kto/<step>/` that have a `main`."""
+    folder = ROOT / "kto" / step
+    return [path.stem for path in sorted(folder.glob("*.py")) if _MAIN.search(path.read_text(encoding="utf-8"))]
+
+
+def run(main: Callable[[], int], step: str = "") -> None:
+    """Run a script and leave the process with its exit status; see `kto.errors.end_with`.
+
+    Parameters
+    ----------
+    step
+        Folder in `kto/` with the script's further commands: `export.py push` runs `main` in `kto/dataset/push.py`.
+    """
+    name = sys.argv[1].replace("-", "_") if step and len(sys.argv) > 1 else ""
+    if not (name.isidentifier() and name in commands(step)):
+        end_with(main)
+
+    def command() -> int:
+        argv = sys.argv[2:]
+        sys.argv[:] = [f"{sys.argv[0]} {sys.argv[1]}", *argv]  # as the command's own `--help` says it
+        return int(importlib.import_module(f"kto.{step}.{name}").main(argv))
+
+    end_with(command)
 
 
 class _Help(argparse.HelpFormatter):
@@ -26,14 +56,24 @@ class Parser(argparse.ArgumentParser):
     ----------
     about
         What the command does, as `--help` says it.
+    step
+        Folder in `kto/` whose commands `--help` lists, too.
     """
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, step: str = "") -> None:
+        self._step = step
         super().__init__(
             description=about, allow_abbrev=False, add_help=False, exit_on_error=False, formatter_class=_Help
         )
         self._optionals.title = t("cli.options")
         self.add_argument("-h", "--help", action="help", help=t("cli.show_help"))
+
+    def format_help(self) -> str:
+        """Return what `--help` prints."""
+        names = commands(self._step) if self._step else []
+        width = max(map(len, names), default=0)
+        lines = [f"  {name.replace('_', '-'):{width}}  {t(f'commands.{name}')}\n" for name in names]
+        return super().format_help() + (f"\n{t('cli.commands')}:\n{''.join(lines)}" if lines else "")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Return the options; say in a sentence what is wrong with them."""

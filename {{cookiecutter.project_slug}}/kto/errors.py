@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from kto.output import survive_unread_output
 from kto.texts import TextsError, t
@@ -31,7 +32,7 @@ def use_utf8() -> None:
             reconfigure(encoding="utf-8", errors="replace")
 
 
-def run(main: Callable[[], int]) -> None:
+def end_with(main: Callable[[], int]) -> NoReturn:
     """Run a command and leave the process with its exit status.
 
     A `UserError`, or a text that is not there, becomes a sentence on stderr and status 1, Ctrl-C status 130; anything

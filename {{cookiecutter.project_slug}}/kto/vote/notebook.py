@@ -10,8 +10,8 @@ import tempfile
 import warnings
 from typing import Any
 
-from kto.command_line import Parser
-from kto.errors import UserError, run
+from kto.command_line import Parser, run
+from kto.errors import UserError
 from kto.texts import ROOT, t
 
 

@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 try:
     from kto import dotenv
-    from kto.command_line import Parser
+    from kto.command_line import Parser, run
     from kto.config import load
-    from kto.errors import UserError, run
+    from kto.errors import UserError
     from kto.texts import t
     from kto.vote.argilla_server.home import (
         ensure_owner,
