@@ -1,4 +1,4 @@
-"""Compare language identifiers on sentences that nobody tuned on, then measure the gate: `kto/ask/language_gate.py`.
+"""Compare language identifiers on sentences that nobody tuned on, then measure the gate: `kto/ask/language.py`.
 
     python benchmarks/language_identification.py FOLDER
 
@@ -179,7 +179,7 @@ def compare(files: Sequence[Path]) -> None:
 def gate(files: Mapping[str, Path]) -> None:
     """Print how often the gate is wrong about right answers, and how many it finds that are in another language."""
     import yaml
-    from kto.ask.language_gate import Gate
+    from kto.ask.language import Gate
 
     print("\nVerdicts in %, on pieces of 40, 100, 300 characters; ms for 500 characters\n")
     print("| language | right: “wrong” | right: “unchecked” | English: “wrong” | neighbour: “wrong” | | ms |")
@@ -193,7 +193,7 @@ def gate(files: Mapping[str, Path]) -> None:
             """Return the share of pieces in a language that get this verdict, for each length."""
             if other not in files:
                 return []
-            some = [[judged.judge(text).verdict for text in pieces(files[other], length)] for length in LENGTHS]
+            some = [[judged.check(text).verdict for text in pieces(files[other], length)] for length in LENGTHS]
             return [100 * each.count(verdict) / max(1, len(each)) for each in some]
 
         near = NEIGHBOURS.get(tag, "")

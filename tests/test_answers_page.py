@@ -198,9 +198,9 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
 @pytest.mark.parametrize("tag", ["en", "de", "fi", "hu", "ja", "ml", "am", "zh-Hant"])
 def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kto.ask import report
-    from kto.ask.generations import Found
-    from kto.ask.keeper import Tally
     from kto.ask.plan import Estimate
+    from kto.ask.table import Found
+    from kto.ask.writer import RunCounts
 
     texts = texts_of(tag)
     monkeypatch.setattr("kto.texts.load", lambda: texts)
@@ -212,7 +212,7 @@ def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) ->
         "e",
     ]
     has = Found(100_000, 99_000, 1_000, 12, 34_567, 3, Counter(right=90_000, wrong=8_000, unchecked=1_000))
-    did = Tally(99_000, 99_000, 12_345_678, 123_456_789, 1e6, 1234.5)
+    did = RunCounts(99_000, 99_000, 12_345_678, 123_456_789, 1e6, 1234.5)
     after = report.after(names, dict.fromkeys(names, has), dict.fromkeys(names, did), set(names))
     before = report.before(dict.fromkeys(names, Estimate(100_000, 12_345_678, 1, 123_456_789, (1e-6, 1e-6))))
     for shown in (after, before):

@@ -16,15 +16,15 @@ import pytest
 from generating import DUTCH, ENGLISH, TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.ask import asker, tries
-from kto.ask.asker import Asker, Manner
-from kto.ask.chat import Chat
-from kto.ask.endpoint import Endpoint
-from kto.ask.judging import Judge
-from kto.ask.keeper import Keeper
-from kto.ask.language_gate import UNCHECKED, Gate, Judgement
-from kto.ask.store import Answer, Entry, Kept, Store
-from kto.ask.tries import Tries
+from kto.ask import lookups, runner
+from kto.ask.client import Chat
+from kto.ask.language import UNCHECKED, Gate, LanguageCheck
+from kto.ask.language_worker import LanguageWorker
+from kto.ask.runner import ModelRunner
+from kto.ask.servers import Server
+from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer
+from kto.ask.targets import ModelTarget
+from kto.ask.writer import AnswerWriter
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]
@@ -33,16 +33,16 @@ pytestmark = pytest.mark.usefixtures("english", "quick")
 FIRMLY = "Antwoord in het Nederlands."
 QUICK = 0.05
 
-Outcome = tuple[Kept | None, str]
+Outcome = tuple[StoredAnswer | None, str]
 Ask = Callable[..., list[Outcome]]
 
 
 @pytest.fixture(scope="module")
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asker, "_FIRST_WAIT", QUICK)
-        patch.setattr(asker, "_FIRST_WAIT_FAILED", QUICK / 2)
-        patch.setattr(asker, "_FIRST_WAIT_ALONE", QUICK / 4)
+        patch.setattr(runner, "_FIRST_WAIT", QUICK)
+        patch.setattr(runner, "_FIRST_WAIT_FAILED", QUICK / 2)
+        patch.setattr(runner, "_FIRST_WAIT_ALONE", QUICK / 4)
         yield
 
 
@@ -53,39 +53,52 @@ def server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture(scope="module")
-def dutch() -> Iterator[Judge]:
-    with closing(Judge("nl", "Latn")) as judge:
+def dutch() -> Iterator[LanguageWorker]:
+    with closing(LanguageWorker("nl", "Latn")) as judge:
         yield judge
+
+
+def target(**given: Any) -> ModelTarget:
+    """Return how the model is asked unless a test says otherwise."""
+    fields: dict[str, Any] = {
+        "model": "acme/one",
+        "server": None,
+        "body": {"model": "acme/one"},
+        "arguments": {"max_tokens": 9, "temperature": 0.5},
+        "concurrency": 8,
+        "max_attempts": 2,
+        "timeout": 5,
+        "stricter": FIRMLY,
+    }
+    names = {"again": "language_retries", "attempts": "max_attempts"}
+    return ModelTarget(**fields | {names.get(name, name): value for name, value in given.items()})
 
 
 @pytest.fixture
 def ask(server: ModelServer, tmp_path: Path) -> Ask:
     """Ask the server for answers to prompts, with a fresh asker of the given settings, a fresh keeper and one store."""
 
-    def ask(prompts: Sequence[str], judge: Judge | None = None, max_cost: float | None = None, **given: Any) -> list:
-        fields = {"concurrency": 8, "attempts": 2, "timeout": 5, "prices": None} | given
-        asked = {name: fields.pop(name) for name in ("again", "weights") if name in fields}
-        fields.setdefault("body", {"model": "acme/one"})
-        url = fields.pop("url", server.url)
-        tried = Tries("acme/one", {"max_tokens": 9, "temperature": 0.5}, FIRMLY, **asked)
+    def ask(
+        prompts: Sequence[str], judge: LanguageWorker | None = None, max_cost: float | None = None, **given: Any
+    ) -> list:
+        url = given.pop("url", server.url)
+        one_target = target(server=Server(url, "key"), **given)
 
         async def work() -> list[Outcome]:
-            one = Asker(tried, Manner(Endpoint(url, "key"), **fields), keeper, judge)
-            window = asyncio.Semaphore(2 * fields["concurrency"])  # as `kto.ask.pipeline` does it
+            one = ModelRunner(one_target, keeper, judge)
 
             async def answer(prompt: str) -> Outcome:
                 conversation = [{"role": "user", "content": prompt}]
-                async with window:
-                    return await one.answer(conversation, await one.look_up(conversation))
+                return await one.answer(conversation, await one.look_up(conversation))
 
             try:
                 return await asyncio.wait_for(asyncio.gather(*map(answer, prompts)), 60)
             finally:
                 await one.close()
 
-        with closing(Keeper(tmp_path / "a.sqlite", max_cost)) as keeper:
+        with closing(AnswerWriter(tmp_path / "a.sqlite", max_cost)) as keeper:
             outcomes = asyncio.run(work())
-        tally = keeper.tally("acme/one")
+        tally = keeper.count("acme/one")
         assert tally.settled == len(prompts)
         assert tally.failures == Counter(failure for _, failure in outcomes if failure)
         ask.tally = tally  # type: ignore[attr-defined]
@@ -199,7 +212,7 @@ def test_retry_after_of_a_server_with_one_request_at_a_time(server: ModelServer,
 def test_what_one_trouble_has_cost_does_not_lengthen_the_wait_for_another(
     server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "_FIRST_WAIT", 2.0)
+    monkeypatch.setattr(runner, "_FIRST_WAIT", 2.0)
     server.fail(status=500, times=3)
     server.fail(status=429, headers={"Retry-After": "0.2"}, times=1)
     assert failures(ask(["a"], attempts=5)) == {""}
@@ -210,7 +223,7 @@ def test_what_one_trouble_has_cost_does_not_lengthen_the_wait_for_another(
 def test_a_failure_among_answers_is_tried_again_sooner(
     server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "_FIRST_WAIT_FAILED", 4.0)
+    monkeypatch.setattr(runner, "_FIRST_WAIT_FAILED", 4.0)
     server.fail("Prompt 0", status=500, delay=0.3, times=1)  # the others take less
     assert failures(ask(prompts(40), concurrency=4)) == {""}
     first, second = (chat.at for chat in server.chats if chat.prompt == "Prompt 0")
@@ -230,7 +243,7 @@ def test_waits_grow(server: ModelServer, ask: Ask, fault: dict, first: float) ->
 def test_not_everybody_comes_back_at_the_same_moment(
     server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "_FIRST_WAIT", 1.0)
+    monkeypatch.setattr(runner, "_FIRST_WAIT", 1.0)
     for prompt in prompts(30):
         server.fail(prompt, status=502, times=1)
     assert failures(ask(prompts(30), concurrency=30)) == {""}
@@ -242,8 +255,8 @@ def test_not_everybody_comes_back_at_the_same_moment(
 
 
 def test_waits_have_an_end(server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "_FIRST_WAIT", 1e-9)
-    monkeypatch.setattr(asker, "_LONGEST_WAIT", 1e-9)
+    monkeypatch.setattr(runner, "_FIRST_WAIT", 1e-9)
+    monkeypatch.setattr(runner, "_LONGEST_WAIT", 1e-9)
     server.fail(status=429, times=1100)
     assert failures(ask(["a"], timeout=60)) == {""}
 
@@ -383,9 +396,7 @@ def test_an_answer_is_kept_as_it_was_asked_for(server: ModelServer, ask: Ask, tm
     [(kept, _)] = ask(["a"])
     with Store(tmp_path / "a.sqlite") as store:
         [key] = store.keys()
-        assert (
-            key == Tries("acme/one", {"max_tokens": 9, "temperature": 0.5}).keys([{"role": "user", "content": "a"}])[0]
-        )
+        assert key == target().key([{"role": "user", "content": "a"}])
         assert store.get(key) == kept and kept and kept.answer[:2] == ("acme/one answers: a", "stop")
 
 
@@ -395,7 +406,7 @@ def test_a_disk_that_is_full_stops_the_model(server: ModelServer, ask: Ask, monk
             super().__init__(path)
             self._db.execute("PRAGMA max_page_count=40")
 
-    monkeypatch.setattr("kto.ask.keeper.Store", Full)
+    monkeypatch.setattr("kto.ask.writer.Store", Full)
     server.reply = lambda body: "lang " * 1000
     outcomes = ask(prompts(200), concurrency=3)
     kept = sum(map(bool, texts(outcomes)))
@@ -447,7 +458,7 @@ def test_what_is_not_known_to_be_cheaper_counts_in_full(server: ModelServer, ask
     if fault:
         server.fail(**fault)
     ask(["a"], prices=(0.001, 0.01), attempts=1)
-    most = (1 + asker._FRAME) * 0.001 + 9 * 0.01
+    most = (1 + runner._FRAME) * 0.001 + 9 * 0.01
     assert ask.tally.cost == pytest.approx(share * most)  # type: ignore[attr-defined]
 
 
@@ -471,7 +482,7 @@ def in_english(times: dict[str, int]) -> Callable[[dict], str]:
 
 @pytest.mark.parametrize("again", [0, 1, 2])
 def test_an_answer_in_the_wrong_language_is_asked_for_again(
-    server: ModelServer, ask: Ask, dutch: Judge, tmp_path: Path, again: int
+    server: ModelServer, ask: Ask, dutch: LanguageWorker, tmp_path: Path, again: int
 ) -> None:
     server.reply = in_english({"never": 0, "once": 1, "twice": 2, "always": 9})
     asked = ["never", "once", "twice", "always"]
@@ -483,17 +494,19 @@ def test_an_answer_in_the_wrong_language_is_asked_for_again(
         chats = [chat.body["messages"] for chat in server.chats if chat.prompt.split("\n")[0] == prompt]
         contents = [prompt] + [f"{prompt}\n\n{FIRMLY}"] * again
         assert chats == [[{"role": "user", "content": content}] for content in contents][: sent[prompt]]
-    assert failures(outcomes) == {""} and {kept.judgement.language for kept, _ in outcomes if kept and kept.judgement}
+    assert failures(outcomes) == {""} and {kept.check.language for kept, _ in outcomes if kept and kept.check}
     with Store(tmp_path / "a.sqlite") as store:
-        assert len(store) == len(server.chats) == sum(sent.values())
-        verdicts = Counter(store.get(key, dutch.gate.name).judgement.verdict for key in store.keys())  # noqa: SIM118
+        assert store.count() == len(server.chats) == sum(sent.values())
+        verdicts = Counter(store.get(key, dutch.gate.name).check.verdict for key in store.keys())  # noqa: SIM118
     rights = sum(count <= again for count in [0, 1, 2, 9])
     assert verdicts == {"right": rights, "wrong": len(server.chats) - rights}
     assert ask(asked, judge=dutch, again=again) == outcomes
     assert len(server.chats) == sum(sent.values())  # everything was there
 
 
-def test_a_firm_request_that_fails_leaves_the_first_answer(server: ModelServer, ask: Ask, dutch: Judge) -> None:
+def test_a_firm_request_that_fails_leaves_the_first_answer(
+    server: ModelServer, ask: Ask, dutch: LanguageWorker
+) -> None:
     server.reply = in_english({"a": 1})
     server.fail(f"a\n\n{FIRMLY}", status=400, times=1)
     [(kept, failure)] = ask(["a"], judge=dutch, again=1)
@@ -505,14 +518,14 @@ def test_a_firm_request_that_fails_leaves_the_first_answer(server: ModelServer, 
 @pytest.mark.parametrize("text", [DUTCH, ENGLISH])
 @pytest.mark.parametrize("there", [0, 1, 2])
 def test_a_store_that_holds_one_try_only(
-    server: ModelServer, ask: Ask, dutch: Judge, tmp_path: Path, text: str, there: int
+    server: ModelServer, ask: Ask, dutch: LanguageWorker, tmp_path: Path, text: str, there: int
 ) -> None:
     """A store that was made again from a table has only the answers that counted."""
     conversation = [{"role": "user", "content": "a"}]
-    key = Tries("acme/one", {"max_tokens": 9, "temperature": 0.5}, FIRMLY, 2).key(conversation, there)
+    key = target(language_retries=2).key(conversation, there)
     with Store(tmp_path / "a.sqlite") as store:
-        judgement = dutch.gate.judge(text)
-        store.put([Entry(key, "acme/one", [], {}, Answer(text, "stop"))], [(dutch.gate.name, key, judgement)])
+        judgement = dutch.gate.check(text)
+        store.put([NewAnswer(key, "acme/one", [], {}, Answer(text, "stop"))], [(dutch.gate.name, key, judgement)])
     server.reply = lambda body: ENGLISH + "!"
     [(kept, failure)] = ask(["a"], judge=dutch, again=2)
     enough = text == DUTCH or there == 2
@@ -526,20 +539,20 @@ def test_without_a_judge_every_answer_will_do(server: ModelServer, ask: Ask) -> 
 
 
 KEPT = st.builds(
-    Kept,
+    StoredAnswer,
     st.builds(Answer, st.text(max_size=3), st.just("stop")),
-    st.none() | st.builds(Judgement, st.sampled_from(["right", "wrong", "unchecked"]), st.just(""), st.just(0.5)),
+    st.none() | st.builds(LanguageCheck, st.sampled_from(["right", "wrong", "unchecked"]), st.just(""), st.just(0.5)),
 )
 
 
 @given(st.lists(st.none() | KEPT, min_size=1, max_size=4))
-def test_which_try_counts_and_when_it_is_enough(found: list[Kept | None]) -> None:
-    wrong = [bool(kept and kept.judgement and kept.judgement.verdict == "wrong") for kept in found]
+def test_which_try_counts_and_when_it_is_enough(found: list[StoredAnswer | None]) -> None:
+    wrong = [bool(kept and kept.check and kept.check.verdict == "wrong") for kept in found]
     good = [number for number, kept in enumerate(found) if kept and not wrong[number]]
     bad = [number for number, kept in enumerate(found) if kept and wrong[number]]
-    assert tries.chosen(found) == (good[0] if good else bad[-1] if bad else None)
-    assert tries.is_complete(found) == (bool(good) or found[-1] is not None)
-    assert [tries.is_wrong(kept) for kept in found] == wrong
+    assert lookups.chosen(found) == (good[0] if good else bad[-1] if bad else None)
+    assert lookups.is_complete(found) == (bool(good) or found[-1] is not None)
+    assert [lookups.is_wrong(kept) for kept in found] == wrong
 
 
 @given(st.text(), st.text(), st.integers(0, 4), st.booleans())
@@ -547,48 +560,40 @@ def test_every_try_has_a_key_of_its_own(prompt: str, firmly: str, again: int, sy
     before = [{"role": "system", "content": "s"}] if system else []
     conversation = [*before, {"role": "user", "content": "".join(prompt.encode("ascii", "ignore").decode())}]
     firmly = firmly.encode("ascii", "ignore").decode()
-    tried = Tries("m", {"max_tokens": 9}, firmly, again)
-    keys = tried.keys(conversation)
+    tried = target(stricter=firmly, language_retries=again)
+    keys = [tried.key(conversation, number) for number in tried.requests]
     assert len(set(keys)) == len(keys) == again + 1
-    assert keys[0] == Tries("m", {"max_tokens": 9}).key(conversation, 0)  # the instruction does not matter to the first
+    assert keys[0] == target(stricter="").key(conversation)  # the instruction does not matter to the first
     assert tried.messages(conversation, 0) == conversation
     for number in range(1, again + 1):
         assert tried.messages(conversation, number)[:-1] == before
         assert tried.messages(conversation, number)[-1]["content"] == f"{conversation[-1]['content']}\n\n{firmly}"
 
 
-def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kto.ask.llm import StoredLLM
+def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path) -> None:
+    from kto.ask.pipeline import StoredLLM, event_loop
 
-    monkeypatch.setenv("KTO_TEST_KEY", "geheim")
     server.reply = in_english({"a": 1, "b": 0})
     server.fail("c", status=400)
-    fields = {
-        "model": "acme/one",
-        "keeper": str(tmp_path / "a.sqlite"),
-        "base_url": server.url,
-        "key_variable": "KTO_TEST_KEY",
-        "body": {"model": "one"},
-        "arguments": {"max_tokens": 9},
-        "firmly": FIRMLY,
-        "again": 1,
-        "language": "nl",
-        "script": "Latn",
-        "concurrency": 2,
-        "attempts": 1,
-        "timeout": 5,
-    }
+    asked = target(
+        server=Server(server.url, "geheim"), body={"model": "one"}, concurrency=2, max_attempts=1, language_retries=1
+    )
     expected = [f"{DUTCH} (2)", f"{DUTCH} (1)", None]
     for passes in (1, 2):
-        model = StoredLLM(**fields)
-        model.load()
-        assert model.model_name == "acme/one" and isinstance(model.asker, Asker)
-        outputs = model.generate(inputs=[[{"role": "user", "content": prompt}] for prompt in "abc"])
-        process = model._own_judge._process if model._own_judge else None
-        model.unload()
-        model.unload()
+        with (
+            closing(AnswerWriter(tmp_path / "a.sqlite")) as writer,
+            closing(LanguageWorker("nl", "Latn")) as language,
+            event_loop() as loop,
+        ):
+            model = StoredLLM(target=asked, sink=writer, language=language)
+            model.load()
+            model.start(loop)
+            assert model.model_name == "acme/one" and isinstance(model.runner, ModelRunner)
+            outputs = model.generate_outputs(inputs=[[{"role": "user", "content": prompt}] for prompt in "abc"])
+            process = language._process
+            model.unload()
         assert [output["generations"] for output in outputs] == [[text] for text in expected]
-        assert [bool(output["failure"][0]) for output in outputs] == [False, False, True]
+        assert [bool(reason) for reason in writer.failures.values()] == [True]
         assert process and process.returncode is not None
         assert len(server.chats) == 3 + passes
     assert {chat.headers["authorization"] for chat in server.chats} == {"Bearer geheim"}
@@ -598,58 +603,58 @@ def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path, monkeyp
 ANSWERS = [DUTCH, ENGLISH, "Ja.", "", "\0", "👍" * 50, f"{DUTCH}\n{ENGLISH}", "\ufeff\u2028" * 30, "x " * 5000]
 
 
-def judged(judge: Judge, answers: Sequence[str]) -> list[Judgement]:
-    async def work() -> list[Judgement]:
-        return await asyncio.wait_for(asyncio.gather(*(judge.judge(answer, "Hoe gaat het?") for answer in answers)), 60)
+def judged(judge: LanguageWorker, answers: Sequence[str]) -> list[LanguageCheck]:
+    async def work() -> list[LanguageCheck]:
+        return await asyncio.wait_for(asyncio.gather(*(judge.check(answer, "Hoe gaat het?") for answer in answers)), 60)
 
     return asyncio.run(work())
 
 
-def test_the_judge_says_what_the_gate_says(dutch: Judge) -> None:
-    expected = [Gate("nl", "Latn").judge(answer, "Hoe gaat het?") for answer in ANSWERS]
+def test_the_judge_says_what_the_gate_says(dutch: LanguageWorker) -> None:
+    expected = [Gate("nl", "Latn").check(answer, "Hoe gaat het?") for answer in ANSWERS]
     assert {verdict for verdict, _, _ in expected} == {"right", "wrong", "unchecked"}
     assert judged(dutch, ANSWERS * 30) == expected * 30
 
 
-def test_the_judge_goes_on_when_its_process_is_killed(dutch: Judge) -> None:
-    expected = [dutch.gate.judge(answer, "Hoe gaat het?") for answer in ANSWERS]
-    with closing(Judge("nl", "Latn")) as judge:
+def test_the_judge_goes_on_when_its_process_is_killed(dutch: LanguageWorker) -> None:
+    expected = [dutch.gate.check(answer, "Hoe gaat het?") for answer in ANSWERS]
+    with closing(LanguageWorker("nl", "Latn")) as judge:
         assert judged(judge, ANSWERS) == expected
         judge._process.kill()
         assert judged(judge, ANSWERS * 3) == expected * 3
         assert judged(judge, ANSWERS) == expected
     assert judge._process.returncode is not None
-    with closing(Judge("nl", "Latn")) as judge:
+    with closing(LanguageWorker("nl", "Latn")) as judge:
         judge._process.kill()  # before it has begun
         assert judged(judge, ANSWERS) == expected
 
 
 def test_an_answer_that_breaks_the_gate_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Gate.judge
+    judge = Gate.check
 
-    def broken(self: Gate, answer: str, prompt: str = "") -> Judgement:
+    def broken(self: Gate, answer: str, prompt: str = "") -> LanguageCheck:
         if answer == "bad":
             raise RecursionError
         return judge(self, answer, prompt)
 
-    monkeypatch.setattr(Gate, "judge", broken)
-    with closing(Judge("nl", "Latn")) as here:
+    monkeypatch.setattr(Gate, "check", broken)
+    with closing(LanguageWorker("nl", "Latn")) as here:
         here._process.kill()
         right, bad, wrong = judged(here, [DUTCH, "bad", ENGLISH])
         assert (right.verdict, bad, wrong.verdict) == ("right", UNCHECKED, "wrong")
 
 
 def test_who_does_not_wait_any_more_does_no_harm() -> None:
-    async def leave(judge: Judge) -> None:
-        asked = [asyncio.create_task(judge.judge(DUTCH, "")) for _ in range(9)]
+    async def leave(judge: LanguageWorker) -> None:
+        asked = [asyncio.create_task(judge.check(DUTCH, "")) for _ in range(9)]
         await asyncio.sleep(0)
         for task in asked[:-1]:
             task.cancel()
         assert (await asyncio.wait_for(asked[-1], 30)).verdict == "right"
-        asked.append(asyncio.create_task(judge.judge(DUTCH, "")))
+        asked.append(asyncio.create_task(judge.check(DUTCH, "")))
         await asyncio.sleep(0)  # and the loop ends
 
-    with closing(Judge("nl", "Latn")) as judge:
+    with closing(LanguageWorker("nl", "Latn")) as judge:
         asyncio.run(leave(judge))
         assert judged(judge, [DUTCH])[0].verdict == "right"
 
@@ -657,10 +662,10 @@ def test_who_does_not_wait_any_more_does_no_harm() -> None:
 PARENT = """
 import asyncio, sys, time
 sys.path.insert(0, sys.argv[1])
-from kto.ask.judging import Judge
-judge = Judge("nl", "Latn")
+from kto.ask.language_worker import LanguageWorker
+judge = LanguageWorker("nl", "Latn")
 if sys.argv[2] == "True":
-    asyncio.run(judge.judge("Hallo", ""))
+    asyncio.run(judge.check("Hallo", ""))
 print(judge._process.pid, flush=True)
 time.sleep(600)
 """

@@ -14,9 +14,19 @@ from generating import TEMPLATE
 from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
-from kto.ask import chat
-from kto.ask.chat import Chat, Denied, Failed, Limited, NotThere, Refused, Trouble, Unwell, WillFailAgain
-from kto.ask.endpoint import Endpoint
+from kto.ask import client
+from kto.ask.client import (
+    AccessDenied,
+    Chat,
+    ModelUnusable,
+    RateLimited,
+    RejectedRequest,
+    RequestFailed,
+    ServerError,
+    Unavailable,
+    Unreachable,
+)
+from kto.ask.servers import Server
 from kto.ask.store import Answer
 from model_server import ModelServer
 
@@ -41,7 +51,7 @@ def shared() -> Iterator[ModelServer]:
 
 def with_chat(url: str, work: Callable[[Chat], Coroutine[Any, Any, Any]], timeout: float = 5, key: str = "") -> Any:
     async def all_of_it() -> Any:
-        client = Chat(Endpoint(url, key), 4, timeout)
+        client = Chat(Server(url, key), 4, timeout)
         try:
             return await work(client)
         finally:
@@ -55,8 +65,8 @@ def complete(server: ModelServer | str, **settings: Any) -> Answer:
     return with_chat(url, lambda client: client.complete(BODY), **settings)
 
 
-def trouble(server: ModelServer | str, **settings: Any) -> Trouble:
-    with pytest.raises(Trouble) as raised:
+def trouble(server: ModelServer | str, **settings: Any) -> RequestFailed:
+    with pytest.raises(RequestFailed) as raised:
         complete(server, **settings)
     return raised.value
 
@@ -68,7 +78,7 @@ def said(server: ModelServer, message: Mapping[str, Any], **completion: Any) -> 
     return complete(server)._replace(seconds=None)
 
 
-def raw(reply: bytes, url: str = "", key: str = "", close: bool = True) -> tuple[Answer | Trouble, bytes]:
+def raw(reply: bytes, url: str = "", key: str = "", close: bool = True) -> tuple[Answer | RequestFailed, bytes]:
     """What comes of a reply, byte for byte, and the request; `url`: another address than the server's."""
     requests = []
 
@@ -79,16 +89,16 @@ def raw(reply: bytes, url: str = "", key: str = "", close: bool = True) -> tuple
         writer.write(reply)
         writer.close()
 
-    async def work() -> Answer | Trouble:
+    async def work() -> Answer | RequestFailed:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with pytest.MonkeyPatch.context() as patch:
                 for name in ("HTTP_PROXY", "http_proxy"):
                     patch.setenv(name, address)
-                client = Chat(Endpoint(url or f"{address}/v1", key), 4, 5)
+                client = Chat(Server(url or f"{address}/v1", key), 4, 5)
             try:
                 return await client.complete(BODY)
-            except Trouble as found:
+            except RequestFailed as found:
                 return found
             finally:
                 await client.close()
@@ -112,17 +122,17 @@ def test_an_answer(server: ModelServer) -> None:
 
 
 STATUSES = {
-    WillFailAgain: [400, 404, 405, 410, 413, 418, 422, 431],
-    Refused: [402],
-    Denied: [401, 403],
-    Limited: [429],
-    Failed: [500],
-    Unwell: [408, 409, 424, 425, 498, 501, 502, 503, 504, 520, 529, 599],
+    RejectedRequest: [400, 404, 405, 410, 413, 418, 422, 431],
+    ModelUnusable: [402],
+    AccessDenied: [401, 403],
+    RateLimited: [429],
+    ServerError: [500],
+    Unavailable: [408, 409, 424, 425, 498, 501, 502, 503, 504, 520, 529, 599],
 }
 
 
 @pytest.mark.parametrize(("status", "kind"), [(status, kind) for kind, all_of in STATUSES.items() for status in all_of])
-def test_what_can_be_done_about_a_status(server: ModelServer, status: int, kind: type[Trouble]) -> None:
+def test_what_can_be_done_about_a_status(server: ModelServer, status: int, kind: type[RequestFailed]) -> None:
     server.fail(status=status)
     found = trouble(server)
     assert type(found) is kind and found.wait == 0
@@ -132,16 +142,18 @@ def test_what_can_be_done_about_a_status(server: ModelServer, status: int, kind:
 @pytest.mark.parametrize(
     ("status", "value", "kind", "wait"),
     [
-        (429, "7", Limited, 7),
-        (429, "soon", Limited, 0),
-        (503, "7", Limited, 7),
-        (503, "0", Unwell, 0),
-        (503, "soon", Unwell, 0),
-        (500, "2", Failed, 2),
-        (529, "2", Unwell, 2),
+        (429, "7", RateLimited, 7),
+        (429, "soon", RateLimited, 0),
+        (503, "7", RateLimited, 7),
+        (503, "0", Unavailable, 0),
+        (503, "soon", Unavailable, 0),
+        (500, "2", ServerError, 2),
+        (529, "2", Unavailable, 2),
     ],
 )
-def test_a_server_that_says_when(server: ModelServer, status: int, value: str, kind: type[Trouble], wait: int) -> None:
+def test_a_server_that_says_when(
+    server: ModelServer, status: int, value: str, kind: type[RequestFailed], wait: int
+) -> None:
     server.fail(status=status, headers={"Retry-After": value})
     found = trouble(server)
     assert type(found) is kind and found.wait == wait
@@ -195,28 +207,28 @@ def test_no_answer_in_time(server: ModelServer) -> None:
     server.fail(delay=5)
     began = time.monotonic()
     found = trouble(server, timeout=0.5)
-    assert type(found) is Unwell and "no answer within" in str(found) and time.monotonic() - began < 3
+    assert type(found) is Unavailable and "no answer within" in str(found) and time.monotonic() - began < 3
 
 
 def test_a_connection_that_breaks(server: ModelServer) -> None:
     server.fail(drop=True)
     found = trouble(server)
-    assert type(found) is Unwell and str(found) == "The connection to the server was lost."
+    assert type(found) is Unavailable and str(found) == "The connection to the server was lost."
 
 
 def test_a_server_that_is_not_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         found = trouble(f"http://127.0.0.1:{free.getsockname()[1]}/v1")
-    assert type(found) is NotThere and str(found) == "The connection to the server was lost."
+    assert type(found) is Unreachable and str(found) == "The connection to the server was lost."
 
 
 def test_a_server_that_went_away(server: ModelServer) -> None:
     async def twice(client: Chat) -> None:
         assert await client.complete(BODY)
         await asyncio.to_thread(server.close)
-        for kinds in ((NotThere, Unwell), (NotThere,)):  # the first may have found its old connection closed
-            with pytest.raises(Trouble) as raised:
+        for kinds in ((Unreachable, Unavailable), (Unreachable,)):  # the first may have found its old connection closed
+            with pytest.raises(RequestFailed) as raised:
                 await client.complete(BODY)
             assert type(raised.value) in kinds
 
@@ -243,7 +255,7 @@ def test_a_server_that_went_away(server: ModelServer) -> None:
 )
 def test_replies_that_are_none(reply: bytes) -> None:
     found, _ = raw(reply)
-    assert type(found) is Unwell
+    assert type(found) is Unavailable
 
 
 PIECES = [b"HTTP/1.1 ", b"200", b"500", b" OK", b"\r\n", b"\r\n\r\n", b"Content-Length: ", b"Content-Encoding: gzip"]
@@ -263,9 +275,9 @@ PIECES += [
 @with_settings(max_examples=150, deadline=None)
 def test_whatever_comes_through_the_wire(pieces: list[bytes]) -> None:
     found, _ = raw(b"".join(pieces))
-    assert isinstance(found, Answer | Trouble)
+    assert isinstance(found, Answer | RequestFailed)
     found, _ = raw(b"HTTP/1.1 200 OK\r\n" + b"".join(pieces))
-    assert isinstance(found, Answer | Trouble)
+    assert isinstance(found, Answer | RequestFailed)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +293,7 @@ def test_whatever_comes_through_the_wire(pieces: list[bytes]) -> None:
 def test_a_page_is_no_answer(server: ModelServer, page: str, words: str) -> None:
     server.fail(body=page, headers={"Content-Type": "text/html"})
     found = trouble(server)
-    assert type(found) is Unwell and str(found) == f"The server sent something that is not an answer{words}."
+    assert type(found) is Unavailable and str(found) == f"The server sent something that is not an answer{words}."
 
 
 NAMES = ["choices", "message", "content", "error", "usage", "finish_reason", "refusal", "text", "type", "x"]
@@ -305,7 +317,7 @@ def test_whatever_the_server_says_is_an_answer_or_trouble(shared: ModelServer, r
     shared.reply = lambda body: (status, reply)
     try:
         answer = complete(shared)
-    except Trouble as found:
+    except RequestFailed as found:
         assert str(found)
     else:
         assert status < 400
@@ -379,12 +391,12 @@ def test_tokens_count_as_far_as_they_are_numbers(server: ModelServer, usage: Any
     [(None, 0), ("", 0), ("7", 7), ("1.5", 1.5), ("-3", 0), ("soon", 0), ("0", 0), ("inf", 0), ("nan", 0)],
 )
 def test_retry_after_in_seconds(value: str | None, seconds: float) -> None:
-    assert chat.retry_after(value) == seconds
+    assert client.retry_after(value) == seconds
 
 
 def test_retry_after_as_a_date() -> None:
-    assert 8 < chat.retry_after(email.utils.formatdate(time.time() + 10, usegmt=True)) <= 10
-    assert chat.retry_after(email.utils.formatdate(time.time() - 10, usegmt=True)) == 0
+    assert 8 < client.retry_after(email.utils.formatdate(time.time() + 10, usegmt=True)) <= 10
+    assert client.retry_after(email.utils.formatdate(time.time() - 10, usegmt=True)) == 0
 
 
 WORDS = [
@@ -409,7 +421,7 @@ WORDS = [
 
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map("".join) | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_retry_after_of_any_kind(value: str) -> None:
-    assert chat.retry_after(value) >= 0
+    assert client.retry_after(value) >= 0
 
 
 def test_no_cookies(server: ModelServer) -> None:

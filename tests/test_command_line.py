@@ -57,7 +57,11 @@ def asked(project: Path, command: str) -> tuple[tuple[object, str], tuple[object
 
 def test_all_commands_are_known() -> None:
     found = {path for path in TEMPLATE.rglob("*.py") if '__name__ == "__main__"' in path.read_text(encoding="utf-8")}
-    of_ours = {"kto/processes.py", "kto/ask/judging.py", "kto/ask/ray_job.py"}  # nobody but the commands starts these
+    of_ours = {
+        "kto/processes.py",
+        "kto/ask/language_worker.py",
+        "kto/ask/ray_job.py",
+    }  # nobody but the commands starts these
     assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "kto/ask/serve.py"}
 
 

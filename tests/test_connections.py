@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import trustme
 from generating import TEMPLATE, run, use
-from kto.ask import connections, endpoint
-from kto.ask.chat import Chat, Refused, Trouble
-from kto.ask.endpoint import Endpoint
+from kto.ask import connections, servers
+from kto.ask.client import Chat, ModelUnusable, RequestFailed
+from kto.ask.servers import Server
 from kto.errors import UserError
 from model_server import ModelServer
 from proxies import Proxy
@@ -71,7 +71,7 @@ def plain() -> Iterator[ModelServer]:
 def lists(url: str, key: str = "") -> Any:
     """What check.py, and generate.py before its first request, learn from the server, or why they do not."""
     try:
-        return bool(endpoint.model_list(Endpoint(url, key)))
+        return bool(servers.model_list(Server(url, key)))
     except UserError as error:
         return str(error)
 
@@ -80,10 +80,10 @@ def chats(url: str, key: str = "") -> Any:
     """What generate.py gets, or why not."""
 
     async def chat() -> Any:
-        client = Chat(Endpoint(url, key), 4, 5)
+        client = Chat(Server(url, key), 4, 5)
         try:
             return bool((await client.complete(BODY)).text)
-        except Trouble as trouble:
+        except RequestFailed as trouble:
             return str(trouble)
         finally:
             await client.close()
@@ -193,7 +193,7 @@ def test_encrypted_through_a_proxy(
 @BOTH
 @pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "10.0.0.0/8, 127.0.0.1", "*"])
 def test_no_proxy(plain: ModelServer, monkeypatch: pytest.MonkeyPatch, no_proxy: str, reach: Reach) -> None:
-    monkeypatch.setattr(Endpoint, "is_local", False)  # as if the server were in the same building
+    monkeypatch.setattr(Server, "is_local", False)  # as if the server were in the same building
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert reach(plain.url) is True
@@ -300,9 +300,9 @@ def test_a_password_in_the_address_is_used_and_never_shown(project: Path) -> Non
 
 def test_what_cannot_change_by_itself_ends_the_model_at_once(secure: ModelServer) -> None:
     async def chat() -> None:
-        client = Chat(Endpoint(secure.url), 4, 5)
+        client = Chat(Server(secure.url), 4, 5)
         try:
-            with pytest.raises(Refused, match="not trusted"):
+            with pytest.raises(ModelUnusable, match="not trusted"):
                 await client.complete(BODY)
         finally:
             await client.close()

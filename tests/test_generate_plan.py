@@ -128,7 +128,7 @@ def test_a_limit_needs_prices(paid: Path, server: ModelServer) -> None:
     ],
 )
 def test_prices_in_the_list_of_the_router(name: str, price: tuple[float, float] | None) -> None:
-    from kto.ask.endpoint import prices
+    from kto.ask.servers import prices
 
     offers = [
         {"provider": "cheap", "pricing": {"input": 1, "output": 2}},

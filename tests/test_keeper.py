@@ -17,16 +17,16 @@ from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
-from kto.ask import keeper as kto_keeper
-from kto.ask.keeper import CannotKeep, Keeper, Spent
-from kto.ask.language_gate import Judgement
-from kto.ask.store import Answer, Entry, Kept, Store
+from kto.ask import writer as kto_keeper
+from kto.ask.language import LanguageCheck
+from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer
+from kto.ask.writer import AnswerWriter, BudgetExceeded, StoreUnwritable
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")
 
-RIGHT = Judgement("right", "nl", 0.9)
+RIGHT = LanguageCheck("right", "nl", 0.9)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared") / "answers.sqlite"
 
 
-def entry(number: int, text: str = "Ja.") -> Entry:
-    return Entry(f"k{number}", "a/b", [], {}, Answer(text, "stop", 3, 4, 0.5))
+def entry(number: int, text: str = "Ja.") -> NewAnswer:
+    return NewAnswer(f"k{number}", "a/b", [], {}, Answer(text, "stop", 3, 4, 0.5))
 
 
 @contextmanager
@@ -58,17 +58,17 @@ async def settle_down() -> None:
         await asyncio.sleep(0)
 
 
-def run(path: Path, work: Coroutine[Any, Any, Any], keeper: Keeper) -> Any:
+def run(path: Path, work: Coroutine[Any, Any, Any], keeper: AnswerWriter) -> Any:
     with closing(keeper):
         return asyncio.run(work)
 
 
 def test_an_answer_counts_when_others_can_read_it(path: Path) -> None:
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def put(number: int, other: Store) -> None:
         await keeper.put(entry(number))
-        assert other.get(f"k{number}") == Kept(entry(number).answer, None)
+        assert other.get(f"k{number}") == StoredAnswer(entry(number).answer, None)
 
     async def work() -> None:
         with Store(path) as other:
@@ -87,7 +87,7 @@ def test_many_answers_become_few_transactions(path: Path, monkeypatch: pytest.Mo
             super().put(listed, judgements)
 
     monkeypatch.setattr(kto_keeper, "Store", Counting)
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def work() -> None:
         with locked(path):
@@ -101,13 +101,13 @@ def test_many_answers_become_few_transactions(path: Path, monkeypatch: pytest.Mo
 
 
 def test_closing_writes_what_waits(path: Path) -> None:
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def work() -> None:
         await keeper.put(entry(0))
         lock.__enter__()
         _puts = [asyncio.create_task(keeper.put(entry(number))) for number in range(1, 700)]
-        await keeper.judge("gate", "k5", RIGHT)
+        await keeper.note("gate", "k5", RIGHT)
         await settle_down()  # and then Ctrl-C: the loop ends, and with it everybody who waits
 
     lock = locked(path)
@@ -115,40 +115,40 @@ def test_closing_writes_what_waits(path: Path) -> None:
     lock.__exit__(None, None, None)
     keeper.close()
     with Store(path) as store:
-        assert len(store) == 700 and store.get("k5", "gate") == Kept(entry(5).answer, RIGHT)
+        assert store.count() == 700 and store.get("k5", "gate") == StoredAnswer(entry(5).answer, RIGHT)
 
 
 def test_judgements_are_written_with_the_next_answers_or_at_the_end(path: Path) -> None:
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def work() -> None:
         await keeper.put(entry(1))
-        await keeper.judge("gate", "k1", RIGHT)
+        await keeper.note("gate", "k1", RIGHT)
         await keeper.put(entry(2))
-        assert await keeper.get("k1", "gate") == Kept(entry(1).answer, RIGHT)
-        await keeper.judge("gate", "k2", RIGHT)
-        assert await keeper.get("k3", "gate") is None
+        assert keeper._reader.get("k1", "gate") == StoredAnswer(entry(1).answer, RIGHT)
+        await keeper.note("gate", "k2", RIGHT)
+        assert keeper._reader.get("k3", "gate") is None
 
     run(path, work(), keeper)
     with Store(path) as store:
-        assert store.get("k2", "gate") == Kept(entry(2).answer, RIGHT)
+        assert store.get("k2", "gate") == StoredAnswer(entry(2).answer, RIGHT)
 
 
-def fails_with(keeper: Keeper, words: str) -> int:
+def fails_with(keeper: AnswerWriter, words: str) -> int:
     """Put until it fails; check that nothing was said to be kept that is not, and return how many were kept."""
 
     async def work() -> int:
         kept = 0
-        with pytest.raises(CannotKeep, match=words):
+        with pytest.raises(StoreUnwritable, match=words):
             for number in itertools.count():
                 await asyncio.wait_for(keeper.put(entry(number, "lang " * 1000)), 10)
                 kept += 1
         later = [keeper.put(entry(number)) for number in range(10_000, 10_020)]
         outcomes = await asyncio.wait_for(asyncio.gather(*later, return_exceptions=True), 5)
-        assert all(isinstance(outcome, CannotKeep) for outcome in outcomes)
+        assert all(isinstance(outcome, StoreUnwritable) for outcome in outcomes)
         for number in range(kept):
-            assert await keeper.get(f"k{number}", "")
-        assert keeper.tally("a/b").answers == kept
+            assert keeper._reader.get(f"k{number}", "")
+        assert keeper.count("a/b").answers == kept
         return kept
 
     return asyncio.run(work())
@@ -158,7 +158,7 @@ def test_an_error_while_writing_is_a_sentence(path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
     monkeypatch.setattr(Store, "put", broken)
     with closing(keeper):
         assert fails_with(keeper, r"answers.sqlite cannot be written \(disk I/O error\)") == 0
@@ -171,7 +171,7 @@ def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             self._db.execute("PRAGMA max_page_count=60")
 
     monkeypatch.setattr(kto_keeper, "Store", Full)
-    with closing(Keeper(path)) as keeper:
+    with closing(AnswerWriter(path)) as keeper:
         assert 5 < fails_with(keeper, "database or disk is full") < 60
 
 
@@ -182,8 +182,8 @@ sys.path[:0] = sys.argv[1:3]
 import yaml, kto.texts
 kto.texts.load = lambda: yaml.safe_load(Path(sys.argv[3]).read_text(encoding="utf-8"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from test_keeper import Keeper, fails_with
-keeper = Keeper(Path(sys.argv[4]))
+from test_keeper import AnswerWriter, fails_with
+keeper = AnswerWriter(Path(sys.argv[4]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 print(fails_with(keeper, "cannot be written"))
 keeper.close()
@@ -198,7 +198,7 @@ def test_a_file_that_the_system_does_not_let_grow(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert 5 < int(done.stdout) < 100
     with Store(path) as store:
-        assert len(store) >= int(done.stdout)
+        assert store.count() >= int(done.stdout)
 
 
 def test_a_store_that_cannot_be_opened_again_is_known_before_anybody_is_asked(
@@ -214,44 +214,44 @@ def test_a_store_that_cannot_be_opened_again_is_known_before_anybody_is_asked(
 
     monkeypatch.setattr(kto_keeper, "Store", once)
     with pytest.raises(UserError, match="too many open files"):
-        Keeper(path)
+        AnswerWriter(path)
     with pytest.raises(sqlite3.ProgrammingError):  # the first one is closed
         opened[0].get("k1")
 
 
 def test_an_answer_that_no_file_takes_leaves_nobody_waiting(path: Path) -> None:
     async def work() -> None:
-        with pytest.raises(CannotKeep):
+        with pytest.raises(StoreUnwritable):
             await asyncio.wait_for(keeper.put(entry(1, "\ud83d")), 10)
 
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
     run(path, work(), keeper)
 
 
 def test_tallies(path: Path) -> None:
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def work() -> None:
         for number in range(3):
             await keeper.put(entry(number))
             await keeper.settle("a/b", "", "")
-        await keeper.put(Entry("k9", "a/b", [], {}, Answer("", "")))  # of a server that counts nothing
+        await keeper.put(NewAnswer("k9", "a/b", [], {}, Answer("", "")))  # of a server that counts nothing
         await keeper.settle("a/b", "k9", "No luck.")
         await keeper.settle("other", "k8", "No luck.")
         await keeper.pay("a/b", 0.5, 0.25)
 
     run(path, work(), keeper)
-    tally = keeper.tally("a/b")
+    tally = keeper.count("a/b")
     assert (tally.answers, tally.settled, tally.answered, tally.cost) == (4, 4, 3, 0.25)
     assert (tally.prompt_tokens, tally.completion_tokens, tally.seconds) == (9, 12, 1.5)
     assert tally.failures == Counter({"No luck.": 1}) and keeper.failures == {"k9": "No luck.", "k8": "No luck."}
-    assert keeper.tally("other").answered == 0 and set(keeper.tallies) == {"a/b", "other"}
+    assert keeper.count("other").answered == 0 and set(keeper.counts) == {"a/b", "other"}
 
 
 class Purse:
     """Requests that cost what they are told, and check each other."""
 
-    def __init__(self, keeper: Keeper, most: float) -> None:
+    def __init__(self, keeper: AnswerWriter, most: float) -> None:
         self.keeper, self.most = keeper, most
         self.in_flight = 0
         self.reserved = self.spent = 0.0
@@ -261,7 +261,7 @@ class Purse:
         await asyncio.sleep(0)
         try:
             await self.keeper.reserve("m", price)
-        except Spent:
+        except BudgetExceeded:
             assert self.in_flight == 0  # otherwise there might be money left
             self.refused.append(self.spent + price)
             return
@@ -282,7 +282,7 @@ REQUESTS = st.lists(st.tuples(st.floats(0, 10), st.sampled_from([0, 0.1, 0.5, 1]
 @given(REQUESTS, st.floats(0, 40))
 @with_settings(deadline=None)
 def test_never_is_more_spent_than_may_be(shared: Path, requests: list, most: float) -> None:
-    keeper = Keeper(shared, most)
+    keeper = AnswerWriter(shared, most)
     purse = Purse(keeper, most)
 
     async def work() -> None:
@@ -294,11 +294,11 @@ def test_never_is_more_spent_than_may_be(shared: Path, requests: list, most: flo
 
     run(shared, work(), keeper)
     assert all(price > most * (1 - 1e-9) for price in purse.refused)
-    assert keeper.tally("m").cost == pytest.approx(purse.spent)
+    assert keeper.count("m").cost == pytest.approx(purse.spent)
 
 
 def test_those_who_wait_go_on_when_others_turn_out_cheaper(path: Path) -> None:
-    keeper = Keeper(path, 10)
+    keeper = AnswerWriter(path, 10)
 
     async def work() -> None:
         await keeper.reserve("m", 6)
@@ -313,7 +313,7 @@ def test_those_who_wait_go_on_when_others_turn_out_cheaper(path: Path) -> None:
         await settle_down()
         assert not last.done()
         await keeper.pay("m", 4.5, 4.5)
-        with pytest.raises(Spent, match="--max-cost"):
+        with pytest.raises(BudgetExceeded, match="--max-cost"):
             await last
         await keeper.reserve("m", 0.5)  # a cheaper model can still be asked
 
@@ -321,7 +321,7 @@ def test_those_who_wait_go_on_when_others_turn_out_cheaper(path: Path) -> None:
 
 
 def test_without_a_limit_nobody_waits(path: Path) -> None:
-    keeper = Keeper(path)
+    keeper = AnswerWriter(path)
 
     async def work() -> None:
         for _ in range(100):
@@ -329,4 +329,4 @@ def test_without_a_limit_nobody_waits(path: Path) -> None:
         await keeper.pay("m", 5, 2)
 
     run(path, work(), keeper)
-    assert keeper.tally("m").cost == 2
+    assert keeper.count("m").cost == 2

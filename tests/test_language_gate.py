@@ -11,7 +11,7 @@ import yaml
 from generating import DUTCH, ENGLISH  # puts the project on the path
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.ask.language_gate import UNCHECKED, Gate, Judgement
+from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from rendering import LANGUAGES, REPOSITORY, TEMPLATE
 
 CATALOGUES = {
@@ -36,7 +36,7 @@ def questions(tag: str, length: int = 300) -> Iterator[str]:
 
 
 def verdict(tag: str, answer: str, prompt: str = "") -> str:
-    return GATES[tag].judge(answer, prompt).verdict
+    return GATES[tag].check(answer, prompt).verdict
 
 
 @pytest.mark.parametrize("tag", LANGUAGES)
@@ -52,7 +52,7 @@ def test_every_catalogue_is_in_its_own_language(tag: str) -> None:
 @pytest.mark.parametrize("tag", OTHERS)
 def test_english_is_wrong_for_the_others(tag: str) -> None:
     for piece in questions("en"):
-        judged = GATES[tag].judge(piece)
+        judged = GATES[tag].check(piece)
         assert (judged.verdict, judged.language) == ("wrong", "en")
         assert 0.6 <= judged.score <= 1
 
@@ -86,7 +86,7 @@ def test_a_sentence_in_the_right_language_does_not_save_an_answer(tag: str) -> N
 @pytest.mark.parametrize("tag", LANGUAGES)
 def test_short_answers_are_unchecked(tag: str) -> None:
     for answer in ("", "OK.", "42", "👍", "Amsterdam", "中文", "…", "1. \n2. \n3. "):
-        assert GATES[tag].judge(answer) == UNCHECKED
+        assert GATES[tag].check(answer) == UNCHECKED
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_short_answers_are_unchecked(tag: str) -> None:
     ],
 )
 def test_code_quotations_and_addresses_do_not_count(foreign: str) -> None:
-    assert GATES["nl"].judge(foreign) == UNCHECKED
+    assert GATES["nl"].check(foreign) == UNCHECKED
     assert verdict("nl", f"{DUTCH}\n\n{foreign}") == "right"
     assert verdict("nl", f"{foreign}\n\n{DUTCH}") in (
         "right",
@@ -163,8 +163,8 @@ def test_a_language_in_its_other_script() -> None:
 
 
 def test_chinese_and_japanese() -> None:
-    assert GATES["zh-Hans"].judge(next(questions("zh-Hant"))).language == "zh-Hant"
-    assert GATES["zh-Hant"].judge(next(questions("zh-Hans"))).language == "zh-Hans"
+    assert GATES["zh-Hans"].check(next(questions("zh-Hant"))).language == "zh-Hant"
+    assert GATES["zh-Hant"].check(next(questions("zh-Hans"))).language == "zh-Hans"
     for tag, other in itertools.permutations(["zh-Hans", "zh-Hant", "ja", "ko"], 2):
         assert verdict(tag, next(questions(other))) == "wrong"
 
@@ -179,14 +179,14 @@ def test_chinese_and_japanese() -> None:
 def test_what_the_identifier_does_not_know_is_unchecked(tag: str, script: str) -> None:
     gate = Gate(tag, script)
     assert not gate.supported
-    assert {gate.judge(answer, "?") for answer in (ENGLISH, DUTCH, *questions("am"))} == {UNCHECKED}
+    assert {gate.check(answer, "?") for answer in (ENGLISH, DUTCH, *questions("am"))} == {UNCHECKED}
 
 
 @pytest.mark.parametrize(("tag", "script"), [("yo", "Latn"), ("cy", "Latn"), ("en-GB", "Latn"), ("PT_br", "Latn")])
 def test_tags_without_a_catalogue(tag: str, script: str) -> None:
     gate = Gate(tag, script)
     assert gate.supported
-    assert gate.judge(DUTCH).verdict == "wrong"
+    assert gate.check(DUTCH).verdict == "wrong"
 
 
 def test_the_name_says_what_the_verdict_depends_on() -> None:
@@ -198,8 +198,8 @@ def test_the_name_says_what_the_verdict_depends_on() -> None:
 
 @given(st.sampled_from(LANGUAGES), st.text(st.characters()), st.text(st.characters()))
 def test_every_text_gets_a_judgement(tag: str, answer: str, prompt: str) -> None:
-    judged = GATES[tag].judge(answer, prompt)
-    assert judged == GATES[tag].judge(answer, prompt)
+    judged = GATES[tag].check(answer, prompt)
+    assert judged == GATES[tag].check(answer, prompt)
     assert judged.verdict in ("right", "wrong", "unchecked")
     assert 0 <= judged.score <= 1
     assert judged.verdict != "unchecked" or judged == UNCHECKED or judged.language
@@ -241,17 +241,17 @@ def test_its_own_sentences_in_any_order_with_anything_between_are_not_wrong(tag:
 @pytest.mark.parametrize("tag", ["nl", "hi", "ja", "zh-Hant", "sr"])
 def test_hostile_text_takes_no_time(tag: str, hostile: str) -> None:
     text = hostile * (10_000_000 // len(hostile))
-    GATES[tag].judge(DUTCH)  # load the identifier
+    GATES[tag].check(DUTCH)  # load the identifier
     start = time.perf_counter()
-    judged = GATES[tag].judge(text, text)
+    judged = GATES[tag].check(text, text)
     assert time.perf_counter() - start < 0.5
-    assert isinstance(judged, Judgement)
+    assert isinstance(judged, LanguageCheck)
 
 
 def test_only_who_needs_the_identifier_loads_it() -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from kto.ask.language_gate import Gate;"
-        "gate = Gate('nl', 'Latn'); gate.judge('Ja.');"
+        "import sys; sys.path.insert(0, sys.argv[1]); from kto.ask.language import Gate;"
+        "gate = Gate('nl', 'Latn'); gate.check('Ja.');"
         "assert not {'numpy', 'py3langid'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(TEMPLATE)], check=True)

@@ -134,9 +134,9 @@ def test_a_list_without_end(project: Path) -> None:
 
 def test_a_server_that_does_not_know_the_model_is_one_all_the_same(project: Path) -> None:
     """Some answer 404 to a request without a model."""
-    from kto.ask.endpoint import Endpoint, model_list
+    from kto.ask.servers import Server, model_list
 
     with ModelServer() as server:
         server.pages[LISTS] = 404, {"error": "not found"}
         server.pages["POST", "/v1/chat/completions"] = 404, {"error": {"message": "model '' not found"}}
-        assert model_list(Endpoint(server.url)) is None
+        assert model_list(Server(server.url)) is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from generating import environment, run, use, write_prompts
-from kto.ask import asker
+from kto.ask import runner
 from model_server import ModelServer
 from test_asker import Ask, ask, failures, prompts, quick, texts  # noqa: F401
 
@@ -90,8 +90,8 @@ def test_a_server_that_is_loading_its_model_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     said: str,
 ) -> None:
-    monkeypatch.setattr(asker, "_LOOK_LOADING", 0.1, raising=False)
-    monkeypatch.setattr(asker, "_LONGEST_LOOK_LOADING", 0.1, raising=False)
+    monkeypatch.setattr(runner, "_LOOK_LOADING", 0.1, raising=False)
+    monkeypatch.setattr(runner, "_LONGEST_LOOK_LOADING", 0.1, raising=False)
     loads(server, LOADING[said], 1.5)
     outcomes = ask(prompts(20), concurrency=8, attempts=1, timeout=1, prices=(1, 1), max_cost=10_000)
     assert texts(outcomes) == ["Ja."] * 20
@@ -115,7 +115,7 @@ def test_waiting_for_a_model_has_an_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, seconds in {"_LOOK_LOADING": 0.05, "_LONGEST_LOOK_LOADING": 0.05, "_SAY_LOADING": 0.3}.items():
-        monkeypatch.setattr(asker, name, seconds)
+        monkeypatch.setattr(runner, name, seconds)
     server.reply = lambda body: (503, LOADING["llama.cpp"])
     [failure] = failures(ask(prompts(20), loading_timeout=3))
     assert "has been loading the model for" in failure and "Loading model" in failure

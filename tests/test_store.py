@@ -12,8 +12,8 @@ import pytest
 from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.ask.language_gate import Judgement
-from kto.ask.store import Answer, Entry, Kept, Store, answer_key
+from kto.ask.language import LanguageCheck
+from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer, answer_key
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
@@ -26,9 +26,9 @@ REQUESTS = st.tuples(TEXT, MESSAGES, ARGUMENTS, TEXT)
 TOKENS = st.none() | st.integers(0, 2**63 - 1)
 ANSWERS = st.builds(Answer, TEXT, TEXT, TOKENS, TOKENS, st.none() | st.floats(0, 1e6), st.booleans())
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4", "👍"])
-ENTRIES = st.builds(Entry, KEYS, TEXT, MESSAGES, ARGUMENTS, ANSWERS)
+ENTRIES = st.builds(NewAnswer, KEYS, TEXT, MESSAGES, ARGUMENTS, ANSWERS)
 GATES = st.sampled_from(["", "one/nl", "other/nl"])
-JUDGEMENTS = st.builds(Judgement, st.sampled_from(["right", "wrong", "unchecked"]), TEXT, st.floats(0, 1))
+JUDGEMENTS = st.builds(LanguageCheck, st.sampled_from(["right", "wrong", "unchecked"]), TEXT, st.floats(0, 1))
 PUTS = st.lists(st.tuples(st.lists(ENTRIES, max_size=5), st.lists(st.tuples(GATES, KEYS, JUDGEMENTS), max_size=5)))
 
 OLD = """
@@ -44,8 +44,8 @@ CREATE TABLE answers (
 """
 
 
-def entry(key: str, text: str = "Ja.", **answer: int) -> Entry:
-    return Entry(
+def entry(key: str, text: str = "Ja.", **answer: int) -> NewAnswer:
+    return NewAnswer(
         key, "a/b", [{"role": "user", "content": "Hallo 👍"}], {"max_tokens": 9}, Answer(text, "stop", **answer)
     )
 
@@ -71,17 +71,17 @@ def tables(path: Path) -> list:
 @given(PUTS)
 def test_the_first_answer_stays_and_the_last_judgement_of_each_gate(puts: list) -> None:
     answers: dict[str, Answer] = {}
-    said: dict[tuple[str, str], Judgement] = {}
+    said: dict[tuple[str, str], LanguageCheck] = {}
     with Store(Path(":memory:")) as store:
         for entries, judgements in puts:
             store.put(iter(entries), iter(judgements))
             for each in entries:
                 answers.setdefault(each.key, each.answer)
             said |= {(gate, key): judgement for gate, key, judgement in judgements}
-        assert len(store) == len(answers) and set(store.keys()) == set(answers)
+        assert store.count() == len(answers) and set(store.keys()) == set(answers)
         for gate in ("", "one/nl", "other/nl", "never asked"):
             for key in ("k1", "k2", "k3", "k4", "👍", "nothing"):
-                expected = Kept(answers[key], said.get((gate, key))) if key in answers else None
+                expected = StoredAnswer(answers[key], said.get((gate, key))) if key in answers else None
                 assert store.get(key, gate) == expected
 
 
@@ -102,13 +102,13 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from kto.ask.language_gate import Judgement
-from kto.ask.store import Answer, Entry, Store
+from kto.ask.language import LanguageCheck
+from kto.ask.store import Answer, NewAnswer, Store
 with Store(Path(sys.argv[2])) as store:
     for number in range(int(sys.argv[4])):
         key = f"{sys.argv[3]} {number}"
-        entry = Entry(key, "m", [], {}, Answer(str(number), "stop", number))
-        store.put([entry], [("gate", key, Judgement("right", "nl", 1.0))])
+        entry = NewAnswer(key, "m", [], {}, Answer(str(number), "stop", number))
+        store.put([entry], [("gate", key, LanguageCheck("right", "nl", 1.0))])
         print(number, flush=True)
 """
 
@@ -129,7 +129,7 @@ def test_several_processes_write_at_the_same_time(tmp_path: Path, old: bool) -> 
         each.communicate(timeout=60)
         assert each.returncode == 0
     with Store(path) as store:
-        assert len(store) == 800 + old
+        assert store.count() == 800 + old
 
 
 def test_what_was_put_is_there_after_a_kill(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_a_store_of_the_previous_version(tmp_path: Path) -> None:
     old_store(path)
     for _ in range(2):
         with Store(path) as store:
-            assert store.get("old", "gate") == Kept(Answer("Oud.", "length"), None)
+            assert store.get("old", "gate") == StoredAnswer(Answer("Oud.", "length"), None)
     with Store(path) as store:
         store.put([entry("old", "Nieuw."), entry("new", prompt_tokens=3, completion_tokens=4, refused=True)])
-        store.put([], [("gate", "old", Judgement("wrong", "en", 0.5))])
-        assert store.get("old", "gate") == (Answer("Oud.", "length"), Judgement("wrong", "en", 0.5))
+        store.put([], [("gate", "old", LanguageCheck("wrong", "en", 0.5))])
+        assert store.get("old", "gate") == (Answer("Oud.", "length"), LanguageCheck("wrong", "en", 0.5))
         assert store.get("new") == (Answer("Ja.", "stop", 3, 4, None, True), None)
         assert store.completion_tokens() == {"a/b": 4}
     [row] = sqlite3.connect(path).execute("SELECT received_at, refused FROM answers WHERE key = 'old'")
@@ -185,7 +185,7 @@ def test_how_long_answers_are(tmp_path: Path) -> None:
 
 
 def test_a_put_that_fails_leaves_nothing_of_it(tmp_path: Path) -> None:
-    def interrupted() -> Iterator[Entry]:
+    def interrupted() -> Iterator[NewAnswer]:
         yield entry("1")
         yield entry("2")
         raise KeyboardInterrupt
@@ -195,11 +195,11 @@ def test_a_put_that_fails_leaves_nothing_of_it(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             store.put(interrupted())
         with pytest.raises(sqlite3.IntegrityError):
-            store.put([entry("3")], [("gate", "3", Judgement(None, "", 0.0))])  # type: ignore[arg-type]
+            store.put([entry("3")], [("gate", "3", LanguageCheck(None, "", 0.0))])  # type: ignore[arg-type]
         assert list(store.keys()) == ["0"]
         other.put([entry("4")])  # nothing is locked
         store.put([entry("5")])
-        assert len(other) == 3
+        assert other.count() == 3
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         store._db.execute("PRAGMA max_page_count=1000000")  # somebody made room
         store.put([entry(f"a{number}", "lang " * 100) for number in range(1000)])
     with Store(store.path) as store:
-        assert len(store) == 1001
+        assert store.count() == 1001
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 200])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from generating import TEMPLATE, run
-from kto.ask.store import Answer, Entry, Store
+from kto.ask.store import Answer, NewAnswer, Store
 from kto.errors import UserError
 from model_server import ModelServer
 
@@ -71,8 +71,8 @@ def test_a_drive_without_shared_memory(complete: Path, message: str, code: int) 
         assert [chat.prompt for chat in server.chats] == ["One more?"] * 2
 
 
-def entry(number: int) -> Entry:
-    return Entry(f"k{number}", "a/b", [], {}, Answer(f"Answer {number}", "stop"))
+def entry(number: int) -> NewAnswer:
+    return NewAnswer(f"k{number}", "a/b", [], {}, Answer(f"Answer {number}", "stop"))
 
 
 def test_what_an_interrupted_run_left_in_the_log_is_not_lost(tmp_path: Path, english: None) -> None:
@@ -91,7 +91,7 @@ def test_what_an_interrupted_run_left_in_the_log_is_not_lost(tmp_path: Path, eng
         assert len(one) == len(other) == 52
     (path.parent / "answers.sqlite-shm").rmdir()
     with Store(path) as store:  # on a drive that has it again
-        assert len(store) == 52
+        assert store.count() == 52
         assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

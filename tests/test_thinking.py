@@ -13,7 +13,7 @@ import pytest
 from generating import DUTCH, ENGLISH, generate, run, use, write_prompts
 from hypothesis import given
 from hypothesis import strategies as st
-from kto.ask.generations import clean
+from kto.ask.table import clean
 from model_server import ModelServer, completion
 
 pytest_plugins = ["generating_fixtures"]

@@ -23,7 +23,7 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 sys.path.insert(0, str(TEMPLATE))
 
 from kto import config, tables
-from kto.ask import generations, prompts
+from kto.ask import prompts, table
 from kto.errors import UserError
 from kto.vote import annotation
 
@@ -80,7 +80,7 @@ class Task:
 
     def generate(self, answers: Mapping[str, Sequence[str | None]], models: Sequence[str] = MODELS) -> None:
         rows = make_generations(answers, models)
-        tables.write_rows(self.data / "generations" / "train.parquet", rows, generations.schema())
+        tables.write_rows(self.data / "generations" / "train.parquet", rows, table.schema())
 
     def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a Python script or module of the project as a person would."""

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kto import pages, texts
-from kto.ask import endpoint, prompts, routes, serving, untranslated
-from kto.ask.endpoint import Endpoint
+from kto.ask import prompts, servers, serving, targets, untranslated
+from kto.ask.servers import Server
 from kto.command_line import Parser, run
 from kto.config import Config, load, split_provider
 from kto.errors import UserError
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
+from kto.secrets import secret
 from kto.texts import t
 
 GB = 1e9
@@ -59,7 +60,7 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
         with found.collect():
             if isinstance(origin, Path):
                 there = prompts.load(config, origins=[origin])
-                english += untranslated.english_prompts(config, there.prompts)
+                english += untranslated.english_prompts(config, (prompt.text for prompt in there.prompts))
                 found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
                 found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
             else:
@@ -150,17 +151,17 @@ def check_folders(config: Config, found: Findings) -> None:
 
 def check_servers(config: Config, found: Findings) -> None:
     """Ask OpenAI-compatible servers which models they have."""
-    asked: dict[Endpoint, list[str]] = {}
+    asked: dict[Server, list[str]] = {}
     inference = config.generation.inference
     for name in config.generation.models:
         own = config.model(name)
         if own.base_url is None and inference != "openai-compatible":
             continue
         with found.collect():
-            asked.setdefault(routes.server(config, own), []).append(name)
+            asked.setdefault(targets.server(config, own), []).append(name)
     for server, names in asked.items():
         with found.collect():
-            listed = endpoint.model_list(server)
+            listed = servers.model_list(server)
             unknown = [
                 name
                 for name in (config.model(name).name or name for name in names)
@@ -182,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     found = Findings()
     token = ""
     with found.collect():
-        token = endpoint.secret(config, "HF_TOKEN")
+        token = secret(config, "HF_TOKEN")
     with found.collect():
         _ = config.system_prompt
     check_texts(config, found)

@@ -14,18 +14,19 @@ import sys
 from pathlib import Path
 
 from kto import progress, sqlite_files
-from kto.ask import endpoint, report, routes, serving
-from kto.ask.endpoint import Endpoint
-from kto.ask.keeper import Keeper
+from kto.ask import report, servers, serving, targets
 from kto.ask.new_prompts import COUNTS, Book, Maker, judge_for
 from kto.ask.plan import Estimate
 from kto.ask.prompts import sources
-from kto.ask.routes import Route
+from kto.ask.servers import Server
 from kto.ask.store import Store
+from kto.ask.targets import ModelTarget
+from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, run, wait_for_enter
 from kto.config import Config, load
 from kto.errors import UserError
 from kto.lock import alone
+from kto.secrets import secret
 from kto.texts import ROOT, number, t
 
 _READ = 600  # tokens of a request, about
@@ -67,7 +68,7 @@ def with_one_model(config: Config) -> Config:
     return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
 
 
-def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
+def agree(config: Config, maker: Maker, target: ModelTarget, yes: bool) -> None:
     """Say what it will take; where that may cost money, go on only if it is wanted.
 
     Raises
@@ -75,14 +76,14 @@ def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
     UserError
         Nobody is there to be asked.
     """
-    print(t("new_prompts.asking", number=maker.missing, model=route.model), flush=True)
+    print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
     requests = maker.requests()
-    longest = int(route.tries.arguments["max_tokens"])
+    longest = int(target.arguments["max_tokens"])
     written = min(_WRITTEN * config.new_prompts.per_request, longest)
-    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, route.prices)
-    if config.generation.inference != "huggingface" and not route.sends_bill and not estimate.cost:
+    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, target.prices)
+    if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
         return
-    print(report.before({route.model: estimate}))
+    print(report.before({target.model: estimate}))
     if estimate.cost is None:
         print(t("generate.cost_unknown"))
     if not yes:
@@ -91,22 +92,22 @@ def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
         wait_for_enter(t("generate.go_on"))
 
 
-def ask(config: Config, maker: Maker, route: Route, keeper: Keeper) -> None:
+def ask(config: Config, maker: Maker, target: ModelTarget, writer: AnswerWriter) -> None:
     """Ask the model, on its server or on this machine."""
 
     def settled() -> dict[str, int]:
-        return {route.model: maker.counts["new"] - before}
+        return {target.model: maker.counts["new"] - before}
 
     before = maker.counts["new"]
     with contextlib.ExitStack() as stack:
-        if route.endpoint is None:
+        if target.server is None:
             log = config.root / "data" / "logs" / "model-1.log"
-            print(t("generate.starting", model=route.model, log=log.relative_to(config.root)), flush=True)
-            route = dataclasses.replace(
-                route, endpoint=Endpoint(stack.enter_context(serving.serving(config, route.model, log)))
+            print(t("generate.starting", model=target.model, log=log.relative_to(config.root)), flush=True)
+            target = dataclasses.replace(
+                target, server=Server(stack.enter_context(serving.serving(config, target.model, log)))
             )
-        stack.enter_context(progress.shown(t("new_prompts.count_new"), {route.model: maker.missing}, settled))
-        maker.ask(route, keeper)
+        stack.enter_context(progress.shown(t("new_prompts.count_new"), {target.model: maker.missing}, settled))
+        maker.ask(target, writer)
 
 
 def table(maker: Maker) -> str:
@@ -118,21 +119,21 @@ def table(maker: Maker) -> str:
 def make(config: Config, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
     """Make so many new prompts, or as many as there are to get."""
     own = with_one_model(config)
-    gate = routes.gate_for(own)
-    route = routes.find(own, gate, options.base_url)[0]
+    gate = targets.gate_for(own)
+    target = targets.find(own, gate, options.base_url)[0]
     with contextlib.ExitStack() as stack:
         judge = judge_for(config)
         if judge:
             stack.callback(judge.close)
         maker = Maker(config, book, wanted, judge)
-        keeper = stack.enter_context(contextlib.closing(Keeper(store.path)))
+        writer = stack.enter_context(contextlib.closing(AnswerWriter(store.path)))
         try:
-            maker.replay(route, keeper)
+            maker.replay(target, writer)
             if maker.missing > 0:
-                if route.endpoint:  # a server that cannot be used says so here
-                    route = route.priced(endpoint.offers(route.endpoint))
-                agree(config, maker, route, options.yes)
-                ask(own, maker, route, keeper)
+                if target.server:  # a server that cannot be used says so here
+                    target = target.priced(servers.offers(target.server))
+                agree(config, maker, target, options.yes)
+                ask(own, maker, target, writer)
         except KeyboardInterrupt:
             print(t("generate.interrupted"), file=sys.stderr)
             raise
@@ -162,7 +163,7 @@ def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
     """Do what `main` says."""
     data = config.root / "data"
     with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
-        book = Book(config, options.output, endpoint.secret(config, "HF_TOKEN"))
+        book = Book(config, options.output, secret(config, "HF_TOKEN"))
         total = options.count or config.new_prompts.count
         if book.there >= total:
             print(t("new_prompts.enough", path=options.output, number=book.there))
@@ -172,7 +173,7 @@ def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
     made = maker.counts["new"]
     if made or book.there:
         print(t("new_prompts.next", path=options.output, setting=f"prompts = {_with_new(config, options.output)}"))
-    if not routes.gate_for(config).supported:
+    if not targets.gate_for(config).supported:
         print(t("generate.not_judged", language=config.language.autonym))
     if maker.missing > 0:
         if maker.reason:

@@ -2,12 +2,13 @@
 
 import argparse
 import importlib
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from kto.errors import end_with
+from kto.errors import UserError, end_with
 from kto.texts import ROOT, t
 
 _MAIN = re.compile(r"^def main\(argv", re.MULTILINE)
@@ -92,6 +93,28 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and leave."""
         print(message, file=sys.stderr)
         sys.exit(2)
+
+
+def positive(text: str | None, error: str) -> int | None:
+    """Return the whole number above 0 that an option has, None if it is not given; raise `UserError` for others."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UserError(error, limit=text)
+    return int(text)
+
+
+def dollars(text: str | None) -> float | None:
+    """Return the amount that an option has, None if it is not given; raise `UserError` for no amount."""
+    if text is None:
+        return None
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount >= 0):
+        raise UserError("bad_max_cost", value=text)
+    return amount
 
 
 def wait_for_enter(question: str) -> None:

@@ -9,10 +9,10 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from kto.ask.endpoint import secret
 from kto.config import Config
 from kto.errors import UserError
 from kto.patience import PASSING
+from kto.secrets import secret
 
 _SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "hub_busy"}
 

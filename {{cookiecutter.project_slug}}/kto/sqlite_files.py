@@ -33,7 +33,7 @@ def connect(path: Path, wait: float) -> sqlite3.Connection:
     sqlite3.Error
         The file cannot be used.
     """
-    database = sqlite3.connect(path, timeout=wait, isolation_level=None)
+    database = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
     try:
         _write_ahead(database, wait)
         return database
@@ -45,7 +45,7 @@ def connect(path: Path, wait: float) -> sqlite3.Connection:
     except BaseException:
         database.close()
         raise
-    database = sqlite3.connect(path, timeout=wait, isolation_level=None)
+    database = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
     try:
         # Who has the file for himself needs no shared memory, so the log that may be there can be taken in.
         database.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto.ask import routes
+from kto.ask import targets
 from kto.config import Config
 from kto.pages import values_of
 from kto.rendering import TABLE, answer_html, as_written
@@ -88,7 +88,7 @@ def write(config: Config, table: Path, prompts: int) -> Path:
 def _page(config: Config, table: Path, prompts: int) -> Iterator[str]:
     values = values_of(config)
     title = as_written(str(values["project_name"]))
-    judged = routes.gate_for(config).supported
+    judged = targets.gate_for(config).supported
     shown = number(prompts) if prompts <= SHOWN else f"{number(SHOWN)} / {number(prompts)}"
     about = [
         t("generations_card.what", language=values["language"], domain=values["domain"]),

@@ -1,43 +1,51 @@
-"""Between an event loop and a thread that works for it: requests come in batches, results go back."""
+"""Blocking work beside an event loop: items that come in while a call runs go together into the next call."""
 
 import asyncio
-import contextlib
-import itertools
-import queue
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def batches(waiting: "queue.SimpleQueue[T | None]", most: int) -> Iterator[list[T]]:
-    """Yield what is in the queue, about `most` at a time, and wait for more, until None comes.
+class Batched(Generic[T]):
+    """Awaitable calls of a blocking function, in batches; belongs to one event loop at a time.
 
-    What came before None is yielded, too; the last batch may be empty.
+    Parameters
+    ----------
+    work
+        Gets a list of items and returns a result, or an exception to raise, for each of them. Runs in a thread, never
+        twice at the same time.
+    most
+        Items per call.
     """
-    last = False
-    while not last:
-        batch = [waiting.get()]
-        with contextlib.suppress(queue.Empty):
-            while len(batch) < most:
-                batch.append(waiting.get_nowait())
-        last = None in batch
-        yield [each for each in batch if each is not None]
 
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[Any]], most: int) -> None:
+        self._work, self._most = work, most
+        self._task: asyncio.Task[None] | None = None
+        self.waiting: list[tuple[T, asyncio.Future[Any]]] = []
 
-def deliver(results: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
-    """Give futures their results, exceptions as such; each belongs to a loop of its own or to one that others share."""
-    for loop, group in itertools.groupby(results, lambda each: each[0].get_loop()):
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            loop.call_soon_threadsafe(fulfil, list(group))
+    async def __call__(self, item: T) -> Any:
+        """Return the result for an item."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self.waiting.append((item, future))
+        if self._task is None or self._task.get_loop() is not loop:
+            self._task = loop.create_task(self._drain())
+        return await future
 
-
-def fulfil(results: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
-    """Do what `deliver` does, in the loop of the futures."""
-    for future, result in results:
-        if future.done():  # cancelled
-            continue
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+    async def _drain(self) -> None:
+        while batch := self.waiting[: self._most]:
+            items = [item for item, _ in batch]
+            try:
+                results: Sequence[Any] = await asyncio.to_thread(self._work, items)
+            except Exception as error:
+                results = [error] * len(items)
+            del self.waiting[: len(batch)]  # not before: a cancelled call has to be made again
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done() or future.get_loop() is not asyncio.get_running_loop():  # nobody waits any more
+                    continue
+                if isinstance(result, BaseException):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+        self._task = None

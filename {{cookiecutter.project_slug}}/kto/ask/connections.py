@@ -19,7 +19,7 @@ from kto.config import hide_login
 from kto.errors import UserError
 
 if TYPE_CHECKING:
-    from kto.ask.endpoint import Endpoint
+    from kto.ask.servers import Server
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
@@ -73,20 +73,18 @@ def certificates() -> ssl.SSLContext:
     return context
 
 
-def proxy_for(endpoint: "Endpoint") -> str:
+def proxy_for(server: "Server") -> str:
     """Return the proxy that leads to a server, "" if none does; what the environment says is read as requests does."""
-    if endpoint.is_local:
+    if server.is_local:
         return ""
     proxy = (
-        requests.utils.select_proxy(
-            endpoint.base_url, requests.utils.get_environ_proxies(endpoint.base_url, no_proxy=None)
-        )
+        requests.utils.select_proxy(server.base_url, requests.utils.get_environ_proxies(server.base_url, no_proxy=None))
         or ""
     )
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def session(endpoint: "Endpoint", connections: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
+def session(server: "Server", connections: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
     """Return a client for one server; belongs to the event loop that runs.
 
     Raises
@@ -94,9 +92,9 @@ def session(endpoint: "Endpoint", connections: int, timeout: aiohttp.ClientTimeo
     UserError
         The certificates or the proxy that the environment names cannot be used.
     """
-    proxy = proxy_for(endpoint)
+    proxy = proxy_for(server)
     through = _parts(proxy)
-    trusted = certificates() if "https" in (urlsplit(endpoint.base_url).scheme, through.scheme) else True
+    trusted = certificates() if "https" in (urlsplit(server.base_url).scheme, through.scheme) else True
     options: dict[str, Any] = {"limit": connections, "ssl": trusted}
     if through.scheme in _SOCKS:
         # As with curl, the name of the server is looked up by the proxy only where the scheme says so.
@@ -109,7 +107,7 @@ def session(endpoint: "Endpoint", connections: int, timeout: aiohttp.ClientTimeo
         connector = aiohttp.TCPConnector(ttl_dns_cache=300, **options)
     return aiohttp.ClientSession(
         connector=connector,
-        headers=endpoint.headers,
+        headers=server.headers,
         timeout=timeout,
         proxy=proxy or None,
         trust_env=False,  # otherwise it would look for passwords in ~/.netrc
@@ -127,15 +125,15 @@ def _parts(proxy: str) -> SplitResult:
 
 
 @contextlib.contextmanager
-def named(endpoint: "Endpoint") -> Iterator[None]:
+def named(server: "Server") -> Iterator[None]:
     """Raise `NoWay` where the block does not fail at the server itself, but at its certificate or at a proxy."""
     try:
         yield
     except aiohttp.ClientHttpProxyError as error:
-        raise _proxy(endpoint, f"{error.status} {error.message}".strip(), lasting=error.status < 500) from None
+        raise _proxy(server, f"{error.status} {error.message}".strip(), lasting=error.status < 500) from None
     except _PROXY_ERRORS as error:
         reason = error.os_error if isinstance(error, aiohttp.ClientProxyConnectionError) else error
-        raise _proxy(endpoint, str(getattr(reason, "strerror", None) or reason), lasting=False) from None
+        raise _proxy(server, str(getattr(reason, "strerror", None) or reason), lasting=False) from None
     except (aiohttp.ClientError, ssl.SSLError) as error:
         # Each way through aiohttp has its own place for it.
         for found in (
@@ -145,23 +143,23 @@ def named(endpoint: "Endpoint") -> Iterator[None]:
             error,
         ):
             if isinstance(found, ssl.SSLError):
-                raise _certificate(endpoint, found) from None
+                raise _certificate(server, found) from None
         raise
 
 
-def refused_by_proxy(endpoint: "Endpoint", detail: str) -> NoWay:
+def refused_by_proxy(server: "Server", detail: str) -> NoWay:
     """Return what a reply of the proxy itself means: 407, it wants a name and a password."""
-    return _proxy(endpoint, f"407 {detail}".strip(), lasting=True)
+    return _proxy(server, f"407 {detail}".strip(), lasting=True)
 
 
-def _certificate(endpoint: "Endpoint", error: ssl.SSLError) -> NoWay:
+def _certificate(server: "Server", error: ssl.SSLError) -> NoWay:
     if isinstance(error, ssl.SSLCertVerificationError):
         key, reason = "technical.certificate", error.verify_message or str(error)
     else:
         key, reason = "technical.no_encryption", error.reason or str(error)
-    return NoWay(key, url=endpoint.base_url, reason=reason, lasting=True)
+    return NoWay(key, url=server.base_url, reason=reason, lasting=True)
 
 
-def _proxy(endpoint: "Endpoint", reason: str, *, lasting: bool) -> NoWay:
-    proxy = hide_login(proxy_for(endpoint))
-    return NoWay("technical.proxy", proxy=proxy, url=endpoint.base_url, reason=reason, lasting=lasting)
+def _proxy(server: "Server", reason: str, *, lasting: bool) -> NoWay:
+    proxy = hide_login(proxy_for(server))
+    return NoWay("technical.proxy", proxy=proxy, url=server.base_url, reason=reason, lasting=lasting)

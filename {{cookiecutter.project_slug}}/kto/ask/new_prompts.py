@@ -8,23 +8,21 @@ import os
 import random
 import re
 import unicodedata
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto.ask import pipeline, tries
-from kto.ask.endpoint import Endpoint
-from kto.ask.judging import Judge
-from kto.ask.keeper import Keeper
-from kto.ask.language_gate import Gate
-from kto.ask.pipeline import Work
+from kto.ask import lookups
+from kto.ask.language import Gate
+from kto.ask.language_worker import LanguageWorker
 from kto.ask.prompts import STARTER, prompt_id, sources
 from kto.ask.prompts import load as load_prompts
 from kto.ask.prompts import read as read_prompts
-from kto.ask.routes import Route
-from kto.ask.store import Kept, Message
+from kto.ask.runner import ModelRunner
+from kto.ask.store import Message, StoredAnswer
+from kto.ask.targets import ModelTarget
+from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
 from kto.config import Config, public_names
 from kto.errors import UserError
@@ -34,7 +32,6 @@ from kto.texts import t
 if TYPE_CHECKING:
     from distilabel.steps.tasks import SelfInstruct
 
-    from kto.ask.asker import Asker
 
 COUNTS = ("asked", "stored", "failed", "instructions", "offered", "unusable", "wrong", "duplicates", "near", "new")
 """What is counted: answers, then what became of the prompts in the answers; see the texts `new_prompts.count_…`."""
@@ -48,7 +45,6 @@ _EXAMPLES = 3  # prompts that a request shows
 _LONGEST_EXAMPLE = 300  # characters
 _ROUND = 2  # requests in a round per request in flight
 _FRUITLESS = 20  # requests, one after the other, that brought nothing new, after which no more are sent
-_HERE = "new prompts"
 
 _BULLET = re.compile(r"[-*+•‣●○▪◦·–—]\s+")
 _NUMBER = re.compile(r"([^\d]{0,24}?)\s*#?(\d{1,3})\s*(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
@@ -291,7 +287,7 @@ class Maker:
         Why a request failed, "" if none did.
     """
 
-    def __init__(self, config: Config, book: Book, wanted: int, judge: Judge | None) -> None:
+    def __init__(self, config: Config, book: Book, wanted: int, judge: LanguageWorker | None) -> None:
         self._config = config
         self._book = book
         self._judge = judge
@@ -314,47 +310,39 @@ class Maker:
         usual = found / answered if answered else self._config.new_prompts.per_request
         return math.ceil(self.missing / max(usual, 0.5))
 
-    def replay(self, route: Route, keeper: Keeper) -> None:
+    def replay(self, target: ModelTarget, writer: AnswerWriter) -> None:
         """Take what the store has, until an answer is missing; nobody is asked."""
-        asyncio.run(self._with_model(route, keeper, self._replay))
+        asyncio.run(self._with_model(target, writer, self._replay))
 
-    def ask(self, route: Route, keeper: Keeper) -> None:
+    def ask(self, target: ModelTarget, writer: AnswerWriter) -> None:
         """Ask until there are enough, or nothing new comes any more."""
-        asyncio.run(self._with_model(route, keeper, self._ask))
+        asyncio.run(self._with_model(target, writer, self._ask))
 
     async def _with_model(
-        self, route: Route, keeper: Keeper, work: "Callable[[SelfInstruct, Asker, Route], Awaitable[None]]"
+        self,
+        target: ModelTarget,
+        writer: AnswerWriter,
+        work: "Callable[[SelfInstruct, ModelRunner], Awaitable[None]]",
     ) -> None:
-        task = self._task(route, keeper)
-        asker: Asker = task.llm.asker  # type: ignore[attr-defined]
+        task = self._task(target, writer)
+        runner = ModelRunner(target, writer, self._judge)
         try:
-            await work(task, asker, route)
+            self._concurrency, self._model = target.concurrency, target.model
+            await work(task, runner)
         finally:
-            await asker.close()
-            task.unload()
-            self._book.write(route.model)
+            await runner.close()
+            self._book.write(target.model)
 
-    def _task(self, route: Route, keeper: Keeper) -> "SelfInstruct":
+    def _task(self, target: ModelTarget, writer: AnswerWriter) -> "SelfInstruct":
         """Return distilabel's task with the model that `generate.py` would ask."""
-        config = self._config
-        with warnings.catch_warnings(action="ignore"):
-            from distilabel.steps.tasks import SelfInstruct
+        from kto.ask.pipeline import Pipeline, SelfInstruct, StoredLLM
 
-            from kto.ask import llm
-
-        language, script = (config.language.tag, config.language.script) if self._judge else ("", "")
-        llm.KEEPERS[_HERE] = keeper
-        if self._judge:
-            llm.JUDGES[language, script] = self._judge
-        there = dataclasses.replace(route, endpoint=route.endpoint or Endpoint(""))  # not started yet, and not asked
-        work = Work([there], [], {}, config.generation.attempts, language, script)
-        described = pipeline.describe(work, _HERE, [])
-        values = {"language": config.language.autonym, "domain": config.project.domain}
-        with described:
+        values = {"language": self._config.language.autonym, "domain": self._config.project.domain}
+        with Pipeline(name="new-prompts"):
             task = SelfInstruct(
                 name="new_prompts",
-                llm=described.dag.get_step("ask_0")["step"].llm,
-                num_instructions=config.new_prompts.per_request,
+                llm=StoredLLM(target=target, sink=writer),
+                num_instructions=self._config.new_prompts.per_request,
                 application_description=t("new_prompts.application", **values),
                 criteria_for_query_generation=t("new_prompts.criteria", **values),
             )
@@ -372,25 +360,25 @@ class Maker:
             return topic, t("new_prompts.context", **values)
         return topic, t("new_prompts.context_examples", examples=examples, **values)
 
-    async def _replay(self, task: "SelfInstruct", asker: "Asker", route: Route) -> None:
+    async def _replay(self, task: "SelfInstruct", runner: ModelRunner) -> None:
         while self.missing > 0:
             topic, context = self._context(self._next)
-            found = await asker.look_up(_messages(task, context))
-            chosen = tries.chosen([each.kept for each in found])
-            if chosen is None or tries.is_missing(found):
+            found = await runner.look_up(_messages(task, context))
+            chosen = lookups.chosen([each.stored for each in found])
+            if chosen is None or lookups.is_missing(found):
                 return
             self.counts["stored"] += 1
-            await self._take(task, found[chosen].kept, topic)
+            await self._take(task, found[chosen].stored, topic)
             self._next += 1
 
-    async def _ask(self, task: "SelfInstruct", asker: "Asker", route: Route) -> None:
+    async def _ask(self, task: "SelfInstruct", runner: ModelRunner) -> None:
         while self.missing > 0 and self._fruitless < _FRUITLESS:
-            size = max(1, min(self.requests(), _ROUND * route.concurrency))
+            size = max(1, min(self.requests(), _ROUND * self._concurrency))
             numbers = range(self._next, self._next + size)
             self._next += size
             failures = 0
             async with asyncio.TaskGroup() as group:
-                answers = [group.create_task(self._answer(task, asker, number)) for number in numbers]
+                answers = [group.create_task(self._answer(task, runner, number)) for number in numbers]
                 for answer in answers:
                     topic, kept, failure, asked = await answer
                     self.counts["failed" if failure else "asked" if asked else "stored"] += 1
@@ -399,19 +387,21 @@ class Maker:
                         self.reason = failure
                     new = await self._take(task, kept, topic)
                     self._fruitless = 0 if new or not asked else self._fruitless + 1
-            self._book.write(route.model)
+            self._book.write(self._model)
             if failures == size:  # each has been tried several times
                 return
 
-    async def _answer(self, task: "SelfInstruct", asker: "Asker", number: int) -> tuple[str, Kept | None, str, bool]:
+    async def _answer(
+        self, task: "SelfInstruct", runner: ModelRunner, number: int
+    ) -> tuple[str, StoredAnswer | None, str, bool]:
         """Return a request's topic, its answer, why that is missing, and whether the model was asked."""
         topic, context = self._context(number)
         conversation = _messages(task, context)
-        found = await asker.look_up(conversation)
-        asked = tries.is_missing(found)
-        return topic, *await asker.answer(conversation, found), asked
+        found = await runner.look_up(conversation)
+        asked = lookups.is_missing(found)
+        return topic, *await runner.answer(conversation, found), asked
 
-    async def _take(self, task: "SelfInstruct", kept: Kept | None, topic: str) -> int:
+    async def _take(self, task: "SelfInstruct", kept: StoredAnswer | None, topic: str) -> int:
         """Take what is new in an answer; return how much that is."""
         text = clean(kept.answer.text[:_LOOK]) if kept else None
         if kept is None or text is None or self.missing <= 0:
@@ -449,12 +439,12 @@ class Maker:
         """Return those that are in the wrong language."""
         if self._judge is None or not texts:
             return set()
-        judgements = await asyncio.gather(*(self._judge.judge(text, topic) for text in texts))
+        judgements = await asyncio.gather(*(self._judge.check(text, topic) for text in texts))
         verdicts = [judgement.verdict for judgement in judgements]
         wrong = {text for text, verdict in zip(texts, verdicts, strict=True) if verdict == "wrong"}
         # One of them may be too short to tell; together they say more.
         rest = [text for text, verdict in zip(texts, verdicts, strict=True) if verdict == "unchecked"]
-        if len(rest) > 1 and (await self._judge.judge("\n".join(rest), topic)).verdict == "wrong":
+        if len(rest) > 1 and (await self._judge.check("\n".join(rest), topic)).verdict == "wrong":
             wrong.update(rest)
         return wrong
 
@@ -463,7 +453,7 @@ def _messages(task: "SelfInstruct", context: str) -> list[Message]:
     return [{"role": each["role"], "content": each["content"]} for each in task.format_input({"input": context})]
 
 
-def judge_for(config: Config) -> Judge | None:
+def judge_for(config: Config) -> LanguageWorker | None:
     """Start a judge of the project's language; None if nobody can judge it."""
     gate = Gate(config.language.tag, config.language.script)
-    return Judge(config.language.tag, config.language.script) if gate.supported else None
+    return LanguageWorker(config.language.tag, config.language.script) if gate.supported else None

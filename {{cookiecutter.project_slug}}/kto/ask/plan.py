@@ -1,137 +1,259 @@
 """Which answers are wanted, which of them are missing, and what the missing ones will take."""
 
+import argparse
 import contextlib
 import dataclasses
 import functools
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from kto.ask import tries
-from kto.ask.language_gate import UNCHECKED, Gate, Judgement
+from kto import left_out
+from kto.ask import earlier_table, lookups, open_files, servers, targets
+from kto.ask import prompts as prompts_of
+from kto.ask.language import UNCHECKED, Gate, LanguageCheck
+from kto.ask.language_worker import LanguageWorker
+from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompts import Prompt, messages
-from kto.ask.routes import Route
-from kto.ask.store import Kept, Store
-from kto.ask.tries import Try
+from kto.ask.store import Store, StoredAnswer
+from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.config import Config, public_names
+from kto.errors import UserError
 from kto.left_out import LeftOut
+from kto.secrets import secret
+from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
-_BATCH = 1000  # judgements in one transaction
+_BATCH = 1000  # language checks in one transaction
 _FRAME = 8  # tokens of a chat template around each message
 
 
 @dataclasses.dataclass
 class Plan:
-    """Everything that is wanted: an answer of each route's model to each prompt.
+    """Everything that is wanted: an answer of each model to each prompt.
 
     Attributes
     ----------
+    prompts
+        All rows of the table. The first `limit` are asked; None: all. The others are in the table already.
     wanted
-        By model: numbers of the prompts that need a request, and what the store has for the tries of their answers.
+        By model and prompt: what the store has for the requests of an answer that is missing.
+    unusable
+        Why models cannot be asked, by model.
     later
-        By prompt: the answers in the table that were not the first try, by key. They stay the ones that count: people
-        may have voted on them, also where the first try would do by now.
+        By prompt id: keys of the answers in the table that came after a language retry. They stay the ones that count:
+        people may have voted on them, also where the first answer would do by now.
     left_out
         What is not wanted any more.
-    asked
-        So many of the prompts, the first ones, are asked; None: all. The others are in the table already.
     """
 
     config: Config
     prompts: Sequence[Prompt]
-    system_prompt: str
-    routes: Sequence[Route]
+    targets: Sequence[ModelTarget]
     gate: Gate
     store: Store
-    wanted: dict[str, dict[int, Sequence[Try]]] = dataclasses.field(default_factory=dict)
+    limit: int | None = None
     later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     left_out: LeftOut = LeftOut()  # noqa: RUF009 (frozen)
-    asked: int | None = None
-    _judged: dict[str, Judgement] = dataclasses.field(default_factory=dict)
+    wanted: dict[str, dict[str, Sequence[Lookup]]] = dataclasses.field(default_factory=dict)
+    unusable: dict[str, str] = dataclasses.field(default_factory=dict)
+    _checked: dict[str, LanguageCheck] = dataclasses.field(default_factory=dict)
 
-    def found(self, route: Route, prompt: Prompt) -> list[Try]:
-        """Return what the store has for the tries of an answer, each judged."""
-        conversation = messages(self.system_prompt, prompt.text)
-
-        def judge(key: str, kept: Kept) -> Kept:
-            return kept if kept.judgement else Kept(kept.answer, self._judge(key, kept, prompt))
-
-        found: list[Try] = []
-        for number in range(1 + route.tries.again):
-            found.append(route.tries.find(self.store, self.gate.name, conversation, number, judge))
-            enough = found[-1].kept is not None and not tries.is_wrong(found[-1].kept) and not found[-1].short
-            if enough and prompt.id not in self.later:  # the later ones do not matter
-                break
-        return found
-
-    def chosen(self, prompt: Prompt, found: Sequence[Try]) -> int | None:
-        """Return which of the tries for an answer counts, None if there is no answer."""
-        later = self.later.get(prompt.id, ())
-        usable = (number for number, each in enumerate(found) if each.key in later and not tries.is_wrong(each.kept))
-        return next(usable, tries.chosen([each.kept for each in found]))
-
-    def _judge(self, key: str, kept: Kept, prompt: Prompt) -> Judgement:
-        """Judge an answer that is older than the gate, once."""
-        if not self.gate.supported:
-            return UNCHECKED
-        judgement = self._judged[key] = self.gate.judge(clean(kept.answer.text) or "", prompt.text)
-        if len(self._judged) == _BATCH:
-            self._keep_judgements()
-        return judgement
-
-    def _keep_judgements(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # then they are made again the next time
-            self.store.put([], [(self.gate.name, key, judgement) for key, judgement in self._judged.items()])
-        self._judged.clear()
+    @functools.cached_property
+    def system_prompt(self) -> str:
+        """What models are told before every prompt, "" for nothing."""
+        return self.config.system_prompt
 
     @functools.cached_property
     def names(self) -> dict[str, str]:
         """The public name of each model."""
-        models = [route.model for route in self.routes]
+        models = [target.model for target in self.targets]
         return dict(zip(models, public_names(models), strict=True))
 
-    def is_left_out(self, route: Route, prompt: Prompt) -> bool:
-        """Tell whether the answer of a route's model to a prompt has been taken out, so that it is not asked for."""
+    @property
+    def asked(self) -> Sequence[Prompt]:
+        """The prompts that are asked."""
+        return self.prompts[: self.limit]
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return what goes into the pipeline: `prompt_id`, `input` and `system_prompt` of each prompt that is asked."""
+        prompts = (prompt for prompt in self.asked if prompt.id not in self.left_out.ids)
+        return [
+            {"prompt_id": prompt.id, "input": prompt.text, "system_prompt": self.system_prompt} for prompt in prompts
+        ]
+
+    def look_up(self, target: ModelTarget, prompt: Prompt) -> list[Lookup]:
+        """Return what the store has for the requests of an answer, with the verdict of this version of the gate."""
+        conversation = messages(self.system_prompt, prompt.text)
+
+        def check(key: str, stored: StoredAnswer) -> StoredAnswer:
+            return stored if stored.check else StoredAnswer(stored.answer, self._check(key, stored, prompt))
+
+        found: list[Lookup] = []
+        for number in target.requests:
+            found.append(look_up(self.store, target, self.gate.name, conversation, number, check))
+            stored = found[-1].stored
+            enough = stored is not None and not lookups.is_wrong(stored) and not found[-1].short
+            if enough and prompt.id not in self.later:  # the retries do not matter
+                break
+        return found
+
+    def chosen(self, prompt: Prompt, found: Sequence[Lookup]) -> int | None:
+        """Return which request's answer counts, None if there is no answer."""
+        later = self.later.get(prompt.id, ())
+        usable = (
+            number for number, each in enumerate(found) if each.key in later and not lookups.is_wrong(each.stored)
+        )
+        return next(usable, lookups.chosen([each.stored for each in found]))
+
+    def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
+        """Check a stored answer that this version of the gate has not seen, and remember the result."""
+        if not self.gate.supported:
+            return UNCHECKED
+        check = self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
+        if len(self._checked) == _BATCH:
+            self._keep_checks()
+        return check
+
+    def _keep_checks(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # then they are made again the next time
+            self.store.put([], [(self.gate.name, key, check) for key, check in self._checked.items()])
+        self._checked.clear()
+
+    def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
+        """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
         if prompt.id in self.left_out.ids:
             return True
-        return self.left_out.was_asked(self.names[route.model], messages(self.system_prompt, prompt.text))
+        return self.left_out.was_asked(self.names[target.model], messages(self.system_prompt, prompt.text))
 
-    def look(self) -> None:
-        """Find out what is missing."""
-        nothing = {route.model: (Try(),) * (1 + route.tries.again) for route in self.routes}  # shared, to save memory
-        if not self.store and not self.left_out.ids:
-            numbers = range(len(self.prompts[: self.asked]))
-            self.wanted = {model: dict.fromkeys(numbers, none) for model, none in nothing.items()}
+    def find_missing(self) -> None:
+        """Fill `wanted`."""
+        none = {target.model: (Lookup(),) * len(target.requests) for target in self.targets}  # shared, to save memory
+        if not self.store.count() and not self.left_out.ids:
+            texts = [prompt.text for prompt in self.asked]
+            self.wanted = {model: dict.fromkeys(texts, nothing) for model, nothing in none.items()}
             return
-        self.wanted = {route.model: {} for route in self.routes}
-        for number, prompt in enumerate(self.prompts[: self.asked]):
-            for route in self.routes:
-                found = self.found(route, prompt)
-                if tries.is_missing(found) and not self.is_left_out(route, prompt):
-                    none = all(each == Try() for each in found)
-                    self.wanted[route.model][number] = nothing[route.model] if none else found
-        self._keep_judgements()
+        self.wanted = {target.model: {} for target in self.targets}
+        for prompt in self.asked:
+            for target in self.targets:
+                found = self.look_up(target, prompt)
+                if lookups.is_missing(found) and not self.is_left_out(target, prompt):
+                    nothing = all(each == Lookup() for each in found)
+                    self.wanted[target.model][prompt.text] = none[target.model] if nothing else found
+        self._keep_checks()
+
+    def ask_servers(self, tolerant: bool) -> None:
+        """Ask the servers for their models and note the prices; fill `unusable`.
+
+        Raises
+        ------
+        UserError
+            None of the servers can be used, and that is not tolerated.
+        """
+        asked = {target.server for target in self.incomplete if target.server}
+        listed, problems = {}, {}
+        for server in asked:
+            try:
+                listed[server] = servers.offers(server)
+            except UserError as error:
+                problems[server] = error
+        if problems and not tolerant and len(problems) == len({target.server for target in self.incomplete}):
+            raise next(iter(problems.values()))
+        self.targets = [
+            target.priced(listed.get(target.server, ())) if target.server else target for target in self.targets
+        ]
+        self._fit_connections()
+        for target in self.incomplete:
+            if target.server in problems:
+                self.unusable[target.model] = str(problems[target.server])
+
+    def _fit_connections(self) -> None:
+        """Have no more requests in flight than this process may have connections."""
+        wanted = [target.concurrency for target in self.targets]
+        fitting = open_files.room_for(wanted)
+        if fitting != wanted:
+            print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
+            pairs = zip(self.targets, fitting, strict=True)
+            self.targets = [dataclasses.replace(target, concurrency=fit) for target, fit in pairs]
+
+    def to_ask(self, target: ModelTarget) -> Mapping[str, Sequence[Lookup]]:
+        """Return the part of `wanted` that a target can be asked for now."""
+        return self.wanted[target.model] if target.server and target.model not in self.unusable else {}
+
+    @contextlib.contextmanager
+    def language_worker(self) -> Iterator[LanguageWorker | None]:
+        """Start what checks the language of new answers; None if nobody can check it, or there will be none."""
+        language = self.config.language
+        with contextlib.ExitStack() as stack:
+            worker = LanguageWorker(language.tag, language.script) if self.requests and self.gate.supported else None
+            if worker:
+                stack.callback(worker.close)
+            yield worker
 
     @property
     def requests(self) -> int:
         """How many answers are missing."""
         return sum(map(len, self.wanted.values()))
 
-    def estimate(self) -> Mapping[str, "Estimate"]:
-        """Return by model what its missing answers will take; answers may take more requests than one."""
+    @property
+    def incomplete(self) -> list[ModelTarget]:
+        """The targets whose answers are not all there."""
+        return [target for target in self.targets if self.wanted[target.model]]
+
+    def estimate(self) -> dict[str, "Estimate"]:
+        """Return by model what its missing answers will take; an answer may take several requests."""
         usual = self.store.completion_tokens()
         system = len(self.system_prompt.encode())
-        found = {}
-        for route in self.routes:
-            numbers = self.wanted[route.model]
-            size = sum(len(self.prompts[number].text.encode()) for number in numbers) + system * len(numbers)
-            read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(numbers)
-            longest = int(route.tries.arguments["max_tokens"])
-            written = len(numbers) * longest
-            expected = round(len(numbers) * min(usual.get(route.model, longest), longest))
-            found[route.model] = Estimate(len(numbers), read, expected, written, route.prices)
-        return found
+        estimates = {}
+        for target in self.targets:
+            texts = self.wanted[target.model]
+            size = sum(len(text.encode()) for text in texts) + system * len(texts)
+            read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(texts)
+            longest = int(target.arguments["max_tokens"])
+            written = len(texts) * longest
+            expected = round(len(texts) * min(usual.get(target.model, longest), longest))
+            estimates[target.model] = Estimate(len(texts), read, expected, written, target.prices)
+        return estimates
+
+
+def make(config: Config, store: Store, path: Path, options: argparse.Namespace) -> Plan:
+    """Read the prompts, say what is odd about them, and find out which answers are missing.
+
+    Parameters
+    ----------
+    path
+        The table. Answers that only it has go back into the store.
+    options
+        `limit`, `base_url` and `dry_run` of generate.py.
+
+    Raises
+    ------
+    UserError
+        Prompts cannot be read, or a server has no address or no key.
+    """
+    read = prompts_of.load(config, options.limit, secret(config, "HF_TOKEN"))
+    if read.duplicates:
+        print(t("generate.duplicates", number=read.duplicates))
+    if read.empty:
+        print(t("generate.empty_rows", number=read.empty))
+    for origin in read.unfiltered:
+        print(t("technical.unfiltered", source=origin))
+    gate = targets.gate_for(config)
+    asked = targets.find(config, gate, options.base_url, needs_key=not options.dry_run)
+    later = earlier_table.restore(store, path, asked)
+    out = left_out.read(config.root)
+    prompts = read.prompts
+    others = [prompt for prompt in earlier_table.other_prompts(path, prompts) if prompt.id not in out.ids]
+    if options.limit is not None:
+        prompts = [*prompts, *others]  # what is not asked stays in the table
+    elif others:
+        print(t("generate.gone", number=len(others), path=path), file=sys.stderr)
+    limit = len(read.prompts) if options.limit else None
+    plan = Plan(config, prompts, asked, gate, store, limit, later, out)
+    plan.find_missing()
+    return plan
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,222 +1,237 @@
-"""The pipeline on a Ray cluster that is there already: each model's step on one of its machines.
+"""`generate.py --ray`: the steps that ask models run on the machines of a Ray cluster, all others here.
 
 The cluster must have the same Python and packages on all machines, this one must be part of it (`ray start`), and the
-model servers must be reachable from all; models on a server of this machine's loopback are asked from here. Nothing is
-installed there: `kto/` and `texts.yaml` are sent along, `.env` and the answers are not.
+model servers must be reachable from all; servers on this machine's loopback are asked from here. Nothing is installed
+there: `kto/` and `texts.yaml` are sent along, `.env` and the answers are not.
 
-The answers stay here. One process of the cluster, on this machine, has the store open, and an answer counts when it is
-on the disk here. So no more answers can get lost, with whatever dies, than requests may be in flight; if a part of the
-cluster dies, what is missing is begun again with the rest.
-
-distilabel and Ray are in a process of their own (`kto.ask.ray_job`): Ray ends processes that lose their cluster, and
-distilabel waits forever for steps that are gone. This module starts that process and looks after it.
+distilabel's own run on Ray waits forever when a step dies, and takes a process for every queue; so distilabel's steps
+run in Ray's actors, and hand each answer to the one process that writes, here. A kill, here or there, costs the
+requests in flight and the answers on their way; the batches that a dead machine had are given to the others.
 """
 
-import dataclasses
+import asyncio
+import contextlib
 import importlib.util
-import json
+import itertools
+import logging
 import os
+import pickle
 import shutil
 import socket
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+import threading
+import traceback
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kto import processes
-from kto.ask import tries
-from kto.ask.keeper import Keeper, Tally
-from kto.ask.language_gate import Gate
-from kto.ask.pipeline import Work
+from kto.ask import lookups
+from kto.ask.language_worker import LanguageWorker
+from kto.ask.lookups import Lookup
+from kto.ask.pipeline import StoredLLM, process_rows
 from kto.ask.prompts import messages
-from kto.ask.store import Kept, Store
-from kto.ask.tries import Try
-from kto.cleaning import clean
+from kto.ask.writer import AnswerSink
 from kto.errors import UserError
-from kto.files import replacing
+from kto.tables import Row
 from kto.texts import ROOT, t
 
-JOB, REPORT = "job.json", "report.json"
-"""Files in the folder that this process and the other one share."""
+_CONNECT = 10.0  # seconds that a cluster, or a machine of it, may take to answer
+_JOIN = 60.0  # seconds that it may take to become part of the cluster
+_MOST = 3  # machines that a batch is given to
+_EVERY = 0.1  # seconds between two hand-overs of answers
 
-_CONNECT = 10  # seconds that a cluster may take to let us in
-_LOOK = 0.25  # seconds between two looks at the report
-_ROUNDS = 6  # times that we begin, at most
-
-_Missing = dict[str, dict[int, Sequence[Try]]]
+Event = tuple[str, tuple[Any, ...]]
 
 
-def run(work: Work, keeper: Keeper, address: str) -> None:
-    """Ask on the cluster at `address` ("auto": the one that runs on this machine).
+class _Outbox:
+    """The `AnswerSink` of a step on another machine: keeps what happens until it is handed over."""
 
-    The answers go to the store of `keeper`, what they took to its tallies.
+    def __init__(self) -> None:
+        self.events: list[Event] = []
 
-    Raises
-    ------
-    UserError
-        Ray is not installed (`no_ray`), the cluster cannot be used (`ray_address`, `ray_store`), or the run has ended
-        although answers are missing (`ray_ended`).
+    def __getattr__(self, name: str) -> Any:
+        async def note(*arguments: Any) -> None:
+            self.events.append((name, arguments))
+
+        return note
+
+    async def look_up(self, *_: Any) -> Lookup:
+        """Return nothing: what the store has comes with each batch."""
+        return Lookup()
+
+    async def reserve(self, model: str, dollars: float) -> None:
+        """Set nothing aside: with Ray there is no limit."""
+
+
+class _Actor:
+    """Asks one model, on some machine of the cluster."""
+
+    async def start(self, pickled: bytes) -> None:
+        """Get ready; the step travels in a call, because Ray logs what constructors get."""
+        self._step, language = pickle.loads(pickled)
+        self._language = LanguageWorker(*language) if language else None
+        self._outbox = _Outbox()
+        self._loop = asyncio.get_running_loop()
+        self._step.llm.sink, self._step.llm.language = self._outbox, self._language
+        self._step.load()
+        self._step.llm.start(self._loop)
+
+    async def ask(self, wanted: Mapping[str, Sequence[Lookup]], rows: Sequence[Row]) -> AsyncIterator[list[Event]]:
+        """Yield what happens while the model answers these rows, for the `AnswerSink` of `generate.py`."""
+        self._step.llm.wanted = wanted if self._step.llm.wanted is None else self._step.llm.wanted | wanted
+        running = asyncio.create_task(asyncio.to_thread(process_rows, self._step, [rows]))
+        while not running.done() or self._outbox.events:
+            await asyncio.wait([running], timeout=_EVERY)
+            events, self._outbox.events = self._outbox.events, []
+            yield events
+        await running
+
+
+class Cluster:
+    """A Ray cluster that this process belongs to.
+
+    Parameters
+    ----------
+    log
+        Gets what Ray says when a machine dies.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("no_ray")
-    address = _reachable(address)
-    missing = {route.model: dict(work.wanted[route.model]) for route in work.routes}
-    before = {model: keeper.tally(model) for model in missing}
-    left = keeper.left
-    for number in range(1, _ROUNDS + 1):
-        log = keeper.path.parent / "logs" / ("ray.log" if number == 1 else f"ray-{number}.log")
-        report = _round(work, keeper, missing, left, address, log)
-        tallies = [keeper.tally(model) for model in missing]
-        if report.get("ended") and sum(each.settled for each in tallies) >= _count(work.wanted, before):
-            keeper.failures.update(report["failures"])
-            return
-        rest = _still_missing(work, keeper.path, missing)
-        # What a keeper that is gone has spent in its last second is not known: then a person has to decide.
-        unknown = left is not None and not report.get("complete")
-        if number == _ROUNDS or unknown or _count(rest) == _count(missing):
-            raise UserError("ray_ended", log=log)
-        missing, left = rest, report.get("left")
-        for model in missing:  # what had failed is asked once more
-            settled = before[model].settled + len(work.wanted[model]) - len(missing[model])
-            keeper.tallies[model] = dataclasses.replace(
-                keeper.tally(model), settled=settled, failures=Counter(before[model].failures)
-            )
-        print(t("generate.ray_again", number=_count(missing)), flush=True)
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._actors: dict[str, Any] = {}
+        self._started = itertools.count()
+
+    def process(self, step: Any, inputs: Sequence[Sequence[Row]]) -> list[Row]:
+        """Return what a step makes of rows; its answers are asked for on a machine of the cluster.
+
+        Raises
+        ------
+        UserError
+            Machines that had the rows have died, one after the other (`ray_ended`).
+        """
+        import ray
+
+        llm: StoredLLM = step.llm
+        [rows] = inputs
+        wanted = {row["input"]: llm.wanted[row["input"]] for row in rows if row["input"] in llm.wanted}
+        for attempt in range(_MOST if wanted else 0):
+            missing = [row for row in rows if row["input"] in wanted]
+            actor = self._actor(step)
+            try:
+                for reference in actor.ask.options(num_returns="streaming").remote(wanted, missing):
+                    llm.await_here(_hand_over(llm.sink, ray.get(reference)))
+                break
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError:
+                with self._lock:
+                    if self._actors.get(step.name) is actor:
+                        del self._actors[step.name]
+                    self._log.parent.mkdir(parents=True, exist_ok=True)
+                    with self._log.open("a", encoding="utf-8") as log:
+                        traceback.print_exc(file=log)
+                if attempt == _MOST - 1:
+                    raise UserError("ray_ended", log=self._log) from None
+                wanted = llm.await_here(_still_missing(llm, missing))
+                print(t("generate.ray_again", number=len(wanted)), flush=True)
+        return process_rows(step.model_copy(update={"llm": llm.only_stored()}), inputs)
+
+    def _actor(self, step: Any) -> Any:
+        """Return the actor that asks the model of a step; start one, if there is none or it has died."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        llm: StoredLLM = step.llm
+        with self._lock:
+            if step.name not in self._actors:
+                here = ray.get_runtime_context().get_node_id()
+                nodes = sorted(_nodes(), key=here.__eq__) or [here]  # this machine last: it writes the answers
+                local = llm.target.server is None or llm.target.server.is_local
+                node = here if local else nodes[next(self._started) % len(nodes)]
+                # A step waits nearly all the time, so it takes no CPU from others.
+                options = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+                actor = ray.remote(_Actor).options(**options).remote()
+                language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
+                sent = step.model_copy(update={"llm": StoredLLM(target=llm.target, sink=None, wanted={})})
+                actor.start.remote(ray.cloudpickle.dumps((sent, language)))
+                self._actors[step.name] = actor
+            return self._actors[step.name]
 
 
-def _count(missing: Mapping[str, Mapping[int, object]], before: Mapping[str, Tally] | None = None) -> int:
-    return sum(map(len, missing.values())) + sum(each.settled for each in (before or {}).values())
+async def _hand_over(sink: AnswerSink, events: Sequence[Event]) -> None:
+    await asyncio.gather(*(getattr(sink, name)(*arguments) for name, arguments in events))
+
+
+async def _still_missing(llm: StoredLLM, rows: Sequence[Row]) -> dict[str, Sequence[Lookup]]:
+    found = {row["input"]: await llm.runner.look_up(messages(row["system_prompt"], row["input"])) for row in rows}
+    return {text: each for text, each in found.items() if lookups.is_missing(each)}
+
+
+def _nodes() -> list[str]:
+    """Return the nodes that answer; Ray itself notices only after a while that one is gone."""
+    import ray
+
+    def answers(node: Mapping[str, Any]) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT).close()
+            return True
+        return False
+
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU") and answers(node)]
 
 
 def _reachable(address: str) -> str:
     """Return the address, HOST:PORT or "auto"; raise `UserError` if nothing is there."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or address
-    if address == "auto":
-        return address
     host, _, port = address.rpartition(":")
     try:
-        if not host or "/" in host:  # ray:// is for programs that are not on a machine of the cluster
-            raise ValueError
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
+        if address != "auto":
+            if not host or "/" in host:  # ray:// is for programs that are not on a machine of the cluster
+                raise ValueError
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
     except (OSError, ValueError, OverflowError):
         raise UserError("ray_address", address=address) from None
     return address
 
 
-def _round(
-    work: Work, keeper: Keeper, missing: _Missing, left: float | None, address: str, log: Path
-) -> Mapping[str, Any]:
-    """Run the other process once, keep the tallies up to date meanwhile, and return its last report."""
-    base = {model: keeper.tally(model) for model in missing}
-    routes = [route for route in work.routes if missing[route.model]]
-    numbers = sorted({number for numbers in missing.values() for number in numbers})
-    job = {
-        "address": address,
-        "store": str(keeper.path.resolve()),
-        "inode": keeper.path.stat().st_ino,
-        "left": left,
-        "rows": [dict(work.rows[number]) for number in numbers],
-        "routes": [
-            {**vars(route), "tries": vars(route.tries), "endpoint": route.endpoint and route.endpoint.base_url}
-            for route in routes
-        ],
-        "attempts": work.attempts,
-        "language": work.language,
-        "script": work.script,
-    }
-    keys = {f"KTO_KEY_{number}": route.endpoint.key for number, route in enumerate(routes) if route.endpoint}
-    env = {**os.environ, **keys, "PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore", "DISTILABEL_LOG_LEVEL": "WARNING"}
-    # Ray is not to tell its makers about us, nor to start a cluster of its own when this one has gone.
-    env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
-    # Models that need fewer answers than others find the rest in the store; these do not count.
-    there = {model: len(numbers) - len(missing[model]) for model in missing}
-    report: Mapping[str, Any] = {}
-    with _folder(keeper.path.parent / "ray") as folder:
-        (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, "-m", "kto.ask.ray_job", str(folder)]
-        with processes.running(command, log=log, cwd=ROOT, env=env) as process:
-            ended = False
-            while not ended:
-                try:
-                    process.wait(_LOOK)
-                    ended = True
-                except subprocess.TimeoutExpired:
-                    pass
-                report = read(folder / REPORT)
-                for model, figures in report.get("tallies", {}).items():
-                    for text in figures["said"]:
-                        keeper.print_once(model, text)
-                    keeper.tallies[model] = _sum(base[model], Tally(**figures), there[model])
-    if report.get("trouble") == "ray_address":
-        raise UserError("ray_address", address=address)
-    if report.get("trouble") == "ray_store":
-        raise UserError("ray_store", path=keeper.path)
-    return report
+@contextlib.contextmanager
+def joined(address: str, log: Path) -> Iterator[Cluster]:
+    """Belong to the cluster at `address` ("auto": the one that runs on this machine) while the block runs.
 
+    Raises
+    ------
+    UserError
+        Ray is not installed (`no_ray`), or the cluster does not answer, or not to us (`ray_address`).
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("no_ray")
+    address = _reachable(address)
+    import ray
 
-def _sum(base: Tally, more: Tally, there: int) -> Tally:
-    return Tally(
-        base.answers + more.answers,
-        base.settled + max(more.settled - there, 0),
-        base.prompt_tokens + more.prompt_tokens,
-        base.completion_tokens + more.completion_tokens,
-        base.seconds + more.seconds,
-        base.cost + more.cost,
-        base.failures + Counter(more.failures),
-        list(dict.fromkeys([*base.said, *more.said])),
-    )
+    ended: list[BaseException | None] = []
+    with tempfile.TemporaryDirectory() as sent:
+        # Its machines get our modules, but not the project's secrets and answers.
+        ignore = shutil.ignore_patterns("__pycache__", "pages", "argilla_server")
+        shutil.copytree(ROOT / "kto", Path(sent, "kto"), ignore=ignore)
+        shutil.copyfile(ROOT / "texts.yaml", Path(sent, "texts.yaml"))
+        environment = {"working_dir": sent, "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}}
 
+        def join() -> None:
+            try:
+                ray.init(address, runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+                ended.append(None)
+            except (Exception, SystemExit) as error:
+                ended.append(error)
 
-def _still_missing(work: Work, path: Path, missing: _Missing) -> _Missing:
-    """Return what of `missing` is not in the store; answers that nobody has judged yet are judged."""
-    gate = Gate(work.language, work.script) if work.language else None
-    name = gate.name if gate else ""
-    rest: _Missing = {}
-    with Store(path) as store:
-        for route in work.routes:
-            rest[route.model] = {}
-            for number in missing[route.model]:
-                prompt = work.rows[number]["input"]
-                conversation = messages(work.rows[number]["system_prompt"], prompt)
-
-                def judge(key: str, kept: Kept, prompt: str = prompt) -> Kept:
-                    if gate is None or kept.judgement:
-                        return kept
-                    judgement = gate.judge(clean(kept.answer.text) or "", prompt)
-                    store.put([], [(name, key, judgement)])
-                    return Kept(kept.answer, judgement)
-
-                asked = range(1 + route.tries.again)
-                found = [route.tries.find(store, name, conversation, each, judge) for each in asked]
-                if tries.is_missing(found):
-                    rest[route.model][number] = found
-    return rest
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder that nobody else can read; what a run that was killed has left there goes, too."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(mode=0o700)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def write(path: Path, content: object) -> None:
-    """Write a file that the other process reads."""
-    with replacing(path, 0o600) as file:
-        file.write(json.dumps(content).encode())
-
-
-def read(path: Path) -> Mapping[str, Any]:
-    """Return what `write` wrote; nothing if that has not happened yet."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
+        joining = threading.Thread(target=join, daemon=True)
+        joining.start()
+        joining.join(_JOIN)
+        if ended != [None]:
+            reason = f"{address} ({' '.join(str(ended[0]).split())[:200]})" if ended and ended[0] else address
+            raise UserError("ray_address", address=reason)
+        try:
+            yield Cluster(log)
+        finally:
+            ray.shutdown()

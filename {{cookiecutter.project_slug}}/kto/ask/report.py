@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kto.ask.generations import Found
-from kto.ask.keeper import Tally
 from kto.ask.plan import Estimate
+from kto.ask.table import TableCounts
+from kto.ask.targets import ModelTarget
+from kto.ask.writer import RunCounts
 from kto.texts import number, t
 
 WIDTH = 80
@@ -110,25 +111,25 @@ def before(estimates: Mapping[str, Estimate]) -> str:
     return _table(columns)
 
 
-def after(models: Sequence[str], found: Mapping[str, Found], tallies: Mapping[str, Tally], priced: set[str]) -> str:
+def after(targets: Sequence[ModelTarget], counts: Mapping[str, TableCounts], runs: Mapping[str, RunCounts]) -> str:
     """Return how the models did.
 
     Parameters
     ----------
-    found
-        What the table holds.
-    tallies
-        What this run did.
-    priced
-        Models whose price is known.
+    counts
+        What the table holds, by model.
+    runs
+        What this run did, by model.
     """
-    did = [tallies.get(model, Tally()) for model in models]
-    has = [found[model] for model in models]
+    models = [target.model for target in targets]
+    did = [runs.get(model, RunCounts()) for model in models]
+    has = [counts[model] for model in models]
+    costs = [run.cost if target.prices else None for target, run in zip(targets, did, strict=True)]
     columns = {
-        "model": list(models),
+        "model": models,
         "asked": [number(each.prompts) for each in has],
         "answered": [number(each.answers) for each in has],
-        "stored": [number(max(each.answers - tally.answered, 0)) for each, tally in zip(has, did, strict=True)],
+        "stored": [number(max(each.answers - run.answered, 0)) for each, run in zip(has, did, strict=True)],
         "missing": [number(each.missing) for each in has],
         "cut": [number(each.cut) for each in has],
         "empty": [number(each.empty) for each in has],
@@ -136,19 +137,19 @@ def after(models: Sequence[str], found: Mapping[str, Found], tallies: Mapping[st
         "right": [_share(each, "right") for each in has],
         "wrong": [number(each.verdicts["wrong"]) for each in has],
         "unchecked": [number(each.verdicts["unchecked"]) for each in has],
-        "read": [number(tally.prompt_tokens) for tally in did],
-        "written": [number(tally.completion_tokens) for tally in did],
-        "seconds": [number(tally.seconds / tally.answers, 1) if tally.answers else _NONE for tally in did],
-        "cost": [_money(tally.cost if model in priced else None) for model, tally in zip(models, did, strict=True)],
+        "read": [number(run.prompt_tokens) for run in did],
+        "written": [number(run.completion_tokens) for run in did],
+        "seconds": [number(run.seconds / run.answers, 1) if run.answers else _NONE for run in did],
+        "cost": [_money(cost) for cost in costs],
     }
     lines = [_table(columns)]
-    for model, tally in zip(models, did, strict=True):
-        reasons = tally.failures.most_common(_SHOWN)
+    for model, run in zip(models, did, strict=True):
+        reasons = run.failures.most_common(_SHOWN)
         lines += [t("generate.gap", model=model, number=count, reason=reason) for reason, count in reasons]
     return "\n".join(lines)
 
 
-def _share(found: Found, verdict: str) -> str:
+def _share(count: TableCounts, verdict: str) -> str:
     """Return the share of a verdict among the answers that were checked, in percent."""
-    checked = found.verdicts["right"] + found.verdicts["wrong"]
-    return f"{number(100 * found.verdicts[verdict] / checked, 1)} %" if checked else _NONE
+    checked = count.verdicts["right"] + count.verdicts["wrong"]
+    return f"{number(100 * count.verdicts[verdict] / checked, 1)} %" if checked else _NONE

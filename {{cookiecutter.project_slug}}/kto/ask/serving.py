@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kto import processes
-from kto.ask.endpoint import secret
 from kto.config import Config, as_path, split_provider
 from kto.errors import UserError
+from kto.secrets import secret
 from kto.texts import ROOT
 
 SERVE = ROOT / "kto" / "ask" / "serve.py"

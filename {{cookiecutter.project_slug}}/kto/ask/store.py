@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from kto import sqlite_files
-from kto.ask.language_gate import Judgement
+from kto.ask.language import LanguageCheck
 
 Message = dict[str, str]
 
 WAIT = 60
-"""Seconds to wait for others that write."""
+"""Busy timeout in seconds while another process writes."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS requests (
     PRIMARY KEY (request, key)
 ) WITHOUT ROWID;
 """
-# Stores of an earlier version lack these.
+# Columns added later; older files get them when opened.
 _LATER = {
     "prompt_tokens": "INTEGER",
     "completion_tokens": "INTEGER",
@@ -109,23 +109,23 @@ class Answer(NamedTuple):
     sent: str | None = None
 
 
-class Kept(NamedTuple):
-    """An answer in the store, and what a gate said about it, None if it has not been asked."""
+class StoredAnswer(NamedTuple):
+    """An answer in the store, and the verdict of a language gate, None if it has not seen the answer."""
 
     answer: Answer
-    judgement: Judgement | None
+    check: LanguageCheck | None
 
 
-class Stored(NamedTuple):
-    """An answer with what the store knows about the request: arguments are empty where nobody knows them any more."""
+class Candidate(NamedTuple):
+    """An answer with its key and the arguments of its request; empty where they are not known any more."""
 
     key: str
     arguments: Mapping[str, object]
-    kept: Kept
+    stored: StoredAnswer
 
 
-class Entry(NamedTuple):
-    """What is put into the store: an answer, and what was asked to get it."""
+class NewAnswer(NamedTuple):
+    """What is put into the store: an answer, and the request for it."""
 
     key: str
     model: str
@@ -194,17 +194,17 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def get(self, key: str, gate: str = "") -> Kept | None:
+    def get(self, key: str, gate: str = "") -> StoredAnswer | None:
         """Return the answer with this key and what `gate` said about it, None if there is no such answer."""
         row = self._db.execute(_GET, [gate, key]).fetchone()
-        return None if row is None else _kept(row)
+        return None if row is None else _stored(row)
 
-    def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Stored]:
+    def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Candidate]:
         """Return all answers of a model to these messages, whatever the arguments, the oldest first."""
         if not self._all_noted:
             self._note_all()
         rows = self._db.execute(_ALIKE, [gate, _request(model, _json(list(messages)))])
-        return [Stored(key, json.loads(arguments), _kept(row)) for key, arguments, *row in rows]
+        return [Candidate(key, json.loads(arguments), _stored(row)) for key, arguments, *row in rows]
 
     def _note_all(self) -> None:
         """Note the requests of answers that an earlier version has put, which did not."""
@@ -215,8 +215,8 @@ class Store:
             self._db.execute(_NOTE_ALL)
         self._all_noted = True
 
-    def put(self, entries: Iterable[Entry], judgements: Iterable[tuple[str, str, Judgement]] = ()) -> None:
-        """Commit answers, and what gates (by name) say of answers (by key): all or nothing.
+    def put(self, answers: Iterable[NewAnswer], checks: Iterable[tuple[str, str, LanguageCheck]] = ()) -> None:
+        """Commit answers, and verdicts of gates (by name) on answers (by key): all or nothing.
 
         Where there is an answer already, it stays.
 
@@ -227,12 +227,12 @@ class Store:
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for each in entries:
+            for each in answers:
                 messages = _json(list(each.messages))
                 row = [each.key, each.model, messages, _json(dict(each.arguments)), *each.answer]
                 if self._db.execute(_PUT, row).rowcount:
                     self._db.execute(_NOTE, [_request(each.model, messages), each.key])
-            self._db.executemany(_JUDGE, ([key, gate, *judgement] for gate, key, judgement in judgements))
+            self._db.executemany(_JUDGE, ([key, gate, *check] for gate, key, check in checks))
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # a full disk may have ended it
@@ -248,15 +248,16 @@ class Store:
         """Yield the keys of all answers."""
         return (key for [key] in self._db.execute("SELECT key FROM answers"))
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Return the number of answers."""
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
 
-def _kept(row: Sequence[Any]) -> Kept:
+def _stored(row: Sequence[Any]) -> StoredAnswer:
     text, reason, read, written, seconds, refused, sent, verdict, language, score = row
-    judgement = None if verdict is None else Judgement(verdict, language, score)
+    check = None if verdict is None else LanguageCheck(verdict, language, score)
     # Answers of an earlier version have the server's own word for it.
-    return Kept(Answer(text, finish_reason(reason), read, written, seconds, bool(refused), sent), judgement)
+    return StoredAnswer(Answer(text, finish_reason(reason), read, written, seconds, bool(refused), sent), check)
 
 
 def _request(model: str, messages: str) -> bytes:

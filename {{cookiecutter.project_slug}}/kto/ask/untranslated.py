@@ -7,7 +7,6 @@ them. What people have written themselves is no concern of ours, whatever its la
 import json
 from collections.abc import Iterable, Iterator
 
-from kto.ask.prompts import Prompt
 from kto.config import Config
 from kto.pages import fingerprint
 from kto.texts import t
@@ -20,10 +19,10 @@ def _english(config: Config) -> frozenset[str]:
         return frozenset()
 
 
-def english_prompts(config: Config, asked: Iterable[Prompt]) -> int:
+def english_prompts(config: Config, texts: Iterable[str]) -> int:
     """Return how many of these prompts are the English ones."""
     english = _english(config)
-    return sum(fingerprint(prompt.text) in english for prompt in asked) if english else 0
+    return sum(fingerprint(text) in english for text in texts) if english else 0
 
 
 def sentences(config: Config, number: int) -> Iterator[str]:

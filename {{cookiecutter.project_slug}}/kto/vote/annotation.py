@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kto import dotenv, left_out
-from kto.ask.endpoint import secret
 from kto.config import Config
 from kto.errors import UserError
 from kto.left_out import LeftOut
@@ -19,6 +18,7 @@ from kto.pages import values_of
 from kto.patience import PASSING, patiently
 from kto.record_ids import record_ids, text_id
 from kto.rendering import argilla_answer, as_written
+from kto.secrets import secret
 from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
 from kto.vote import deletions

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import left_out
-from kto.ask.endpoint import secret
 from kto.ask.prompts import load as load_prompts
 from kto.command_line import Parser, run
 from kto.config import Config, load
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
+from kto.secrets import secret
 from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kto import git_history, left_out
-from kto.ask import answers_page, generations, routes
-from kto.ask.endpoint import secret
+from kto.ask import answers_page, earlier_table, table, targets
 from kto.ask.prompts import load as load_prompts
 from kto.ask.prompts import prompt_id, sources, texts_in
 from kto.ask.store import Store
@@ -16,6 +15,7 @@ from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.record_ids import record_ids
+from kto.secrets import secret
 from kto.tables import Row, read_batches, read_lines, read_rows, write_lines, write_rows
 from kto.texts import t
 from kto.vote import deletions
@@ -133,15 +133,15 @@ def clear_table(config: Config, out: LeftOut) -> None:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
-    lists = [field.name for field in schema if pa.types.is_list(field.type) and field.name not in generations.WHOLE]
+    lists = [field.name for field in schema if pa.types.is_list(field.type) and field.name not in table.WHOLE]
 
     def rows() -> Iterator[Row]:
         for batch in read_batches(path, schema.names):
-            yield from (generations.cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
+            yield from (table.cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
 
     try:
         with alone(config.root / "data" / "answers.lock"), Store(config.root / "data" / "answers.sqlite") as store:
-            generations.restore(store, path, _routes(config))
+            earlier_table.restore(store, path, _routes(config))
             prompts = write_rows(path, rows(), schema)
             if path.with_name(answers_page.NAME).exists():
                 answers_page.write(config, path, prompts)
@@ -152,10 +152,10 @@ def clear_table(config: Config, out: LeftOut) -> None:
             raise
 
 
-def _routes(config: Config) -> list[routes.Route]:
+def _routes(config: Config) -> list[targets.ModelTarget]:
     """Return the routes of all models, for the keys of their answers; [] where a model in a folder is not here."""
     try:
-        return routes.find(config, routes.gate_for(config), "http://127.0.0.1/v1")  # nothing is asked there
+        return targets.find(config, targets.gate_for(config), "http://127.0.0.1/v1")  # nothing is asked there
     except UserError:
         return []
 

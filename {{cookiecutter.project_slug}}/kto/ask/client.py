@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 
 from kto.ask import connections, error_body
-from kto.ask.endpoint import MOVED, Endpoint, moved_to
 from kto.ask.error_body import ErrorBody
 from kto.ask.pace import Crowded, Patience
+from kto.ask.servers import MOVED, Server, moved_to
 from kto.ask.store import Answer, finish_reason
 from kto.texts import t
 
@@ -31,48 +31,68 @@ _SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # whose 502 and 503 say that t
 _JSON = {"Content-Type": "application/json"}
 
 
-class Trouble(Exception):
-    """A request without an answer; the text is a sentence for people."""
+# RequestFailed
+# ├── RejectedRequest   400, 404, 422 …: the same request will fail again
+# ├── AccessDenied      401, 403: most likely all requests fail, but a firewall refuses a single prompt like this
+# ├── ModelUnusable     402, a proxy, a redirect: every request to this model fails until somebody does something
+# ├── RateLimited       429, or 503 with a time to wait
+# ├── ServerError       500: the server failed with this request
+# ├── ModelLoading      503 with words to that effect
+# └── Unavailable       other 5xx, no answer in time, a lost connection
+#     ├── QueueTimeout  no answer in time, perhaps because the request waited for others in flight
+#     └── Unreachable   the server takes no connection
+
+
+class RequestFailed(Exception):
+    """A request without an answer; the text is a sentence for people.
+
+    Attributes
+    ----------
+    wait
+        Seconds that the server asks for before the next request.
+    said
+        The server's error.
+    """
 
     def __init__(self, reason: str, *, wait: float = 0.0, said: ErrorBody | None = None) -> None:
         super().__init__(reason)
-        self.wait = wait  # seconds that the server asks for before the next request
-        self.said = said or ErrorBody()  # what the server says about it
+        self.wait = wait
+        self.said = said or ErrorBody()
 
 
-class WillFailAgain(Trouble):
-    """The same request will fail again (400, 404, 422 …)."""
+class RejectedRequest(RequestFailed):
+    """The same request will fail again."""
 
 
-class Refused(Trouble):
-    """Every request to this model will fail until somebody does something (402)."""
+class AccessDenied(RequestFailed):
+    """The key is refused, or a firewall refuses this prompt."""
 
 
-class Denied(Trouble):
-    """The same is likely (401, 403), but a firewall refuses a single prompt in the same way."""
+class ModelUnusable(RequestFailed):
+    """Every request to this model fails until somebody does something."""
 
 
-class Limited(Trouble):
-    """The server gets too many requests (429, or 503 with the time to wait)."""
+class RateLimited(RequestFailed):
+    """The server gets too many requests."""
 
 
-class Failed(Trouble):
-    """The server failed with this request (500)."""
+class ServerError(RequestFailed):
+    """The server failed with this request."""
 
 
-class Unwell(Trouble):
-    """The server is not well, or cannot be reached well: other 5xx, no answer in time, a lost connection."""
+class ModelLoading(RequestFailed):
+    """The server is still loading the model."""
 
 
-class Queued(Unwell):
-    """No answer in time, perhaps only because the request waited for others that are in flight."""
+class Unavailable(RequestFailed):
+    """The server is not well, or cannot be reached well."""
 
 
-class Loading(Trouble):
-    """The server is still loading the model (503 with words to that effect)."""
+class QueueTimeout(Unavailable):
+    """No answer in time, perhaps only because the request waited for others in flight."""
 
 
-class NotThere(Unwell):
+class Unreachable(Unavailable):
     """The server takes no connection."""
 
 
@@ -81,7 +101,7 @@ class Chat:
 
     Parameters
     ----------
-    endpoint
+    server
         The server.
     concurrency
         Connections that are kept open.
@@ -94,12 +114,12 @@ class Chat:
         The certificates or the proxy that the environment names cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float) -> None:
-        self._endpoint = endpoint
-        self._url = f"{endpoint.base_url}/chat/completions"
+    def __init__(self, server: Server, concurrency: int, timeout: float) -> None:
+        self._server = server
+        self._url = f"{server.base_url}/chat/completions"
         self._timeout = timeout
         self._patience = Patience(timeout)
-        self._session = connections.session(endpoint, concurrency, aiohttp.ClientTimeout(total=None))
+        self._session = connections.session(server, concurrency, aiohttp.ClientTimeout(total=None))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -118,33 +138,33 @@ class Chat:
 
         Raises
         ------
-        Trouble
+        RequestFailed
             There is none; the class says what can be done about it.
         """
         began = time.monotonic()
         try:
-            with connections.named(self._endpoint):
+            with connections.named(self._server):
                 async with self._patience.waiting():
                     response, content = await self._post(json.dumps(body))
         except TimeoutError as late:
             reason = t("generate.failed_timeout", seconds=round(self._timeout))
-            raise (Queued if isinstance(late, Crowded) else Unwell)(reason) from None
+            raise (QueueTimeout if isinstance(late, Crowded) else Unavailable)(reason) from None
         except connections.NoWay as way:
-            raise (Refused if way.lasting else NotThere)(str(way)) from None
+            raise (ModelUnusable if way.lasting else Unreachable)(str(way)) from None
         except aiohttp.ClientConnectorError:
-            raise NotThere(t("generate.failed_connection")) from None
+            raise Unreachable(t("generate.failed_connection")) from None
         except (aiohttp.ClientError, OSError, ValueError):
-            raise Unwell(t("generate.failed_connection")) from None
+            raise Unavailable(t("generate.failed_connection")) from None
         for each in (*response.history, response):
-            if each.status in MOVED and (target := moved_to(self._endpoint, each.headers.get("Location", ""))):
-                raise Refused(t("technical.redirected", url=self._endpoint.base_url, target=target))
+            if each.status in MOVED and (target := moved_to(self._server, each.headers.get("Location", ""))):
+                raise ModelUnusable(t("technical.redirected", url=self._server.base_url, target=target))
         if response.status == 407:
-            raise Refused(str(connections.refused_by_proxy(self._endpoint, response.reason or "")))
+            raise ModelUnusable(str(connections.refused_by_proxy(self._server, response.reason or "")))
         if response.status >= 400:
             error = error_body.read(content)
             error = error if error.words else error._replace(words=response.reason or "")
             loading = _seconds_of_loading(response.status, response.url.host or "", content)
-            raise self._trouble(response.status, error, response.headers, loading)
+            raise self._failure(response.status, error, response.headers, loading)
         said: ErrorBody | None = None
         try:
             completion = json.loads(content)
@@ -153,15 +173,15 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             said = said or error_body.read(content)
         if said:
-            raise self._trouble(said.status, said, response.headers)
+            raise self._failure(said.status, said, response.headers)
         return answer._replace(seconds=round(time.monotonic() - began, 3))
 
-    def _trouble(self, status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> Trouble:
-        """Return what `_trouble` does; without a key, none can be wrong."""
-        trouble = _trouble(status, said, headers, loading)
-        if isinstance(trouble, Denied) and not self._endpoint.key:
-            return Denied(t("errors.no_key", url=self._endpoint.base_url, detail=said.short), said=said)
-        return trouble
+    def _failure(self, status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> RequestFailed:
+        """Return what `_failure` does; without a key, none can be wrong."""
+        failure = _failure(status, said, headers, loading)
+        if isinstance(failure, AccessDenied) and not self._server.key:
+            return AccessDenied(t("errors.no_key", url=self._server.base_url, detail=said.short), said=said)
+        return failure
 
 
 def _answer(completion: Any) -> Answer:
@@ -193,7 +213,7 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
-def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> Trouble:
+def _failure(status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> RequestFailed:
     """Return what can be done about an error.
 
     Parameters
@@ -204,22 +224,22 @@ def _trouble(status: int, said: ErrorBody, headers: Mapping[str, str], loading: 
         Seconds that the server will still load the model; 0: it does not say that.
     """
     if status == 402 or said.codes & _UNPAID:
-        return Refused(t("generate.failed_402", detail=said.short), said=said)
+        return ModelUnusable(t("generate.failed_402", detail=said.short), said=said)
     if status:
         reason = t("generate.failed_status", status=status, detail=said.short)
     else:
         reason = t("technical.failed_reply", detail=said.short) if said.words else t("generate.failed_reply")
     if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
-        return Denied(t(f"generate.failed_{status}", detail=said.short), said=said)
+        return AccessDenied(t(f"generate.failed_{status}", detail=said.short), said=said)
     wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
     if loading:
-        return Loading(reason, wait=max(wait, loading), said=said)
+        return ModelLoading(reason, wait=max(wait, loading), said=said)
     if status == 429 or (status == 503 and wait):
-        return Limited(reason, wait=wait, said=said)
+        return RateLimited(reason, wait=wait, said=said)
     if status == 500:
-        return Failed(reason, wait=wait, said=said)
+        return ServerError(reason, wait=wait, said=said)
     transient = not status or status > 500 or status in _TRANSIENT
-    return (Unwell if transient else WillFailAgain)(reason, wait=wait, said=said)
+    return (Unavailable if transient else RejectedRequest)(reason, wait=wait, said=said)
 
 
 def _seconds_of_loading(status: int, host: str, content: bytes) -> float:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from kto.ask import error_body
 from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
-from kto.secrets import secret as secret  # other modules have it from here
+from kto.secrets import secret
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,7 +26,7 @@ _BASIC = "Basic "  # a key that begins with this was a user name and a password 
 
 
 @dataclasses.dataclass(frozen=True)
-class Endpoint:
+class Server:
     """Where requests go (`base_url` ends before `/chat/completions`) and the key they carry, "" for none."""
 
     base_url: str
@@ -72,8 +72,8 @@ def _is_of_the_hub(url: str, router_url: str) -> bool:
     return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
 
 
-def find(config: Config, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
-    """Return the endpoint that the project uses; `base_url`, if given, replaces the address in `project.toml`.
+def find(config: Config, base_url: str | None = None, needs_key: bool = True) -> Server:
+    """Return the server that the project uses; `base_url`, if given, replaces the address in `project.toml`.
 
     Raises
     ------
@@ -89,11 +89,11 @@ def find(config: Config, base_url: str | None = None, needs_key: bool = True) ->
         key = secret(config, "HF_TOKEN")
         if needs_key and not key:
             raise UserError("no_hf_token")
-        return Endpoint(general.rstrip("/"), key)
+        return Server(general.rstrip("/"), key)
     address = base_url or generation.base_url
     if not address:
         raise UserError("no_base_url")
-    return Endpoint(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
+    return Server(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
 
 
 class ModelList(NamedTuple):
@@ -110,7 +110,7 @@ class ModelList(NamedTuple):
         return any(model["id"] in names for model in self.models)
 
 
-def model_list(endpoint: Endpoint) -> ModelList | None:
+def model_list(server: Server) -> ModelList | None:
     """Return what the server says about its models, None if it says nothing: then chat decides.
 
     Raises
@@ -119,52 +119,52 @@ def model_list(endpoint: Endpoint) -> ModelList | None:
         No server answers (`no_server`), it cannot be reached (`connections.NoWay`), it refuses the key (`key_refused`),
         or there is no chat at this address (`no_api`, `technical.redirected`).
     """
-    return asyncio.run(_model_list(endpoint))
+    return asyncio.run(_model_list(server))
 
 
-async def _model_list(endpoint: Endpoint) -> ModelList | None:
+async def _model_list(server: Server) -> ModelList | None:
     import aiohttp
 
     from kto.ask import connections
 
     timeout = aiohttp.ClientTimeout(connect=TIMEOUT, sock_read=TIMEOUT, total=6 * TIMEOUT)
-    async with connections.session(endpoint, 1, timeout) as session:
+    async with connections.session(server, 1, timeout) as session:
         try:
-            with connections.named(endpoint):
-                async with session.get(f"{endpoint.base_url}/models") as response:
+            with connections.named(server):
+                async with session.get(f"{server.base_url}/models") as response:
                     content = await response.read()
         except aiohttp.ConnectionTimeoutError:
-            raise UserError("no_server", url=endpoint.base_url) from None
+            raise UserError("no_server", url=server.base_url) from None
         except TimeoutError:  # it is there, and busy
             return None
         except (aiohttp.ClientError, OSError, ValueError):
-            raise UserError("no_server", url=endpoint.base_url) from None
+            raise UserError("no_server", url=server.base_url) from None
         if response.status == 407:
-            raise connections.refused_by_proxy(endpoint, response.reason or "")
+            raise connections.refused_by_proxy(server, response.reason or "")
         if response.status in (408, 429) or response.status >= 500:
             return None
         found = _models(content) if response.status < 300 else None
         if found is None or any(each.status in MOVED for each in response.history):
-            await _look_for_chat(session, endpoint)
+            await _look_for_chat(session, server)
         return found
 
 
-async def _look_for_chat(session: "aiohttp.ClientSession", endpoint: Endpoint) -> None:
+async def _look_for_chat(session: "aiohttp.ClientSession", server: Server) -> None:
     """Raise `UserError` if the server does not even refuse an empty request, which asks no model, as one for chat."""
     import aiohttp
 
-    url = endpoint.base_url
+    url = server.base_url
     try:
         async with session.post(f"{url}/chat/completions", json={}, allow_redirects=False) as response:
             status, content = response.status, await response.read()
     except (aiohttp.ClientError, OSError, ValueError):
         return
     said = _json(content)
-    if status == 401 and not endpoint.key:
+    if status == 401 and not server.key:
         raise UserError("no_key", url=url, detail=error_body.read(content).short or status)
     if status == 401:
         raise UserError("key_refused", url=url)
-    if status in MOVED and (target := moved_to(endpoint, response.headers.get("Location", ""))):
+    if status in MOVED and (target := moved_to(server, response.headers.get("Location", ""))):
         raise UserError("technical.redirected", url=url, target=target)
     # A server may say that it knows no such model; and some answer 200 where there is nothing.
     if status in (404, 405) and (said is None or "model" not in str(said).lower()):
@@ -173,10 +173,10 @@ async def _look_for_chat(session: "aiohttp.ClientSession", endpoint: Endpoint) -
         raise UserError("no_api", url=url)
 
 
-def moved_to(endpoint: Endpoint, location: str) -> str:
+def moved_to(server: Server, location: str) -> str:
     """Return the address, as `base_url` has it, to which a server sends requests for chat; "" if it is none."""
     try:
-        target = urljoin(f"{endpoint.base_url}/chat/completions", location)
+        target = urljoin(f"{server.base_url}/chat/completions", location)
     except ValueError:
         return ""
     return hide_login(target.removesuffix("/chat/completions")) if location and is_address(target) else ""
@@ -212,9 +212,9 @@ def _models(content: bytes) -> ModelList | None:
     return ModelList(models, complete) if models or not listed else None
 
 
-def offers(endpoint: Endpoint) -> Sequence[Mapping[str, Any]]:
+def offers(server: Server) -> Sequence[Mapping[str, Any]]:
     """Return the models of `model_list`; of a server that does not say what it has, none."""
-    listed = model_list(endpoint)
+    listed = model_list(server)
     return listed.models if listed else []
 
 

@@ -142,7 +142,7 @@ _CHINESE = re.compile("[的了是我你们們这這吗嗎也说說它他她把�
 _KANA = re.compile(f"[{_SCRIPTS['Kana']}]")
 
 
-class Judgement(NamedTuple):
+class LanguageCheck(NamedTuple):
     """What the gate says of an answer."""
 
     verdict: str  # "right", "wrong" or "unchecked"
@@ -150,11 +150,11 @@ class Judgement(NamedTuple):
     score: float  # probability of that language, from 0 to 1; 0.0 if nobody looked
 
 
-UNCHECKED = Judgement("unchecked", "", 0.0)
+UNCHECKED = LanguageCheck("unchecked", "", 0.0)
 
 
 class Gate:
-    """Judge answers for one language. Gates are cheap; the identifier is loaded once, with the first that needs it.
+    """Checks answers for one language. Gates are cheap; the identifier is loaded with the first that needs it.
 
     Parameters
     ----------
@@ -166,16 +166,16 @@ class Gate:
     Attributes
     ----------
     supported
-        False if every judgement is "unchecked".
+        False if every verdict is "unchecked".
     name
-        Identifier, its version, the rules and what is wanted: judgements with the same name can be reused.
+        Identifier, its version, the rules and what is wanted: verdicts with the same name can be reused.
     """
 
     def __init__(self, tag: str, script: str) -> None:
+        self.tag, self.script = tag, script
         self.name = f"py3langid {importlib.metadata.version('py3langid')}/{RULES}/{tag}/{script}"
         primary = tag.replace("_", "-").split("-")[0].lower()
         self._code = code = _CODES.get(primary, primary)
-        self._script = script
         self._by_script = _ALONE.get(script) == code
         self.supported = self._by_script or code in _KNOWN.get(script, "").split()
         if not self.supported:
@@ -186,8 +186,8 @@ class Gate:
         self._same = {code}.union(*(one.split() for one in _ONE if code in one.split()))
         self._near = set[str]().union(*(near.split() for near in _NEAR if code in near.split())) - self._same
 
-    def judge(self, answer: str, prompt: str = "") -> Judgement:
-        """Judge an answer to a prompt; words that it took from there do not count against it."""
+    def check(self, answer: str, prompt: str = "") -> LanguageCheck:
+        """Check an answer to a prompt; words that it took from there do not count against it."""
         if not self.supported:
             return UNCHECKED
         text = prose(answer[:LOOK])
@@ -205,55 +205,55 @@ class Gate:
 
     def _wanted(self, letters: str) -> str:
         """Return those of the letters that are of the wanted script."""
-        return letters if self._script == "Latn" and letters.isascii() else self._outside.sub("", letters)
+        return letters if self.script == "Latn" and letters.isascii() else self._outside.sub("", letters)
 
-    def _in_other_script(self, text: str, letters: str) -> Judgement:
-        """Judge an answer that has next to no letters of the wanted script."""
+    def _in_other_script(self, text: str, letters: str) -> LanguageCheck:
+        """LanguageWorker an answer that has next to no letters of the wanted script."""
         language, score = max(_identify(text[: PART * PARTS]).items(), key=lambda each: each[1])
         also = self._also is not None and 2 * len(self._also.sub("", letters)) > len(letters)
         # In its other script the identifier may know the language, or take it for a neighbour of it.
         if also and (language in self._same | self._near or score < CLEAR):
             return UNCHECKED
         known = score >= WRONG and language not in self._same and language != _NONE
-        return Judgement("wrong", language if known else "", score if known else 0.0)
+        return LanguageCheck("wrong", language if known else "", score if known else 0.0)
 
-    def _by_letters(self, letters: str, share: float) -> Judgement:
-        """Judge an answer of which a good part is in a script that belongs to the wanted language alone."""
-        if self._script in ("Hans", "Hant", "Jpan"):
+    def _by_letters(self, letters: str, share: float) -> LanguageCheck:
+        """LanguageWorker an answer of which a good part is in a script that belongs to the wanted language alone."""
+        if self.script in ("Hans", "Hant", "Jpan"):
             kana = len(_KANA.findall(letters)) / len(letters)
-            if self._script == "Jpan" and kana < NO_KANA:
+            if self.script == "Jpan" and kana < NO_KANA:
                 # A list of places has none either, but it has no words such as “is” and “you” in Chinese.
                 chinese = len(_CHINESE.findall(letters)) / len(letters)
-                return Judgement("wrong", "zh", share) if kana < 0.01 and chinese > SOME_CHINESE else UNCHECKED
-            if self._script != "Jpan" and kana > MUCH_KANA:
-                return Judgement("wrong", "ja", min(1.0, 2 * kana))
+                return LanguageCheck("wrong", "zh", share) if kana < 0.01 and chinese > SOME_CHINESE else UNCHECKED
+            if self.script != "Jpan" and kana > MUCH_KANA:
+                return LanguageCheck("wrong", "ja", min(1.0, 2 * kana))
         if share < MOST_SCRIPT:
             return UNCHECKED
-        if self._script in ("Hans", "Hant"):
+        if self.script in ("Hans", "Hant"):
             return self._by_characters(letters, share)
-        return Judgement("right", self._code, share)
+        return LanguageCheck("right", self._code, share)
 
-    def _by_characters(self, letters: str, share: float) -> Judgement:
-        """Judge a Chinese answer: is it written in the wanted way?"""
+    def _by_characters(self, letters: str, share: float) -> LanguageCheck:
+        """LanguageWorker a Chinese answer: is it written in the wanted way?"""
         han = self._outside.sub("", letters)
         # The old code pages of the mainland and of Taiwan tell which characters exist in one of the two ways only.
         simple, full = (han.encode(page, "ignore").decode(page) for page in ("gb2312", "big5"))
         simplified = len(simple) - len(simple.encode("big5", "ignore")) // 2
         traditional = len(full) - len(full.encode("gb2312", "ignore")) // 2
-        ours, theirs = (simplified, traditional) if self._script == "Hans" else (traditional, simplified)
+        ours, theirs = (simplified, traditional) if self.script == "Hans" else (traditional, simplified)
         if theirs <= ours:
-            return Judgement("right", f"zh-{self._script}", share)
+            return LanguageCheck("right", f"zh-{self.script}", share)
         if theirs >= MIN_CHARACTERS and theirs >= 4 * ours:
-            return Judgement("wrong", "zh-Hant" if self._script == "Hans" else "zh-Hans", theirs / (ours + theirs))
+            return LanguageCheck("wrong", "zh-Hant" if self.script == "Hans" else "zh-Hans", theirs / (ours + theirs))
         return UNCHECKED
 
-    def _by_parts(self, text: str, prompt: str, share: float) -> Judgement:
-        """Judge an answer by what the identifier says of it, and of each of its parts if that is not clear."""
+    def _by_parts(self, text: str, prompt: str, share: float) -> LanguageCheck:
+        """LanguageWorker an answer by what the identifier says of it, and of each of its parts if that is not clear."""
         parts = _parts(text)
         whole = self._look("\n".join(parts))
         language, score, lead = whole
         if lead < 0 and score >= SURE and share >= MOST_SCRIPT:
-            return Judgement("right", language, score)
+            return LanguageCheck("right", language, score)
         # Letters, and letters times probability, by language; those in the wanted language under "".
         letters: dict[str, float] = defaultdict(float)
         weighted: dict[str, float] = defaultdict(float)
@@ -272,9 +272,9 @@ class Gate:
         theirs = sum(letters.values())
         if theirs >= MIN_WRONG and theirs >= LARGER * ours:
             most = max(letters, key=lambda each: (letters[each], each))
-            return Judgement("wrong", most, weighted[most] / letters[most])
+            return LanguageCheck("wrong", most, weighted[most] / letters[most])
         if ours and ours >= theirs:
-            return Judgement("right", own, weighted[""] / ours)
+            return LanguageCheck("right", own, weighted[""] / ours)
         return UNCHECKED
 
     def _is_other(self, language: str, score: float, lead: float) -> bool:
@@ -286,7 +286,7 @@ class Gate:
 
         The lead is the logarithm of a ratio. If it is negative, the wanted language is the most likely one.
         """
-        if self._script != "Latn" and (latin := "".join(_LATIN.findall(part))):
+        if self.script != "Latn" and (latin := "".join(_LATIN.findall(part))):
             wanted = len(self._wanted("".join(_LETTERS.findall(part))))
             if wanted >= len(latin):  # otherwise names and terms decide what the sentence is
                 part = _LATIN.sub(" ", part)

@@ -1,0 +1,83 @@
+"""What the missing answers will take, and whether that is wanted."""
+
+import argparse
+import shutil
+import sys
+
+from kto.ask import report, untranslated
+from kto.ask.plan import Plan
+from kto.command_line import wait_for_enter
+from kto.errors import UserError
+from kto.secrets import secret
+from kto.texts import number, t
+
+_BYTES_PER_ANSWER = 8192  # in the store, generously
+_ROOM = 50_000_000  # bytes for everything else
+
+
+def confirm(plan: Plan, options: argparse.Namespace) -> None:
+    """Say what the missing answers will take; where they may cost money, or be English, go on only if it is wanted.
+
+    Parameters
+    ----------
+    options
+        `dry_run`, `max_cost` and `yes` of generate.py.
+
+    Raises
+    ------
+    UserError
+        There is no terminal to confirm in, the limit cannot be kept, or the disk is too small.
+    """
+    config = plan.config
+    estimates = plan.estimate()
+    every = {model: estimates[model] for model in estimates if options.dry_run or model not in plan.unusable}
+    texts = {text for model in every for text in plan.wanted[model]}
+    english = untranslated.english_prompts(config, texts)
+    for sentence in untranslated.sentences(config, english):
+        print(sentence)
+    estimates = {model: estimate for model, estimate in every.items() if estimate.requests}
+    costs = [estimate.cost for estimate in estimates.values()]
+    requests = sum(estimate.requests for estimate in estimates.values())
+    print(t("generate.asking", number=requests, models=len(estimates)), flush=True)
+    bills = any(target.sends_bill for target in plan.targets if target.model in estimates)
+    paid = config.generation.inference == "huggingface" or bills or any(costs)
+    if paid or options.dry_run:
+        print(report.before(estimates))
+        known = sum(cost for cost in costs if cost is not None)
+        if any(cost is not None for cost in costs):
+            print(t("generate.cost", dollars=number(known, 2 if known >= 1 else 4)))
+        if paid and None in costs:
+            print(t("generate.cost_unknown"))
+    if options.dry_run:
+        return
+    if options.max_cost is not None and None in costs:
+        unknown = [model for model, estimate in estimates.items() if estimate.cost is None]
+        raise UserError("no_price", models=", ".join(unknown))
+    if shutil.disk_usage(plan.store.path.parent).free < requests * _BYTES_PER_ANSWER + _ROOM:
+        raise UserError("no_room", path=plan.store.path)
+    if (english or (paid and options.max_cost is None)) and not options.yes:
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise UserError("technical.english_needs_yes" if english else "needs_yes")
+        wait_for_enter(t("generate.go_on"))
+
+
+def end_dry_run(plan: Plan, options: argparse.Namespace) -> int:
+    """Say what has to be put right before the models can be asked.
+
+    Raises
+    ------
+    UserError
+        Servers cannot be used, so the numbers are not all that there is to say.
+    """
+    config = plan.config
+    if not plan.requests:
+        print(t("generate.asking", number=0, models=0))
+        return 0
+    if config.generation.inference == "huggingface" and not (options.base_url or secret(config, "HF_TOKEN")):
+        print(t("check.no_token"))
+    if plan.unusable:
+        models: dict[str, list[str]] = {}
+        for model, reason in plan.unusable.items():
+            models.setdefault(reason, []).append(model)
+        raise UserError("unusable", problems="\n".join(f"  - {', '.join(models[each])}: {each}" for each in models))
+    return 0

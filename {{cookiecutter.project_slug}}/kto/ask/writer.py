@@ -1,0 +1,223 @@
+"""Between the models and the store: an answer counts when it is on the disk, and the budget is never exceeded."""
+
+import asyncio
+import dataclasses
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from kto import sqlite_files
+from kto.ask.batches import Batched
+from kto.ask.language import LanguageCheck
+from kto.ask.lookups import Lookup, look_up
+from kto.ask.store import Message, NewAnswer, Store
+from kto.ask.targets import ModelTarget
+from kto.errors import UserError
+from kto.texts import t
+
+_BATCH = 500  # answers per transaction
+
+
+class StoreUnwritable(Exception):
+    """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
+
+
+class BudgetExceeded(Exception):
+    """A further request might cost more than what is left; the text is a sentence for people."""
+
+
+@dataclasses.dataclass
+class RunCounts:
+    """What one model did in this run; tokens as far as the server counted them, money in dollars."""
+
+    answers: int = 0
+    settled: int = 0  # prompts that need nothing more in this run: answered, or given up
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0  # of all answers together
+    cost: float = 0.0
+    failures: Counter[str] = dataclasses.field(default_factory=Counter)  # reason → prompts
+    said: list[str] = dataclasses.field(default_factory=list)  # to the person at the terminal
+
+    @property
+    def answered(self) -> int:
+        """Prompts that this run has brought an answer."""
+        return self.settled - min(self.failures.total(), self.settled)
+
+
+class AnswerSink(Protocol):
+    """Where a runner stores answers: `AnswerWriter` in this process, `kto.ask.ray_cluster` on other machines."""
+
+    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
+        """Return what the store has for request `number`."""
+
+    async def put(self, answer: NewAnswer) -> None:
+        """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
+
+    async def note(self, gate: str, key: str, check: LanguageCheck) -> None:
+        """Note a gate's verdict on an answer; it is written soon. If it gets lost, the next run checks again."""
+
+    async def settle(self, model: str, key: str, failure: str) -> None:
+        """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
+
+    async def say(self, model: str, text: str) -> None:
+        """Print a sentence about a model, once per run."""
+
+    async def reserve(self, model: str, dollars: float) -> None:
+        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
+
+    async def pay(self, model: str, reserved: float, dollars: float) -> None:
+        """Note what a request has cost, and give back what had been reserved for it."""
+
+
+class Budget:
+    """The dollars that a run may cost, None for no limit; belongs to one event loop."""
+
+    def __init__(self, most: float | None = None) -> None:
+        self._most = most
+        self._spent = self._reserved = 0.0
+        self._reservations = 0
+        self._settled: asyncio.Event | None = None
+
+    async def reserve(self, dollars: float) -> None:
+        """Return when a request of at most this cost may be sent.
+
+        Raises
+        ------
+        BudgetExceeded
+            It might cost more than what is left, and nothing is in flight that may turn out cheaper.
+        """
+        if self._most is None:
+            return
+        while self._spent + self._reserved + dollars > self._most:
+            if not self._reservations:
+                raise BudgetExceeded(t("generate.failed_spent"))
+            self._settled = self._settled or asyncio.Event()
+            await self._settled.wait()
+        self._reserved += dollars
+        self._reservations += 1
+
+    def settle(self, reserved: float, dollars: float) -> None:
+        """Note what a request has cost, for which `reserved` dollars had been set aside."""
+        self._spent += dollars
+        if self._most is None:
+            return
+        self._reservations -= 1
+        self._reserved = self._reserved - reserved if self._reservations else 0.0
+        if self._settled:
+            self._settled.set()
+            self._settled = None
+
+
+class AnswerWriter:
+    """Writes answers to the store in a thread: those that arrive during one transaction share the next.
+
+    Everything but `close` belongs to one event loop.
+
+    Parameters
+    ----------
+    path
+        The answer store.
+    max_cost
+        Dollars that this run may cost, None for no limit.
+
+    Raises
+    ------
+    UserError
+        The store cannot be opened.
+    """
+
+    def __init__(self, path: Path, max_cost: float | None = None) -> None:
+        self.path = path
+        self._reader = Store(path)
+        try:
+            self._store = Store(path)  # open before anybody is asked: later there might be too many open files
+        except BaseException:
+            self._reader.close()
+            raise
+        self._budget = Budget(max_cost)
+        self._broken = ""
+        self._write = Batched(self._commit, _BATCH)
+        self._checks: list[tuple[str, str, LanguageCheck]] = []
+        self.counts: dict[str, RunCounts] = {}
+        self.failures: dict[str, str] = {}  # by key of the first request
+
+    def count(self, model: str) -> RunCounts:
+        """Return the counts of a model; they change while the run goes on."""
+        return self.counts.setdefault(model, RunCounts())
+
+    def settled(self) -> dict[str, int]:
+        """Return by model how many prompts need nothing more."""
+        return {model: count.settled for model, count in [*self.counts.items()]}
+
+    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
+        """Return what the store has for request `number`."""
+        return look_up(self._reader, target, gate, conversation, number)
+
+    async def put(self, answer: NewAnswer) -> None:
+        """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
+        if self._broken:
+            raise StoreUnwritable(self._broken)
+        await self._write(answer)
+        count = self.count(answer.model)
+        count.answers += 1
+        count.prompt_tokens += answer.answer.prompt_tokens or 0
+        count.completion_tokens += answer.answer.completion_tokens or 0
+        count.seconds += answer.answer.seconds or 0.0
+
+    async def note(self, gate: str, key: str, check: LanguageCheck) -> None:
+        """Note a gate's verdict on an answer; it is written with the next answers, or at the end."""
+        self._checks.append((gate, key, check))
+
+    async def settle(self, model: str, key: str, failure: str) -> None:
+        """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
+        count = self.count(model)
+        count.settled += 1
+        if failure:
+            count.failures[failure] += 1
+            self.failures[key] = failure
+
+    async def say(self, model: str, text: str) -> None:
+        """Print a sentence about a model, once per run."""
+        said = self.count(model).said
+        if text not in said:
+            said.append(text)
+            print(text, flush=True)
+
+    async def reserve(self, model: str, dollars: float) -> None:
+        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
+        await self._budget.reserve(dollars)
+
+    async def pay(self, model: str, reserved: float, dollars: float) -> None:
+        """Note what a request has cost, and give back what had been reserved for it."""
+        self.count(model).cost += dollars
+        self._budget.settle(reserved, dollars)
+
+    def close(self) -> None:
+        """Write what still waits, and close the store."""
+        waiting = [answer for answer, _ in self._write.waiting]
+        if waiting or self._checks:
+            self._commit(waiting)
+        self._store.close()
+        self._reader.close()
+
+    def _commit(self, answers: Sequence[NewAnswer]) -> Sequence[StoreUnwritable | None]:
+        count = len(self._checks)
+        try:
+            self._store.put(answers, self._checks[:count])
+        except Exception as error:  # every further answer would be lost, and may be paid for
+            self._broken = str(_why_unwritable(self.path, error))
+            return [StoreUnwritable(self._broken)] * len(answers)
+        del self._checks[:count]
+        return [None] * len(answers)
+
+
+def _why_unwritable(path: Path, error: Exception) -> object:
+    """Return a sentence on why nothing can be written, and what helps."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+        return sqlite_files.trouble(path, error)
+    return t("generate.failed_to_keep", path=path, reason=error)
