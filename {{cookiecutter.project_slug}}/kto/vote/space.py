@@ -1,4 +1,7 @@
-"""Argilla in a Space on the Hub, for people who cannot reach this machine."""
+"""Argilla in a Space on the Hub, for people who cannot reach this machine.
+
+uv run vote.py space
+"""
 
 import json
 import re
@@ -13,9 +16,11 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from kto import card as cards
 from kto import dotenv
-from kto.config import Config
+from kto.command_line import Parser, run
+from kto.config import Config, load
 from kto.errors import UserError
 from kto.hub import hub_token, told_plainly
+from kto.texts import t
 
 _FINAL = {  # anything else passes
     SpaceStage.RUNNING,
@@ -133,3 +138,13 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
         raise UserError("space_not_running", repo_id=repo_id, stage=stage)
     dotenv.update(config.root / ".env", {"ARGILLA_API_URL": address, "ARGILLA_API_KEY": login["API_KEY"]})
     return address
+
+
+def main(argv: list[str] | None = None) -> int:
+    Parser(t("technical.help_space")).parse_args(argv)
+    print(t("notebook.address", url=create_space(load())))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
