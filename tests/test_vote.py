@@ -116,7 +116,7 @@ def test_from_answers_to_votes_in_one_command(alone: Task, tmp_path: Path) -> No
 
     # And again: nothing appears twice, the password is not said again; a kill of vote.py ends the server, too.
     again = Vote(alone.project, tmp_path / "bin", "--port", str(port)).wait_for("/annotation-mode")
-    assert "New answers in Argilla: 0\nNobody new.\n" in again.output and "password " not in again.output
+    assert "New answers in Argilla: 0\nNobody new.\n" in again.output and "Log in as" not in again.output
     again.process.kill()
     assert gone(url)
 

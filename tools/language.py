@@ -62,7 +62,7 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-OPTIONAL = ("language.", "technical.", "commands.")
+OPTIONAL = ("language.", "technical.")
 """Beginnings of keys that a complete catalogue may lack."""
 SAME = 6
 """Most texts of one or two words that may be as in English."""
