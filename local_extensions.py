@@ -378,11 +378,6 @@ def nb(answers: Mapping[str, str], cell: str) -> str:
     return f"[\n{lines}\n   ]"
 
 
-def cell_fingerprint(answers: Mapping[str, str], cell: str) -> str:
-    """Return the fingerprint of a cell as a JSON string."""
-    return json_literal(_pages_module().fingerprint(_cell(answers, cell)))
-
-
 def system_prompt(answers: Mapping[str, str]) -> str:
     """Return the system prompt: the answer as it is, or the catalogue's."""
     if answers["system_prompt"].strip():
@@ -1035,7 +1030,6 @@ class KtoExtension(Extension):
             function.__name__: function
             for function in (
                 base_url,
-                cell_fingerprint,
                 check,
                 check_answers,
                 check_configuration,

@@ -21,7 +21,11 @@ from voting import MODELS, SYSTEM_PROMPT, Task, argilla, english, make_generatio
 sys.path.insert(0, str(TEMPLATE))
 
 from kto.errors import UserError
-from kto.vote import annotation
+from kto.record_ids import text_id
+from kto.vote.client import connect
+from kto.vote.people import invite, read_passwords
+from kto.vote.records import list_records, make_records, read_generations, upload_records
+from kto.vote.task import REASONS, find_task, make_task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -35,8 +39,8 @@ JUPYTER = ["-c", "from nbclient.cli import main; main()", "setup_argilla.ipynb"]
 RECORDS = 5  # a gap, an empty answer and a second time the same answer are no records
 
 
-def run_notebook(task: Task, **env: str) -> subprocess.CompletedProcess[str]:
-    return task.run("-m", "kto.vote.notebook", **env)
+def run_vote(task: Task, **env: str) -> subprocess.CompletedProcess[str]:
+    return task.run("vote.py", **env)
 
 
 # --- the notebook -----------------------------------------------------------------------------------------------------
@@ -79,7 +83,7 @@ def test_jupyter_runs_it_twice_and_nothing_appears_twice(task: Task) -> None:
 def test_it_runs_from_elsewhere_and_says_what_it_did(task: Task, tmp_path: Path) -> None:
     task.generate(ANSWERS)
     task.set(annotators='["amina-2", "piet-2"]')
-    done = task.run("-m", "kto.vote.notebook", PYTHONPATH=str(task.project), cwd=tmp_path)
+    done = task.run(str(task.project / "vote.py"), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"New answers in Argilla: {RECORDS}\nNew people: 2\n" in done.stdout
     assert "amina-2" not in done.stdout  # what a notebook prints is saved, and perhaps shared
@@ -87,12 +91,12 @@ def test_it_runs_from_elsewhere_and_says_what_it_did(task: Task, tmp_path: Path)
 
 def test_a_mistake_is_a_sentence_and_fails(task: Task) -> None:
     sentence = f"There are no answers in {task.data / 'generations' / 'train.parquet'}. Run generate.py first."
-    done = run_notebook(task)
+    done = run_vote(task)
     assert (done.returncode, done.stderr) == (1, sentence + "\n")
     # Jupyter's own command adds a traceback of its own, but none of ours.
     done = task.run(*JUPYTER)
     assert done.returncode == 1 and done.stderr.rstrip().endswith(sentence)
-    assert "kto/vote/annotation.py" not in done.stderr
+    assert "kto/vote/records.py" not in done.stderr
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
         ("good", "👍 Good"),
         ("bad", "👎 Bad"),
     ]
-    assert [each["value"] for each in reasons["settings"]["options"]] == list(annotation.REASONS)
+    assert [each["value"] for each in reasons["settings"]["options"]] == list(REASONS)
     assert reasons["settings"]["options"][0]["text"] == "Not in English"
     assert vote["title"] == "Is this a good answer?" and "discard" in vote["description"] and comment["title"]
     fields = owner.get(f"/api/v1/datasets/{task.dataset_id}/fields").json()["items"]
@@ -154,7 +158,7 @@ def test_a_task_that_exists_stays_as_it_is(task: Task) -> None:
 
 
 def test_another_task_of_that_name_is_left_alone(task: Task) -> None:
-    client = annotation.connect(task.config)
+    client = connect(task.config)
     settings = rg.Settings(
         fields=[rg.TextField("prompt", client=client), rg.TextField("answer", client=client)],
         questions=[rg.LabelQuestion("vote", labels=["good", "bad", "so-so"], client=client)],
@@ -162,7 +166,7 @@ def test_another_task_of_that_name_is_left_alone(task: Task) -> None:
     name = task.config.annotation.dataset
     rg.Dataset(name, workspace="argilla", settings=settings, client=client).create()
     task.generate(ANSWERS)
-    done = run_notebook(task)
+    done = run_vote(task)
     assert done.returncode == 1
     assert done.stderr == (
         f"There is a dataset {name} in Argilla, but it asks something else. "
@@ -170,7 +174,7 @@ def test_another_task_of_that_name_is_left_alone(task: Task) -> None:
     )
     assert task.records() == {}
     with pytest.raises(UserError, match="asks something else"):
-        annotation.find_task(client, task.config)
+        find_task(client, task.config)
 
 
 def test_a_workspace_of_its_own(task: Task) -> None:
@@ -178,7 +182,7 @@ def test_a_workspace_of_its_own(task: Task) -> None:
     task.generate(ANSWERS)
     for expected in (["only-in-team-7"], []):
         task.setup()
-        assert annotation.invite(annotation.connect(task.config), task.config) == expected
+        assert invite(connect(task.config), task.config) == expected
     mine = task.person("only-in-team-7").get("/api/v1/me/workspaces").json()["items"]
     assert [each["name"] for each in mine] == ["team-7"]
 
@@ -197,18 +201,18 @@ def test_records_hold_the_texts_exactly(task: Task) -> None:
                 expected[prompt, text].append(model)
     assert {key: record["metadata"]["model"] for key, record in records.items()} == expected
     for (prompt, answer), record in records.items():
-        assert record["external_id"] == annotation.text_id(prompt, answer)
+        assert record["external_id"] == text_id(prompt, answer)
         assert record["metadata"]["system_prompt"] == SYSTEM_PROMPT
         assert record["metadata"]["prompt_id"]
 
 
 def test_models_do_not_come_one_after_the_other() -> None:
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(200)})
-    records = annotation.make_records(rows)
+    records = make_records(rows)
     models = [record["metadata"]["model"][0] for record in records]
     runs = 1 + sum(a != b for a, b in itertools.pairwise(models))
     assert 160 < runs < 240  # 200 are expected of a shuffle, 2 of a list per model, 400 of turns
-    assert annotation.make_records(rows[::-1]) == records
+    assert make_records(rows[::-1]) == records
 
 
 def test_only_what_is_missing_is_added(task: Task) -> None:
@@ -222,9 +226,9 @@ def test_only_what_is_missing_is_added(task: Task) -> None:
     task.generate(
         {bread: [*ANSWERS[bread], ANSWERS[bread][0]], water: [*ANSWERS[water], None]}, [*MODELS, "acme/three"]
     )
-    dataset = annotation.make_task(annotation.connect(task.config), task.config)
-    assert annotation.upload_records(dataset, annotation.read_generations(task.config)) == 1
-    assert annotation.upload_records(dataset, annotation.read_generations(task.config)) == 0
+    dataset = make_task(connect(task.config), task.config)
+    assert upload_records(dataset, read_generations(task.config)) == 1
+    assert upload_records(dataset, read_generations(task.config)) == 0
     after = task.records()
     assert len(after) == 3
     changed = after[bread, ANSWERS[bread][0]]
@@ -235,9 +239,9 @@ def test_only_what_is_missing_is_added(task: Task) -> None:
 
 
 def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotation, "BATCH", 4)
+    monkeypatch.setattr("kto.vote.records.BATCH", 4)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})
-    dataset = annotation.make_task(client := annotation.connect(task.config), task.config)
+    dataset = make_task(client := connect(task.config), task.config)
     put, sent = client.api.http_client.put, []
 
     def break_off(*arguments: Any, **keywords: Any) -> httpx.Response:
@@ -249,17 +253,17 @@ def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(client.api.http_client, "put", break_off)
     with pytest.raises(UserError, match="gone"):
-        annotation.upload_records(dataset, rows)
+        upload_records(dataset, rows)
     assert len(task.records()) == 12
-    assert annotation.upload_records(dataset, rows) == 8
+    assert upload_records(dataset, rows) == 8
     assert sent == [4, 4, 4, 4, 4] and len(task.records()) == 20
 
 
 def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotation, "PAGE", 3)
+    monkeypatch.setattr("kto.vote.records.PAGE", 3)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})
-    dataset = annotation.make_task(client := annotation.connect(task.config), task.config)
-    annotation.upload_records(dataset, rows[:9])
+    dataset = make_task(client := connect(task.config), task.config)
+    upload_records(dataset, rows[:9])
     known = list(task.records().values())
     get, pages = client.api.http_client.get, []
 
@@ -269,21 +273,19 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
             task.vote("amina", known[-1 - len(pages)], "good")
             pages.append(url)
             if len(pages) == 2:
-                annotation.upload_records(
-                    annotation.make_task(other := annotation.connect(task.config), task.config), rows
-                )
+                upload_records(make_task(other := connect(task.config), task.config), rows)
                 del other
         return answer
 
     monkeypatch.setattr(client.api.http_client, "get", with_traffic)
-    read = annotation.list_records(dataset, include="responses")
+    read = list_records(dataset, include="responses")
     assert {record["id"] for record in read} == {record["id"] for record in task.records().values()}
     assert len(read) == 20 and sum(len(record["responses"]) for record in read) > 0
 
 
 def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = annotation.make_task(client := annotation.connect(task.config), task.config)
-    annotation.upload_records(dataset, make_generations({"Question?": ["one", "two"]}))
+    dataset = make_task(client := connect(task.config), task.config)
+    upload_records(dataset, make_generations({"Question?": ["one", "two"]}))
     get, passes = client.api.http_client.get, []
 
     def less(url: str, **keywords: Any) -> httpx.Response:
@@ -296,7 +298,7 @@ def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest
 
     monkeypatch.setattr(client.api.http_client, "get", less)
     with pytest.raises(UserError, match=r"could not do it \(1/2\)"):
-        annotation.list_records(dataset)
+        list_records(dataset)
     assert len(passes) == 3
 
 
@@ -311,21 +313,21 @@ def test_invited_people_can_log_in_and_vote(task: Task) -> None:
     task.generate(ANSWERS)
     task.setup()
     task.set(annotators='["inès", "Bo.b_3"]'.replace("inès", "ines"))
-    client = annotation.connect(task.config)
-    assert annotation.invite(client, task.config) == ["ines", "Bo.b_3"]
+    client = connect(task.config)
+    assert invite(client, task.config) == ["ines", "Bo.b_3"]
     path = task.data / "private" / "annotators.csv"
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    passwords = annotation.read_passwords(path)
+    passwords = read_passwords(path)
     assert list(passwords) == ["ines", "Bo.b_3"] and len(set(passwords.values())) == 2
     assert all(log_in(task, name, password) == 201 for name, password in passwords.items())
     task.vote("ines", next(iter(task.records().values())), "good")
 
     task.set(annotators='["ines", "Bo.b_3", "zuri"]')
-    assert annotation.invite(client, task.config) == ["zuri"]
-    assert annotation.invite(client, task.config) == []
-    assert {name: annotation.read_passwords(path)[name] for name in passwords} == passwords
-    assert all(log_in(task, name, password) == 201 for name, password in annotation.read_passwords(path).items())
+    assert invite(client, task.config) == ["zuri"]
+    assert invite(client, task.config) == []
+    assert {name: read_passwords(path)[name] for name in passwords} == passwords
+    assert all(log_in(task, name, password) == 201 for name, password in read_passwords(path).items())
     ignored = subprocess.run(["git", "init", "-q", "."], cwd=task.project, check=True)
     ignored = subprocess.run(["git", "check-ignore", str(path)], cwd=task.project, stdout=subprocess.DEVNULL)
     assert ignored.returncode == 0, "git must not share passwords"
@@ -336,7 +338,7 @@ def test_accounts_that_exist_keep_their_password(task: Task) -> None:
     task.setup()
     task.person("carla")  # somebody else has made this account
     task.set(annotators='["carla", "owner"]')
-    assert annotation.invite(annotation.connect(task.config), task.config) == []
+    assert invite(connect(task.config), task.config) == []
     assert log_in(task, "carla", "password of carla") == 201
     assert not (task.data / "private" / "annotators.csv").exists()
 
@@ -348,19 +350,19 @@ def test_people_keep_their_password_on_a_new_argilla(task: Task) -> None:
     path = task.data / "private" / "annotators.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("name,password\ndede,abcd-efgh-jkmn\n", encoding="utf-8")
-    assert annotation.invite(annotation.connect(task.config), task.config) == ["dede"]
+    assert invite(connect(task.config), task.config) == ["dede"]
     assert log_in(task, "dede", "abcd-efgh-jkmn") == 201
 
 
 def test_the_table_of_passwords_as_a_spreadsheet_saves_it(tmp_path: Path, english: None) -> None:
     path = tmp_path / "annotators.csv"
-    assert annotation.read_passwords(path) == {}
+    assert read_passwords(path) == {}
     path.write_bytes(b"\xef\xbb\xbfname;password\r\ndede;abcd-efgh-jkmn\r\nnobody;\r\n")
-    assert annotation.read_passwords(path) == {"dede": "abcd-efgh-jkmn"}
+    assert read_passwords(path) == {"dede": "abcd-efgh-jkmn"}
     for spoilt in (b"name,secret\ndede,x\n", b"", b"name,password\n\xff,x\n"):
         path.write_bytes(spoilt)
         with pytest.raises(UserError, match=r"annotators.csv cannot be read, or it lacks .* name, password"):
-            annotation.read_passwords(path)
+            read_passwords(path)
 
 
 # --- no Argilla -------------------------------------------------------------------------------------------------------
@@ -387,7 +389,7 @@ def test_a_server_that_is_no_argilla(task: Task, monkeypatch: pytest.MonkeyPatch
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("ARGILLA_API_URL", f"http://127.0.0.1:{server.server_port}/{where}")
         with pytest.raises(UserError, match="is no Argilla"):
-            annotation.connect(task.config)
+            connect(task.config)
         server.shutdown()
 
 

@@ -607,7 +607,7 @@ def test_credentials_that_cannot_be_read(idle: ArgillaServer, tmp_path: Path) ->
 
 def test_without_the_package(tmp_path: Path) -> None:
     plain = ArgillaServer(copy_project(tmp_path), python=sys.executable)
-    assert "uv run kto/vote/argilla_server/server.py" in fails(plain)
+    assert "uv run vote.py" in fails(plain)
     assert not plain.home.exists()
 
 
@@ -619,7 +619,7 @@ def test_without_any_package(idle: ArgillaServer) -> None:
         text=True,
     )
     assert answer.returncode == 1
-    assert "uv run kto/vote/argilla_server/server.py" in answer.stderr and "Traceback" not in answer.stderr
+    assert "uv run vote.py" in answer.stderr and "Traceback" not in answer.stderr
 
 
 def test_help(idle: ArgillaServer) -> None:

@@ -11,7 +11,9 @@ from voting import Task, argilla, english, make_generations, task
 sys.path.insert(0, str(TEMPLATE))
 
 from kto.errors import UserError
-from kto.vote import annotation
+from kto.vote.client import connect
+from kto.vote.records import upload_records
+from kto.vote.task import make_task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -23,15 +25,15 @@ BULK = "/records/bulk"
 def proxy(task: Task, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """What the project takes for its Argilla."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    monkeypatch.setattr(annotation, "BATCH", 4)
+    monkeypatch.setattr("kto.vote.records.BATCH", 4)
     with FaultyProxy(task.url) as proxy:
         monkeypatch.setenv("ARGILLA_API_URL", proxy.url)
         yield proxy
 
 
 def upload(task: Task) -> int:
-    client = annotation.connect(task.config)
-    return annotation.upload_records(annotation.make_task(client, task.config), ROWS)
+    client = connect(task.config)
+    return upload_records(make_task(client, task.config), ROWS)
 
 
 def said(task: Task) -> str:
@@ -54,7 +56,7 @@ def test_what_passes_is_tried_again(task: Task, proxy: FaultyProxy, status: int)
 
 
 def test_a_proxy_that_takes_less_gets_less(task: Task, proxy: FaultyProxy) -> None:
-    annotation.make_task(annotation.connect(task.config), task.config)
+    make_task(connect(task.config), task.config)
     proxy.largest = 600
     assert (said(task), len(task.records())) == ("", 8)
     assert sum(request.endswith(BULK) for request in proxy.requests) > 2  # four were too many

@@ -3,7 +3,9 @@
 import json
 
 import pytest
-from voting import SYSTEM_PROMPT, Task, annotation, argilla, english, task
+from kto.vote.client import connect
+from kto.vote.task import make_task
+from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -87,8 +89,8 @@ def test_nothing_else_tells(voted: Task) -> None:
 
 
 def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = annotation.connect(task.config)
-    annotation.make_task(client, task.config)
+    client = connect(task.config)
+    make_task(client, task.config)
 
     def guidelines() -> str:
         return task.person("owner").get(f"/api/v1/datasets/{task.dataset_id}").json()["guidelines"]
@@ -105,9 +107,9 @@ def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monke
 
     monkeypatch.setattr(client.api.http_client, "get", of_a_space)
     for _ in range(2):
-        annotation.make_task(client, task.config)
+        make_task(client, task.config)
         assert guidelines().count("can find out which model wrote an answer") == 1
         assert guidelines().startswith(before.rstrip())
     task.set(dataset=f'"{task.config.annotation.dataset}-new"')
-    annotation.make_task(client, task.config)
+    make_task(client, task.config)
     assert guidelines().count("can find out which model wrote an answer") == 1

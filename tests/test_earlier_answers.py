@@ -7,7 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from earlier_project import FILES, put_into
 from generating import DUTCH, generate
-from kto.vote import annotation
+from kto.record_ids import record_ids
+from kto.vote.client import connect
+from kto.vote.records import make_records, read_generations, upload_records
+from kto.vote.task import make_task
 from model_server import ModelServer
 from rendering import REPOSITORY, read_yaml
 from voting import Task, argilla, english, make_generations, task
@@ -40,8 +43,8 @@ def by_id(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def upload(task: Task) -> int:
-    dataset = annotation.make_task(annotation.connect(task.config), task.config)
-    return annotation.upload_records(dataset, annotation.read_generations(task.config))
+    dataset = make_task(connect(task.config), task.config)
+    return upload_records(dataset, read_generations(task.config))
 
 
 def test_only_what_has_no_text_is_asked_for(earlier: Task, server: ModelServer) -> None:
@@ -85,10 +88,10 @@ def test_votes_find_their_answer_in_an_argilla_made_anew(earlier: Task, server: 
 
 def test_who_gives_the_same_answer_joins_the_record_that_people_have() -> None:
     [row] = make_generations({"Q": ["Ja.", "Ja."]})
-    row["record_ids"] = [annotation.record_ids("Q", "Ja.", raw) for raw in ("Ja.", "[THINK]Hm.[/THINK]Ja.")]
+    row["record_ids"] = [record_ids("Q", "Ja.", raw) for raw in ("Ja.", "[THINK]Hm.[/THINK]Ja.")]
     new, earlier = row["record_ids"][1]
     for there in ({earlier}, {new, earlier}, {new}, set()):
-        records = annotation.make_records([row], there)
+        records = make_records([row], there)
         models = {record["external_id"]: record["metadata"]["model"] for record in records}
         joined = earlier if there == {earlier} else new
         both = {"acme/one", "acme/two"}

@@ -196,12 +196,12 @@ def every_row(task: Task) -> list[dict]:
 
 
 def test_an_argilla_that_has_forgotten_everything(voted: Task) -> None:
-    """A Space lost its disk; the notebook is run again, and some people vote again."""
+    """A Space lost its disk; vote.py is run again, and some people vote again."""
     assert voted.export().returncode == 0
     before = counted(voted)
     voted.person("owner").delete(f"/api/v1/datasets/{voted.dataset_id}").raise_for_status()
     done = voted.export()
-    assert done.returncode == 1 and "Run setup_argilla.ipynb first" in done.stderr
+    assert done.returncode == 1 and "Run vote.py first" in done.stderr
     voted.setup()
     assert voted.export().returncode == 0
     assert counted(voted) == before
@@ -222,7 +222,7 @@ def test_an_argilla_that_has_forgotten_everything(voted: Task) -> None:
 
 def test_no_votes_yet(task: Task) -> None:
     done = task.export()
-    assert done.returncode == 1 and "Run setup_argilla.ipynb first." in done.stderr
+    assert done.returncode == 1 and "Run vote.py first." in done.stderr
     task.generate({"Question?": ["one", "two"]})
     task.setup()
     record = next(iter(task.records().values()))

@@ -12,7 +12,9 @@ from earlier_project import put_into
 from generating import DUTCH, ENGLISH, generate, run, use, write_prompts
 from kto.ask.prompts import prompt_id
 from kto.record_ids import text_id
-from kto.vote import annotation, outdated
+from kto.vote import outdated
+from kto.vote.client import connect
+from kto.vote.task import make_task
 from model_server import ModelServer
 from rendering import render
 from standin_hub import StandinHub
@@ -202,7 +204,7 @@ def test_an_answer_is_taken_out(voted: Task, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("ARGILLA_API_URL")
     assert PAPER in {(each["fields"]["prompt"], each["fields"]["answer"]) for each in voted.records().values()}
     voted.generate(ANSWERS)  # a table that another machine made
-    done = voted.run("-m", "kto.vote.notebook")
+    done = voted.run("vote.py")
     assert (done.returncode, done.stderr) == (0, "") and "taken out for good: 1. Nobody is asked" in done.stdout
     assert queue(voted, "wanjiku") == {(prompt, text) for prompt in ANSWERS for text in ANSWERS[prompt]} - {PAPER}
     assert voted.records()[PAPER]["responses"] == records[PAPER]["responses"], "Argilla keeps what people did"
@@ -219,7 +221,7 @@ def test_a_prompt_is_taken_out(voted: Task) -> None:
     assert votes_and_rows(voted)[1] == sorted(ANSWERS[kept])
     voted.generate(ANSWERS)
     voted.setup()
-    outdated.leave_queue(annotation.make_task(annotation.connect(voted.config), voted.config), voted.config)
+    outdated.leave_queue(make_task(connect(voted.config), voted.config), voted.config)
     assert queue(voted, "wanjiku") == {(kept, text) for text in ANSWERS[kept]}
     assert voted.export().returncode == 0 and votes_and_rows(voted)[1] == sorted(ANSWERS[kept])
 

@@ -18,8 +18,9 @@ from kto import dotenv
 SPACE = "spaces/ann/argilla"
 MAKE = """
 import sys
-from kto import config, errors, space
-errors.run(lambda: print(space.create_space(config.load(), timeout=1, pause=0.05)) or 0)
+from kto import config, errors
+from kto.vote import space
+errors.end_with(lambda: print(space.create_space(config.load(), timeout=1, pause=0.05)) or 0)
 """
 
 

@@ -17,7 +17,8 @@ sys.path.insert(0, str(TEMPLATE))
 from kto import tables
 from kto.ask import prompts
 from kto.dataset import rows
-from kto.vote import annotation
+from kto.vote.client import connect
+from kto.vote.task import make_task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -284,7 +285,7 @@ def test_answers_to_an_earlier_wording_leave_the_queue(asked: Task) -> None:
     asked.vote("piet", asked.records()[BREAD, "In paper."], "bad", status="draft")
     before = asked.records()
     write_prompts(asked, [EDITED, OTHERS[0]])
-    done = asked.run("-m", "kto.vote.notebook")
+    done = asked.run("vote.py")
     assert (done.returncode, done.stderr) == (0, "")
     new = {(prompt, answer) for prompt in (EDITED, OTHERS[0]) for answer in ("In paper.", "Freeze it.")}
     assert queue(asked, "wanjiku") == new and queue(asked, "piet") == new
@@ -299,14 +300,14 @@ def test_answers_to_an_earlier_wording_leave_the_queue(asked: Task) -> None:
     assert (progress["total"], progress["completed"], progress["pending"]) == (5, 1, 4)
 
     write_prompts(asked, [BREAD, EDITED, OTHERS[0]])  # it was right after all
-    done = asked.run("-m", "kto.vote.notebook")
+    done = asked.run("vote.py")
     assert done.returncode == 0 and "changed or taken out" not in done.stdout
     assert queue(asked, "wanjiku") == new | {(BREAD, "In paper."), (BREAD, "Freeze it.")}
 
 
 def test_an_argilla_that_goes_on_asking(asked: Task) -> None:
     """A Space: its queue knows no outdated answers. How to take them out is said, and loses no vote."""
-    for path in (asked.project / "kto").glob("outdated.py"):  # a mark that our server does not know either
+    for path in (asked.project / "kto" / "vote").glob("outdated.py"):  # a mark that our server does not know either
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace('OUTDATED = "outdated"', 'OUTDATED = "elsewhere"'), encoding="utf-8")
     write_prompts(asked, [BREAD, OTHERS[0]])
@@ -315,13 +316,9 @@ def test_an_argilla_that_goes_on_asking(asked: Task) -> None:
     asked.vote("amina", record, "good")
     asked.export()
     write_prompts(asked, [EDITED, OTHERS[0]])
-    done = asked.run("-m", "kto.vote.notebook")
+    done = asked.run("vote.py")
     assert done.returncode == 0 and (BREAD, "In paper.") in queue(asked, "piet")
-    assert (
-        done.stderr.count("\n") == 1
-        and "uv run python -m kto.vote.outdated" in done.stderr
-        and asked.url in done.stderr
-    )
+    assert done.stderr.count("\n") == 1 and "uv run vote.py outdated" in done.stderr and asked.url in done.stderr
 
     asked.vote("piet", record, "good")  # after the export
     done = asked.run("-m", "kto.vote.outdated")
@@ -340,7 +337,7 @@ def test_prompts_that_cannot_be_read_take_nothing_out(asked: Task) -> None:
     asked.setup()
     write_prompts(asked, [EDITED])
     (asked.project / "prompts" / "mine.jsonl").unlink()
-    done = asked.run("-m", "kto.vote.notebook")
+    done = asked.run("vote.py")
     assert done.returncode == 0 and len(queue(asked, "piet")) == 4
 
 
@@ -355,7 +352,7 @@ def test_a_changed_number_of_votes_reaches_argilla(asked: Task) -> None:
     asked.set(min_submitted="3")
     done = asked.export()
     assert done.returncode == 0 and "Argilla asks for 2 votes per answer, project.toml for 3" in done.stderr
-    done = asked.run("-m", "kto.vote.notebook")
+    done = asked.run("vote.py")
     assert done.returncode == 0, done.stderr
     assert "Argilla asked for 2 votes per answer, and now asks for 3." in done.stdout
     dataset = asked.person("owner").get(f"/api/v1/datasets/{asked.dataset_id}").json()
@@ -374,10 +371,10 @@ def test_an_argilla_that_keeps_its_number_of_votes(
     """Some do, once people have voted."""
     write_prompts(asked, OTHERS[:1])
     asked.setup()
-    client = annotation.connect(asked.config)
+    client = connect(asked.config)
     asked.set(min_submitted="3")
     refusal = httpx.Response(422, json={"detail": "there are responses"}, request=httpx.Request("PATCH", asked.url))
     monkeypatch.setattr(client.api.http_client, "patch", lambda *_, **__: refusal)
-    dataset = annotation.make_task(client, asked.config)
+    dataset = make_task(client, asked.config)
     assert "keeps asking for 2 votes per answer" in capsys.readouterr().err
     assert str(dataset.id) == asked.dataset_id

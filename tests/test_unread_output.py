@@ -87,7 +87,7 @@ def test_other_commands(project: Path, command: list[str]) -> None:
 def test_every_command_goes_the_same_way() -> None:
     """All of them are run by `kto.errors.run`, which is what the tests above are about."""
     commands = [path for path in TEMPLATE.glob("*.py") if path.name != "hub_job.py"]  # it only starts another
-    commands += [TEMPLATE / "kto/vote/notebook.py", TEMPLATE / "kto/vote/argilla_server/server.py"]
+    commands += [TEMPLATE / "kto/vote/outdated.py", TEMPLATE / "kto/vote/argilla_server/server.py"]
     assert len(commands) >= 7
     for path in commands:
-        assert 'if __name__ == "__main__":\n    run(main)\n' in path.read_text(encoding="utf-8"), path
+        assert 'if __name__ == "__main__":\n    run(main' in path.read_text(encoding="utf-8"), path

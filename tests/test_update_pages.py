@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 from generating import run, use
@@ -51,7 +50,6 @@ def test_changed_texts_come_into_every_page(project: Path) -> None:
         project,
         readme__what="Wij verzamelen duimen.",
         task__guidelines="Doe maar gewoon.",
-        notebook__title="De taak klaarzetten",
         space__what="Hier stemmen wij.",
         dataset_card__what="Beoordeelde antwoorden.",
         community__announcement="Doe mee!",
@@ -61,14 +59,12 @@ def test_changed_texts_come_into_every_page(project: Path) -> None:
         "README.md": "Wij verzamelen duimen.",
         "community/guidelines.md": "Doe maar gewoon.",
         "community/announcement.md": "Doe mee!",
-        "setup_argilla.ipynb": "# De taak klaarzetten",
         "space/README.md": "Hier stemmen wij.",
         "dataset/README.md": "Beoordeelde antwoorden.",
     }.items():
         assert text in (project / name).read_text(encoding="utf-8"), name
         assert name in said
     assert "community/consent.md" not in said
-    nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
     assert update(project) == UP_TO_DATE
 
 
@@ -128,18 +124,6 @@ def test_a_page_that_was_removed_is_not_made_again(project: Path) -> None:
     assert not (project / "community" / "consent.md").exists()
 
 
-def test_cells_that_people_wrote_stay(project: Path) -> None:
-    path = project / "setup_argilla.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("Onze cel"))
-    next(cell for cell in notebook.cells if cell.id == "task-text").source = "Onze woorden"
-    nbformat.write(notebook, path)
-    change(project, notebook__title="Nieuwe titel", notebook__task="Nieuwe taak")
-    assert "setup_argilla.ipynb" in update(project)
-    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
-    assert "Onze cel" in sources and "Onze woorden" in sources and sources[0].startswith("# Nieuwe titel")
-
-
 def test_a_translated_project_speaks_its_language(tmp_path: Path) -> None:
     project = render(tmp_path, language="gsw")
     listed = (project / "TRANSLATING.md").read_text(encoding="utf-8")
@@ -155,7 +139,6 @@ def test_a_translated_project_speaks_its_language(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "bad", "said"),
     [
-        ("setup_argilla.ipynb", "no notebook", "setup_argilla.ipynb"),
         ("README.md", b"\xff\xfe", "README.md"),
         ("texts.yaml", "readme: 1", "texts.yaml"),
     ],
@@ -231,17 +214,6 @@ def test_other_models_come_into_the_card_until_the_first_export(project: Path) -
     update(project)
     card = (project / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "`acme/other`" in card and "acme/one" not in card
-
-
-@pytest.mark.parametrize("spoilt", ["id", "metadata", "source"])
-def test_a_notebook_that_lacks_something_is_no_trouble(project: Path, spoilt: str) -> None:
-    path = project / "setup_argilla.ipynb"
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        cell.pop(spoilt)
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-    change(project, notebook__title="Nieuwe titel", space__what="Hier stemmen wij.")
-    assert "space/README.md" in update(project)
 
 
 def test_a_byte_order_mark_is_no_change(project: Path) -> None:

@@ -25,7 +25,10 @@ sys.path.insert(0, str(TEMPLATE))
 from kto import config, tables
 from kto.ask import prompts, table
 from kto.errors import UserError
-from kto.vote import annotation
+from kto.record_ids import text_id
+from kto.vote.client import connect
+from kto.vote.records import read_generations, upload_records
+from kto.vote.task import make_task
 
 SYSTEM_PROMPT = "Answer kindly. أجب بلطف."
 MODELS = ("acme/one", "acme/two")
@@ -91,9 +94,9 @@ class Task:
 
     def setup(self) -> None:
         """Create the task and upload the answers, in this process: faster than the notebook, by the same functions."""
-        client = annotation.connect(self.config)
-        dataset = annotation.make_task(client, self.config)
-        annotation.upload_records(dataset, annotation.read_generations(self.config), self.config)
+        client = connect(self.config)
+        dataset = make_task(client, self.config)
+        upload_records(dataset, read_generations(self.config), self.config)
 
     def export(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run export.py in this process: the same, without two seconds of imports."""
@@ -146,7 +149,7 @@ class Task:
         table = self.data / "generations" / "train.parquet"
         rows = pq.read_table(table).to_pylist() if table.exists() else []
         pairs = [(row["input"], answer) for row in rows for answer in row["generations"] if answer]
-        texts = {annotation.text_id(*pair): pair for pair in pairs}
+        texts = {text_id(*pair): pair for pair in pairs}
         fields = ("prompt", "answer")
         return {
             texts.get(each["external_id"]) or tuple(each["fields"][name] for name in fields): each

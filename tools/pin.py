@@ -1,9 +1,10 @@
-"""Pin everything a rendered project installs: `python tools/pin.py` after changing a dependency. Needs `uv`.
+"""Choose the day of which all packages are: `python tools/pin.py 2026-12-24`. Needs `uv`.
 
-With `--keep` what is pinned already stays as it is, and only what is new gets a pin.
+Direct requirements are exact (`==`) and changed by hand, in `pyproject.toml` of the project and in the block (PEP 723)
+of each script with an environment of its own. What they need is what there was on that day: `exclude-newer` under
+`[tool.uv]`. The tests run with pip, which knows no such thing, so `tests/constraints.txt` has a line per package.
 
-The pins are plain `name==version ; marker` lines under `[tool.uv] constraint-dependencies`, in `pyproject.toml` and in
-the block (PEP 723) of each script that has an environment of its own. They name no package index, unlike a lock file.
+Without a day the one in the files stays, and only new packages get a line.
 """
 
 import re
@@ -15,17 +16,23 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = REPOSITORY / "{{cookiecutter.project_slug}}"
+CONSTRAINTS = REPOSITORY / "tests" / "constraints.txt"
 SCRIPT = re.compile(r"^# /// script\n(?P<content>(?:^#(?: .*)?\n)+?)^# ///$", re.MULTILINE)
-PINS = re.compile(r"^(?P<hash>(?:# )?)constraint-dependencies = \[\n.*?^(?:# )?\]$", re.MULTILINE | re.DOTALL)
+DAY = re.compile(r'(?<=exclude-newer = ")[^"]*')
 
 
-def compile_pins(requirements: list[str], kept: list[str]) -> list[str]:
-    """Return exact pins for `requirements` and all they need, for every platform and Python 3.11 to 3.13.
+def requirements_of(text: str) -> list[str]:
+    """Return the direct requirements of a `pyproject.toml` or of the block in a script."""
+    if block := SCRIPT.search(text):
+        return list(tomllib.loads(re.sub(r"^# ?", "", block["content"], flags=re.MULTILINE))["dependencies"])
+    data = tomllib.loads(text)
+    return data["project"]["dependencies"] + [item for group in data["dependency-groups"].values() for item in group]
 
-    `kept` holds pins that stay.
-    """
+
+def compile_pins(requirements: list[str], day: str, kept: list[str]) -> list[str]:
+    """Return exact pins of that day for Python 3.11 to 3.13 on every platform; versions in `kept` stay."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--no-header"]
-    command += ["--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "-"]
+    command += ["--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--exclude-newer", day, "-"]
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept), encoding="utf-8")
@@ -33,60 +40,26 @@ def compile_pins(requirements: list[str], kept: list[str]) -> list[str]:
         done = subprocess.run(command, input="\n".join(requirements), capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(done.stderr)
-    return done.stdout.split("\n")[:-1]
-
-
-def metadata(text: str) -> dict:
-    """Return the TOML of a `pyproject.toml`, or of the block in a script."""
-    block = SCRIPT.search(text)
-    if block is None:
-        return {"project": {}, **tomllib.loads(text)}
-    return {"project": tomllib.loads(re.sub(r"^# ?", "", block["content"], flags=re.MULTILINE))}
-
-
-def requirements_of(data: dict) -> list[str]:
-    """Return the direct requirements, those of development included."""
-    groups = data.get("dependency-groups", {})
-    return data["project"]["dependencies"] + [item for group in groups.values() for item in group]
-
-
-def pins_of(data: dict) -> list[str]:
-    """Return the pins that a file has."""
-    tool = data.get("tool") or data["project"].get("tool", {})
-    return list(tool["uv"]["constraint-dependencies"])
+    return done.stdout.splitlines()
 
 
 def main() -> None:
-    """Write the pins into every file that has some, and the ones of the tests."""
-    files = [
-        PROJECT / "pyproject.toml",
-        *(path for path in PROJECT.rglob("*.py") if SCRIPT.search(path.read_text("utf-8"))),
-    ]
-    everything = []
-    keep = "--keep" in sys.argv[1:]
-    for path in files:
+    """Write the day into each file, and the pins of the tests."""
+    scripts = [path for path in PROJECT.rglob("*.py") if SCRIPT.search(path.read_text(encoding="utf-8"))]
+    lines = (REPOSITORY / "tests" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = {line for line in lines if not line.startswith("#")}
+    day = f"{sys.argv[1]}T00:00:00Z" if len(sys.argv) > 1 else ""
+    for path in (PROJECT / "pyproject.toml", *scripts):
         text = path.read_text(encoding="utf-8")
-        data = metadata(text)
-        requirements = requirements_of(data)
-        pins = compile_pins(requirements, pins_of(data) if keep else [])
-
-        def block(match: re.Match[str], pins: list[str] = pins) -> str:
-            lines = ["constraint-dependencies = [", *(f'    "{pin}",' for pin in pins), "]"]
-            return "\n".join(match["hash"] + line for line in lines)
-
-        text, count = PINS.subn(block, text)
-        if count != 1:
-            raise SystemExit(f"{path} has {count} lists of pins, not one.")
-        path.write_text(text, encoding="utf-8", newline="\n")
-        print(f"{path.relative_to(REPOSITORY)}: {len(pins)} pins")
+        if day:
+            path.write_text(DAY.sub(day, text), encoding="utf-8", newline="\n")
         if path.name != "server.py":  # Argilla's server needs older packages than its client
-            everything += requirements
-    tests = REPOSITORY / "tests"
-    wanted = [line for line in (tests / "requirements.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-    kept = (tests / "constraints.txt").read_text(encoding="utf-8").splitlines() if keep else []
-    pins = compile_pins(sorted({*everything, *wanted}), kept)
-    (tests / "constraints.txt").write_text("\n".join(pins) + "\n", encoding="utf-8", newline="\n")
-    print(f"tests/constraints.txt: {len(pins)} pins")
+            wanted |= set(requirements_of(text))
+    kept = [] if day else CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    found = DAY.search((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    pins = compile_pins(sorted(wanted), day or (found[0] if found else ""), kept)
+    CONSTRAINTS.write_text("\n".join(pins) + "\n", encoding="utf-8", newline="\n")
+    print(f"{CONSTRAINTS.relative_to(REPOSITORY)}: {len(pins)} pins")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ from kto.pages import fill_marked, fill_page, in_direction, list_models, values_
 from kto.tables import Row, write_rows, write_text
 from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
-from kto.vote import annotation, deletions, outdated, taking_out
+from kto.vote import deletions, outdated, taking_out
+from kto.vote.client import connect
+from kto.vote.task import find_task, min_submitted
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -97,10 +99,10 @@ def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str])
 
 def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
     """Return what Argilla holds now; raise `UserError` if there is no task there."""
-    dataset = annotation.find_task(annotation.connect(config), config)
+    dataset = find_task(connect(config), config)
     if dataset is None:
         raise UserError("no_task", name=config.annotation.dataset)
-    there, wanted = annotation.min_submitted(dataset), config.annotation.min_submitted
+    there, wanted = min_submitted(dataset), config.annotation.min_submitted
     if there != wanted:
         print(t("technical.min_submitted_differs", there=there, wanted=wanted), file=sys.stderr)
     table = config.root / "data" / "generations" / "train.parquet"

@@ -1,4 +1,4 @@
-"""Bring changed texts and settings into the pages: README, cards, community pages, notebook.
+"""Bring changed texts and settings into the pages: README, cards, community pages.
 
     uv run update_pages.py
 
@@ -13,7 +13,7 @@ from kto import texts
 from kto.command_line import Parser, run
 from kto.config import Config, load
 from kto.errors import UserError
-from kto.pages import CELLS, MARKED, NOTEBOOK, fill_cell, fill_marked, fill_page, fingerprint, values_of
+from kto.pages import MARKED, fill_marked, fill_page, fingerprint, values_of
 from kto.tables import write_text
 from kto.texts import t
 
@@ -56,24 +56,6 @@ def new_page(name: str, old: str, config: Config) -> str:
     return page
 
 
-def new_notebook(source: str, path: Path, config: Config) -> str | None:
-    """Return the notebook with new texts in its cells, None if there are none; what people have changed stays."""
-    try:
-        notebook = json.loads(source)
-        cells = [cell for cell in notebook["cells"] if cell.get("cell_type") == "markdown" and cell.get("id") in CELLS]
-        changed = False
-        for cell in cells:
-            made, old = (cell.get("metadata") or {}).get("made"), "".join(cell.get("source") or "")
-            new = fill_cell(cell["id"], texts.load(), values_of(config))
-            if old != new and fingerprint(old) == made:
-                cell["source"] = new.splitlines(keepends=True)
-                cell["metadata"]["made"] = fingerprint(new)
-                changed = True
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
-    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n" if changed else None
-
-
 def main(argv: list[str] | None = None) -> int:
     """Fill every page anew and say which have changed. Nothing is written before everything is made."""
     Parser(t("pages.help")).parse_args(argv)
@@ -104,12 +86,6 @@ def main(argv: list[str] | None = None) -> int:
                     written[beside] = new
                     made[offered] = fingerprint(new)
                 said.append(t("pages.by_hand", path=name, new=beside.relative_to(config.root).as_posix()))
-    path = config.root / NOTEBOOK
-    source = read(path)
-    notebook = None if source is None else new_notebook(source, path, config)
-    if notebook is not None:
-        written[path] = notebook
-        said.append(t("export.written", path=NOTEBOOK))
     for path, content in written.items():
         write_text(path, content)
     write_text(config.root / MADE, json.dumps(made, indent=1, sort_keys=True) + "\n")

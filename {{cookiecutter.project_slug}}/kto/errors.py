@@ -23,6 +23,10 @@ class UserError(Exception):
         self.key = key
         super().__init__(t(key if "." in key else f"errors.{key}", **values))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: IPython asks for this before it writes a traceback."""
+        return [str(self)]
+
 
 def use_utf8() -> None:
     """Let `print` write any letter, also on a console with an old code page (Windows, cp1252)."""

@@ -19,7 +19,6 @@ from kto.texts import PLACEHOLDER, TextsError, file_name, fill, look_up
 
 MARKED = ("numbers", "models")
 """What `export.py` fills in the dataset card; between these marks a page may say anything."""
-NOTEBOOK = "setup_argilla.ipynb"
 CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
     "intro": [("# ", "title"), ("", "intro")],
     "place-text": [("## ", "place"), ("", "place_text")],

@@ -24,8 +24,9 @@ FILES = {
     "prompts": "make_prompts.py",
     "pages": "update_pages.py",
     "job": "hub_job.py",
-    "notebook": "setup_argilla.ipynb",
-    "argilla": "kto/vote/argilla_server/server.py",
+    "vote": "vote.py",
+    "notebook": "vote.py",  # it does what the notebook does
+    "argilla": "vote.py",  # it starts Argilla
     "serve": "kto/ask/serve.py",
     "guidelines": "community/guidelines.md",
     "consent": "community/consent.md",

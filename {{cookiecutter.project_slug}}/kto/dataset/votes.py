@@ -22,8 +22,10 @@ from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.record_ids import record_ids, text_id
 from kto.tables import Row, messages_type, read_batches, read_csv
-from kto.vote.annotation import GOOD, last_activity, list_records, told_plainly
+from kto.vote.client import argilla_errors
 from kto.vote.deletions import Seen
+from kto.vote.records import last_activity, list_records
+from kto.vote.task import GOOD
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -136,7 +138,7 @@ def read_ballot(dataset: "rg.Dataset", key: bytes, table: Path, earlier: Iterabl
         Argilla refuses, or is gone.
     """
     client = dataset._client
-    with told_plainly(client.api_url):
+    with argilla_errors(client.api_url):
         names = {str(user.id): user.username for user in client.users.list()}
         records = list_records(dataset, include="responses")
     before = {vote["record_id"]: Text(vote["prompt"], vote["completion"]) for vote in earlier}

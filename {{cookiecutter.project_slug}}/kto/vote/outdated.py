@@ -4,7 +4,7 @@ Somebody has corrected a prompt or taken it out; the answers to what it said bef
 of this project they leave the queue, with all responses; so do answers that are left out (`kto/left_out.py`). Argilla
 elsewhere (a Space) knows no such thing. There,
 
-    uv run python -m kto.vote.outdated
+    uv run vote.py outdated
 
 deletes them in Argilla, but only where `export.py` has all votes on them.
 """
@@ -25,7 +25,9 @@ from kto.secrets import secret
 from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions
-from kto.vote.annotation import BATCH, connect, find_task, list_records, told_plainly
+from kto.vote.client import argilla_errors, connect, request
+from kto.vote.records import BATCH, list_records
+from kto.vote.task import find_task
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -84,7 +86,7 @@ def leave_queue(dataset: "rg.Dataset", config: Config) -> None:
     changed: list[dict[str, Any]] = []
     waiting: list[str] = []
     unwanted: list[str] = []  # pending ones that are left out
-    with told_plainly(client.api_url):
+    with argilla_errors(client.api_url):
         for record in list_records(dataset):
             taken_out = out.has_record(record)
             if not in_use.complete and not taken_out:
@@ -98,7 +100,7 @@ def leave_queue(dataset: "rg.Dataset", config: Config) -> None:
                 changed.append({"id": record["id"], "metadata": metadata})
         for start in range(0, len(changed), BATCH):
             items = {"items": changed[start : start + BATCH]}
-            client.api.http_client.put(f"/api/v1/datasets/{dataset.id}/records/bulk", json=items).raise_for_status()
+            request(client, "put", f"/api/v1/datasets/{dataset.id}/records/bulk", json=items)
         asked = _is_asked(dataset, [*unwanted, *waiting][:_DELETED])
     if unwanted:
         print(t("technical.left_out_waiting", count=len(unwanted)))
@@ -119,8 +121,7 @@ def _is_asked(dataset: "rg.Dataset", ids: list[str]) -> bool:
     ]
     url = f"/api/v1/me/datasets/{dataset.id}/records/search"
     body = {"filters": {"type": "and", "and": terms}}
-    page = dataset._client.api.http_client.post(url, params={"limit": 1}, json=body).raise_for_status()
-    return bool(page.json()["total"])
+    return bool(request(dataset._client, "post", url, params={"limit": 1}, json=body)["total"])
 
 
 def _is_exported(responses: Iterable[Mapping[str, Any]], exported: set[tuple[str, Any]]) -> bool:
@@ -143,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     stored = VoteFiles(config.root / "data" / "votes", private).read()
     exported = {(vote["vote_id"], vote["updated_at"]) for vote in stored.votes}
     client = dataset._client
-    with told_plainly(client.api_url):
+    with argilla_errors(client.api_url):
         every = list_records(dataset, include="responses")
         found = [each for each in every if out.has_record(each) or _asks_outdated(each, in_use)]
         ready = [record for record in found if _is_exported(record["responses"], exported)]
@@ -151,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         ids = [record["id"] for record in ready]
         for start in range(0, len(ids), _DELETED):
             query = {"ids": ",".join(ids[start : start + _DELETED])}
-            client.api.http_client.delete(f"/api/v1/datasets/{dataset.id}/records", params=query).raise_for_status()
+            request(client, "delete", f"/api/v1/datasets/{dataset.id}/records", params=query)
     print(t("technical.outdated_deleted", count=len(ids)))
     if len(ids) < len(found):
         raise UserError("technical.outdated_not_exported", count=len(found) - len(ids))

@@ -1,4 +1,4 @@
-"""Argilla in a Space on the Hub, for people who cannot reach this machine."""
+"""Argilla in a Space on the Hub (`vote.py space`), for people who cannot reach this machine."""
 
 import json
 import re
@@ -7,36 +7,23 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-
-from huggingface_hub import HfApi, SpaceStage
-from huggingface_hub.errors import HfHubHTTPError
+from typing import TYPE_CHECKING
 
 from kto import card as cards
 from kto import dotenv
-from kto.config import Config
+from kto.command_line import Parser, run
+from kto.config import Config, load
 from kto.errors import UserError
-from kto.hub import hub_token, told_plainly
+from kto.texts import t
 
-_FINAL = {  # anything else passes
-    SpaceStage.RUNNING,
-    SpaceStage.CONFIG_ERROR,
-    SpaceStage.BUILD_ERROR,
-    SpaceStage.RUNTIME_ERROR,
-    SpaceStage.DELETING,
-    SpaceStage.PAUSED,
-    SpaceStage.STOPPED,
-}
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # there is nothing that a build could wipe
+_FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other stage passes
 
 
-_FAILED = {  # there is nothing in it that a build could wipe
-    SpaceStage.NO_APP_FILE,
-    SpaceStage.CONFIG_ERROR,
-    SpaceStage.BUILD_ERROR,
-    SpaceStage.RUNTIME_ERROR,
-}
-
-
-def _upload(api: HfApi, config: Config, workspace: str) -> None:
+def _upload(api: "HfApi", config: Config, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
     with tempfile.TemporaryDirectory() as folder:
         files = Path(shutil.copytree(config.root / "space", Path(folder) / "space"))
@@ -75,6 +62,11 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
         No name is set, the page of the Space cannot be used, the Hub cannot be reached or refuses, for example because
         the account has no plan for Docker Spaces, or the Space does not start.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from kto.hub import hub_token, told_plainly
+
     repo_id = config.annotation.space
     if not repo_id:
         raise UserError("no_space")
@@ -129,7 +121,17 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
         deadline = time.monotonic() + timeout
         while (stage := api.get_space_runtime(repo_id).stage) not in _FINAL and time.monotonic() < deadline:
             time.sleep(pause)
-    if stage != SpaceStage.RUNNING:
+    if stage != "RUNNING":
         raise UserError("space_not_running", repo_id=repo_id, stage=stage)
     dotenv.update(config.root / ".env", {"ARGILLA_API_URL": address, "ARGILLA_API_KEY": login["API_KEY"]})
     return address
+
+
+def main(argv: list[str] | None = None) -> int:
+    Parser(t("technical.help_space")).parse_args(argv)
+    print(t("notebook.address", url=create_space(load())))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

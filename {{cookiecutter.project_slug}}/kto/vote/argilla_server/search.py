@@ -221,10 +221,7 @@ class EmbeddedSearchEngine(SearchEngine):
         return True
 
     async def info(self) -> dict:
-        return {
-            "name": "embedded",
-            "blind": True,
-        }  # see kto/vote/argilla_server/blind.py, which is asked for by kto/vote/annotation.py
+        return {"name": "embedded", "blind": True}  # what blind.py does; kto/vote/task.py asks for it
 
     async def _nothing(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the record, response or suggestion is in the database already."""

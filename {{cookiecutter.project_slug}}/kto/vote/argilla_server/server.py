@@ -1,11 +1,14 @@
 """Argilla on this machine: the real server and its web page, with nothing but SQLite underneath.
 
-Start it with `uv run kto/vote/argilla_server/server.py`; the environment that this needs is at the end of the file.
+`vote.py` starts it. Alone: `uv run kto/vote/argilla_server/server.py`, with the environment at the end of this file.
 """
 
+import argparse
 import asyncio
+import functools
 import importlib.util
 import ipaddress
+import json
 import logging
 import os
 import shutil
@@ -13,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -39,22 +43,24 @@ try:
     )
     from kto.vote.argilla_server.page import SafeHeaders, clean, policy
 except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
-    sys.exit(f"The package {missing.name} is not installed here. Start with: uv run kto/vote/argilla_server/server.py")
+    sys.exit(f"The package {missing.name} is not installed here. Start with: uv run vote.py")
 
 
 PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
 
-def parse(argv: list[str] | None) -> tuple[Path, int, str]:
-    """Read the command line: home, port, host."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line: home, port, host; with `--attached` the server belongs to the command that started it."""
     parser = Parser(t("server.help"))
     parser.add_argument("--home", type=Path, default=ROOT / ".argilla", metavar="DIR", help=t("server.help_home"))
     parser.add_argument("--port", default="6900", help=t("server.help_port"))
     parser.add_argument("--host", default="127.0.0.1", help=t("server.help_host"))
+    parser.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if not options.port.isascii() or not options.port.isdigit() or int(options.port) > 65535:
         raise UserError("bad_port", port=options.port)
-    return options.home.resolve(), int(options.port), options.host
+    options.home, options.port = options.home.resolve(), int(options.port)
+    return options
 
 
 def language_tag() -> str:
@@ -129,12 +135,12 @@ def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
     import psutil
 
     up = [name for name, state in psutil.net_if_stats().items() if state.isup]
-    found = [each for name in up for each in psutil.net_if_addrs().get(name, []) if each.family == socket.AF_INET]
-    others = [each.address for each in found if not each.address.startswith("127.")]
-    return f"http://127.0.0.1:{port}", [f"http://{each}:{port}" for each in others]
+    interfaces = [item for name in up for item in psutil.net_if_addrs().get(name, []) if item.family == socket.AF_INET]
+    others = [item.address for item in interfaces if not item.address.startswith("127.")]
+    return f"http://127.0.0.1:{port}", [f"http://{address}:{port}" for address in others]
 
 
-def fill_dotenv(url: str, api_key: str) -> None:
+def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
     """Write where Argilla is into `.env`, unless an Argilla elsewhere stands there."""
     path = ROOT / ".env"
     try:
@@ -144,13 +150,16 @@ def fill_dotenv(url: str, api_key: str) -> None:
             if (old_url, old_key) != (url, api_key):
                 dotenv.update(path, {"ARGILLA_API_URL": url, "ARGILLA_API_KEY": api_key})
         else:
-            print(t("server.dotenv_kept", url=old_url))
+            say(t("server.dotenv_kept", url=old_url))
     except OSError as error:
         raise UserError("dotenv", path=path, reason=error) from None
 
 
-def serve(app: Any, listener: socket.socket, announce: Callable[[], None]) -> int:
-    """Answer requests until Ctrl-C; call `announce` when the first one can come."""
+def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attached: bool) -> int:
+    """Answer requests until Ctrl-C, or until the parent's end of standard input closes if the server is `attached`.
+
+    `announce` is called when the first request can come.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -163,21 +172,31 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None]) -> in
             # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
             self.should_exit = True
 
+        def end_with_parent(self) -> None:
+            while os.read(0, 1024):
+                pass
+            self.should_exit = True
+
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
     server = Server(config)
+    if attached:
+        threading.Thread(target=server.end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what uvicorn puts back when it ends: nothing disturbs tidying up
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
 
 def main(argv: list[str] | None = None) -> int:
-    home, port, host = parse(argv)
+    options = parse(argv)
+    home = options.home
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a server that nobody sees any more would keep its port
     if importlib.util.find_spec("argilla_server") is None:
         raise UserError("no_argilla_server")
-    with only_server_of(home), listen(host, port) as listener:
-        print(t("server.starting"), flush=True)
+    # An attached server's standard output is for its parent, which reads one line of JSON there.
+    say = functools.partial(print, file=sys.stderr if options.attached else sys.stdout, flush=True)
+    with only_server_of(home), listen(options.host, options.port) as listener:
+        say(t("server.starting"))
         keep_private(home, ROOT)
         credentials, fresh = load_credentials(home)
         configure(home, credentials)
@@ -186,24 +205,26 @@ def main(argv: list[str] | None = None) -> int:
         prepare_database(home)
         repair_statuses(home)
         asyncio.run(ensure_owner(credentials))
-        url, others = addresses(host, listener)
-        fill_dotenv(url, credentials["api_key"])
+        url, others = addresses(options.host, listener)
+        fill_dotenv(url, credentials["api_key"], say)
 
         def announce() -> None:
-            print(t("server.ready", url=url))
-            for each in others:
-                print(t("server.others", url=each))
+            say(t("server.ready", url=url))
+            for address in others:
+                say(t("server.others", url=address))
             if others:
-                print(t("server.unencrypted"))
+                say(t("server.unencrypted"))
             if fresh:
-                print(t("server.login", username=credentials["username"], password=credentials["password"]))
-            print(t("server.credentials", path=home / "credentials.json"))
-            print(t("server.stop"), flush=True)
+                say(t("server.login", username=credentials["username"], password=credentials["password"]))
+            say(t("server.credentials", path=home / "credentials.json"))
+            say(t("server.stop"))
+            if options.attached:
+                print(json.dumps({"url": url, "api_key": credentials["api_key"]}), flush=True)
 
         from kto.vote.argilla_server import jobs
 
         try:
-            return serve(SafeHeaders(app, policy(home / PAGE)), listener, announce)
+            return serve(SafeHeaders(app, policy(home / PAGE)), listener, announce, options.attached)
         finally:
             jobs.finish(seconds=5)
             shutil.rmtree(PAGE, ignore_errors=True)
@@ -212,108 +233,15 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == "__main__":
     run(main)
 
-
-# The environment that `uv run` makes for this script: what it needs, and the exact version of all that comes with it.
-#
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["argilla-server==2.8.0", "click<8.2", "fakeredis", "pyyaml"]
+# dependencies = [
+#     "argilla-server==2.8.0",
+#     "click==8.1.8", # the last one that its typer can use
+#     "fakeredis==2.40.0",
+#     "pyyaml==6.0.3",
+# ]
 #
 # [tool.uv]
-# constraint-dependencies = [
-#     "aiofiles==24.1.0",
-#     "aiohappyeyeballs==2.7.1",
-#     "aiohttp==3.14.5",
-#     "aiosignal==1.4.0",
-#     "aiosqlite==0.20.0",
-#     "alembic==1.13.3",
-#     "annotated-types==0.8.0",
-#     "anyio==4.16.0",
-#     "argilla-server==2.8.0",
-#     "async-timeout==5.0.1 ; python_full_version < '3.11.3'",
-#     "attrs==26.1.0",
-#     "backoff==2.2.1",
-#     "bcrypt==4.2.1",
-#     "brotli==1.2.1",
-#     "brotli-asgi==1.4.0",
-#     "certifi==2026.10.18",
-#     "cffi==2.1.1 ; platform_python_implementation != 'PyPy'",
-#     "charset-normalizer==3.5.2",
-#     "click==8.1.8",
-#     "colorama==0.4.6 ; sys_platform == 'win32'",
-#     "cryptography==50.0.2",
-#     "datasets==5.0.1",
-#     "defusedxml==0.7.1",
-#     "dill==0.4.1",
-#     "ecdsa==0.19.2",
-#     "elastic-transport==8.19.0",
-#     "elasticsearch8==8.7.0",
-#     "fakeredis==2.40.0",
-#     "fastapi==0.115.14",
-#     "filelock==4.2.11",
-#     "frozenlist==1.8.0",
-#     "fsspec==2026.6.0",
-#     "greenlet==3.1.1",
-#     "h11==0.16.0",
-#     "hf-xet==1.8.0 ; platform_machine == 'AMD64' or platform_machine == 'aarch64' or platform_machine == 'amd64' or platform_machine == 'arm64' or platform_machine == 'x86_64'",
-#     "httpcore==1.0.9",
-#     "httptools==0.9.0",
-#     "httpx==0.27.2",
-#     "huggingface-hub==1.13.0",
-#     "idna==3.20",
-#     "jinja2==3.1.6",
-#     "mako==1.4.3",
-#     "markdown-it-py==4.3.0",
-#     "markupsafe==3.0.4",
-#     "mdurl==0.1.2",
-#     "multidict==7.2.1",
-#     "multiprocess==0.70.19",
-#     "numpy==2.4.6 ; python_full_version < '3.12'",
-#     "numpy==2.5.5 ; python_full_version >= '3.12'",
-#     "oauthlib==3.2.2",
-#     "opensearch-py==2.0.1",
-#     "packaging==26.3",
-#     "pandas==3.1.1",
-#     "pillow==13.0.0",
-#     "propcache==0.5.4",
-#     "psutil==5.9.8",
-#     "pyarrow==26.0.1",
-#     "pyasn1==0.6.5",
-#     "pycparser==3.12 ; implementation_name != 'PyPy' and platform_python_implementation != 'PyPy'",
-#     "pydantic==2.9.2",
-#     "pydantic-core==2.23.4",
-#     "pydantic-settings==2.6.1",
-#     "pygments==2.21.0",
-#     "pyjwt==2.15.1",
-#     "python-dateutil==4.0.0",
-#     "python-dotenv==1.2.4",
-#     "python-jose==3.3.0",
-#     "python-multipart==0.0.34",
-#     "python3-openid==3.2.0",
-#     "pyyaml==6.0.3",
-#     "redis==8.1.0",
-#     "requests==2.34.2",
-#     "requests-oauthlib==2.0.0",
-#     "rich==15.0.0",
-#     "rq==1.16.2",
-#     "rsa==4.9.1",
-#     "six==1.17.0",
-#     "sniffio==1.3.1",
-#     "social-auth-core==4.5.6",
-#     "sortedcontainers==2.4.0",
-#     "sqlalchemy==2.0.58",
-#     "standardwebhooks==1.1.0",
-#     "starlette==0.46.2",
-#     "tqdm==4.70.1",
-#     "typer==0.9.4",
-#     "typing-extensions==4.16.0",
-#     "tzdata==2026.6",
-#     "urllib3==1.26.20",
-#     "uvicorn==0.32.1",
-#     "uvloop==0.23.0 ; platform_python_implementation != 'PyPy' and sys_platform != 'cygwin' and sys_platform != 'win32'",
-#     "watchfiles==1.3.0",
-#     "websockets==17.4",
-#     "xxhash==4.1.0",
-#     "yarl==1.25.1",
-# ]
+# exclude-newer = "2026-11-19T00:00:00Z"
 # ///
