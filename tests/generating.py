@@ -18,7 +18,7 @@ from rendering import TEMPLATE, read_yaml
 sys.path.insert(0, str(TEMPLATE))
 
 COMMANDS = (
-    *("check.py", "make_prompts.py", "generate.py", "export.py", "train.py", "update_pages.py", "hub_job.py"),
+    *("check.py", "make_prompts.py", "generate.py", "export.py", "train.py", "update_pages.py", "kto/ask/job.py"),
     *("kto/vote/notebook.py", "kto/vote/outdated.py", "kto/vote/argilla_server/server.py"),
 )
 """All that people start, but for kto/ask/serve.py, whose command line is that of `transformers serve`."""

@@ -23,7 +23,7 @@ FILES = {
     "train": "train.py",
     "prompts": "make_prompts.py",
     "pages": "update_pages.py",
-    "job": "hub_job.py",
+    "job": "generate.py job",
     "notebook": "setup_argilla.ipynb",
     "argilla": "kto/vote/argilla_server/server.py",
     "serve": "kto/ask/serve.py",
