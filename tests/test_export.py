@@ -87,7 +87,7 @@ def test_votes_and_rows(voted: Task) -> None:
         ]
         answer = vote["completion"][0]["content"]
         assert vote["completion"] == [{"role": "assistant", "content": answer}]
-        assert vote["generation_model"] == "acme/" + answer.split()[0]
+        assert vote["generation_model"] == ["acme/" + answer.split()[0]]
     assert len({vote["annotator"] for vote in cast_votes}) == 3
     assert len({vote["vote_id"] for vote in cast_votes}) == len(cast_votes)
     assert sum(vote["reasons"] == ["clumsy", "unsafe"] for vote in cast_votes) == 3

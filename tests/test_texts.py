@@ -19,7 +19,7 @@ ENGLISH = dict(catalogues.flat(local_extensions.catalogue("en")))
 OTHERS = [tag for tag in LANGUAGES if tag != "en"]
 # Looked up by a name that is put together
 COMPUTED = re.compile(
-    r"config\.(allowed_|an?_)|task\.reason_|generate\.(failed|column)_|technical\.unfit_|new_prompts\.count_|readme\.step_"
+    r"config\.(allowed_|an?_)|task\.reason_|generate\.(failed|column)_|technical\.unfit_|new_prompts\.count_|readme\.step_|commands\."
 )
 
 

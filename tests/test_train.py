@@ -57,7 +57,7 @@ def make_row(number: int, label: bool, words: int = 5, system: bool = True) -> t
         "prompt": prompt,
         "completion": [{"role": "assistant", "content": f"Answer {number}."}],
         "label": label,
-        "generation_model": "acme/one",
+        "generation_model": ["acme/one"],
         "n_votes": 2,
         "agreement": 1.0,
         "prompt_id": str(number),
