@@ -97,7 +97,7 @@ def test_a_percent_sign_in_a_text_is_one(tmp_path: Path) -> None:
     project = render(tmp_path, language="nl")
     path = project / "texts.yaml"
     path.write_text(
-        path.read_text("utf-8").replace("  help_push: ", "  help_push: 100 % zeker, %s #"), encoding="utf-8"
+        path.read_text("utf-8").replace("  help_output: ", "  help_output: 100 % zeker, %s #"), encoding="utf-8"
     )
     done = run(project, "export.py", "--help")
     assert done.returncode == 0 and "100 % zeker, %s" in done.stdout, done.stderr
