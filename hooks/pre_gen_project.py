@@ -17,11 +17,15 @@ sys.path.insert(0, ANSWERS["code"])
 from kto.config import split_provider  # noqa: E402
 from kto.hub_lookup import MEMORY, TIMEOUT, Hub, HubModel, Unreachable  # noqa: E402
 
-UNFIT = {
+WHY_ANOTHER = {
+    "missing": "does not exist on the Hub (or is private and HF_TOKEN may not read it)",
+    "disabled": "is disabled on the Hub",
+    "not_served": "is not served for chat by any provider",
     "task": "is no model that chats, but one for {task}",
     "gguf": "has GGUF files only, which Ollama and llama.cpp run (choose openai-compatible for them)",
     "base": "is a base model: it has no chat template, so it continues texts and does not answer",
 }
+"""What `HubModel.unusable` says; a model whose providers are all ill at the moment may be taken."""
 
 
 @dataclass
@@ -51,17 +55,6 @@ def size(model: HubModel) -> str:
     if not gigabytes:
         return "its size is not known; look at its page before you begin"
     return f"a download of about {gigabytes:.1f} GB, and at least {gigabytes * MEMORY:.1f} GB of memory while it runs"
-
-
-def why_another(model: HubModel, inference: str) -> str:
-    """Return why another model has to be taken, "" if this one can be used somehow."""
-    if not model.exists:
-        return "does not exist on the Hub (or is private and HF_TOKEN may not read it)"
-    if model.disabled:
-        return "is disabled on the Hub"
-    if inference == "local":
-        return UNFIT[model.unfit].format(task=model.task) if model.unfit else ""
-    return "is not served for chat by any provider" if model.providers == {} else ""
 
 
 def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None:
@@ -112,8 +105,8 @@ def check(models: list[str], inference: str) -> Verdict:
     for name, model in zip(asked, hub.look_up(asked), strict=True):
         if isinstance(model, Unreachable):
             unchecked[name] = str(model)
-        elif what := why_another(model, inference):
-            unusable[name] = f"{name} {what}."
+        elif (why := model.unusable(local=inference == "local")) and (why != "not_served" or not model.providers):
+            unusable[name] = f"{name} {WHY_ANOTHER[why].format(task=model.task)}."
         else:
             look_at(model, inference, hub.page(model), verdict)
     for name, close in zip(unusable, hub.alternatives([*unusable], served=inference == "huggingface"), strict=True):

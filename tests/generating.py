@@ -18,17 +18,8 @@ from rendering import TEMPLATE, read_yaml
 sys.path.insert(0, str(TEMPLATE))
 
 COMMANDS = (
-    *(
-        "check.py",
-        "make_prompts.py",
-        "generate.py",
-        "vote.py",
-        "export.py",
-        "train.py",
-        "update_pages.py",
-        "hub_job.py",
-    ),
-    *("kto/vote/outdated.py", "kto/vote/space.py", "kto/vote/argilla_server/server.py"),
+    *("check.py", "make_prompts.py", "generate.py", "vote.py", "export.py", "train.py", "update_pages.py"),
+    *("kto/ask/job.py", "kto/vote/outdated.py", "kto/vote/space.py", "kto/vote/argilla_server/server.py"),
 )
 """All that people start, but for kto/ask/serve.py, whose command line is that of `transformers serve`."""
 PROMPTS = ["How are you?", "Hoe houd ik brood vers?", "كيف أحافظ على الخبز؟", "पानी कैसे बचाएँ?", 'Say "\\" {{ x }} {% 🙂']

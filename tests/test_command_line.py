@@ -65,7 +65,7 @@ def test_all_commands_are_known() -> None:
     assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "kto/ask/serve.py"}
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "hub_job.py"])  # that has no texts
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "kto/ask/job.py"])  # that has no texts
 def test_help_is_in_the_language(project: Path, command: str) -> None:
     (status, said), wrong, _ = asked(project, command)
     assert status == 0, said
@@ -101,7 +101,7 @@ def test_a_percent_sign_in_a_text_is_one(tmp_path: Path) -> None:
     project = render(tmp_path, language="nl")
     path = project / "texts.yaml"
     path.write_text(
-        path.read_text("utf-8").replace("  help_push: ", "  help_push: 100 % zeker, %s #"), encoding="utf-8"
+        path.read_text("utf-8").replace("  help_output: ", "  help_output: 100 % zeker, %s #"), encoding="utf-8"
     )
     done = run(project, "export.py", "--help")
     assert done.returncode == 0 and "100 % zeker, %s" in done.stdout, done.stderr

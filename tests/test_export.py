@@ -18,7 +18,7 @@ import pytest
 from argilla_server import ArgillaServer
 from hypothesis import given
 from hypothesis import strategies as st
-from rendering import TEMPLATE
+from rendering import TEMPLATE, render
 from standin_hub import StandinHub, User
 from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
@@ -87,7 +87,7 @@ def test_votes_and_rows(voted: Task) -> None:
         ]
         answer = vote["completion"][0]["content"]
         assert vote["completion"] == [{"role": "assistant", "content": answer}]
-        assert vote["generation_model"] == "acme/" + answer.split()[0]
+        assert vote["generation_model"] == ["acme/" + answer.split()[0]]
     assert len({vote["annotator"] for vote in cast_votes}) == 3
     assert len({vote["vote_id"] for vote in cast_votes}) == len(cast_votes)
     assert sum(vote["reasons"] == ["clumsy", "unsafe"] for vote in cast_votes) == 3
@@ -461,7 +461,51 @@ def test_what_people_wrote_into_the_card_stays(voted: Task) -> None:
 
 def test_help(task: Task) -> None:
     done = task.run("export.py", "--help", ARGILLA_API_URL="http://127.0.0.1:9")
-    assert done.returncode == 0 and "--push" in done.stdout and "--forget NAME" in done.stdout
+    assert done.returncode == 0 and "--output DIR" in done.stdout
+    assert [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()] == [
+        "forget",
+        "leave-out",
+        "push",
+    ]
+    done = task.run("export.py", "forget", "--help")
+    assert done.returncode == 0 and "Usage: export.py forget " in done.stdout
+    done = task.run("export.py", "forget")
+    assert (done.returncode, done.stderr) == (2, "NAME needs a value. --help shows which.\n")
+
+
+# --- a server that is stopped -----------------------------------------------------------------------------------------
+
+
+def test_votes_of_a_stopped_server_are_read_from_its_database(tmp_path: Path, english: None) -> None:
+    with ArgillaServer(render(tmp_path)) as server:
+        task = Task(server.project_dir, server.url, server.api_key)
+        task.people["owner"] = task._client(server.api_key)
+        task.generate({prompt: [f"one to {prompt}", f"two to {prompt}"] for prompt in PROMPTS})
+        task.setup()
+        with task.together():
+            cast(task)
+        cast_again = next(iter(task.records().values()))
+        task.vote("piet", cast_again, "bad", comment="=2+2")
+        running = task.export("--output", str(tmp_path / "running"))
+        assert running.returncode == 0, running.stderr
+        private = tree(task.data / "private")
+        for client in task.people.values():
+            client.close()
+        server.stop(kill=True)  # what it has not moved into the file yet is in the log beside it
+        votes_of_a_killed_one = task.export("--output", str(tmp_path / "stopped"))
+    assert (votes_of_a_killed_one.returncode, votes_of_a_killed_one.stderr) == (0, "")
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "running") and tree(task.data / "private") == private
+
+    shutil.rmtree(task.data / "private" / "votes")
+    (task.data / "private" / "argilla.json").unlink()
+    assert task.export("--output", str(tmp_path / "alone")).returncode == 0, "all that is needed is in the database"
+    assert tree(tmp_path / "alone") == tree(tmp_path / "running") and tree(task.data / "private") == private
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARGILLA_API_KEY", "of another Argilla")
+        assert f"{server.url}" in task.export().stderr
+    (task.project / ".argilla").rename(tmp_path / "elsewhere")
+    done = task.export()
+    assert done.returncode == 1 and server.url in done.stderr
 
 
 # --- merging, for any history -----------------------------------------------------------------------------------------

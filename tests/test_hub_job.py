@@ -1,4 +1,4 @@
-"""hub_job.py: a machine whose disk is gone afterwards; a folder stands for the bucket that is mounted there."""
+"""generate.py job: a machine whose disk is gone afterwards; a folder stands for the bucket that is mounted there."""
 
 import os
 import shutil
@@ -28,8 +28,14 @@ def repository(project: Path) -> Path:
 
 
 def job(repository: Path, bucket: Path, server: ModelServer) -> subprocess.Popen[str]:
-    command = [sys.executable, str(repository / "hub_job.py"), repository.as_uri(), str(bucket)]
-    env = environment({"KTO_RUN": sys.executable, "KTO_COPY_EVERY": "0.2"})
+    file = shutil.copy(repository / "kto" / "ask" / "job.py", bucket.parent)  # it travels alone
+    start = "import sys; sys.path.insert(0, sys.argv[1]); import job; job.EVERY = 0.2; sys.exit(job.main(sys.argv[2:]))"
+    command = [sys.executable, "-c", start, str(Path(file).parent), repository.as_uri(), str(bucket)]
+    programs = bucket.parent / "bin"  # git and no uv
+    programs.mkdir(exist_ok=True)
+    if not (programs / "git").exists():
+        (programs / "git").symlink_to(str(shutil.which("git")))
+    env = environment({"PATH": str(programs)})
     temporary = {"TMPDIR": str(bucket.parent)}
     return subprocess.Popen(
         [*command, "--base-url", server.url], env=env | temporary, stdout=subprocess.PIPE, text=True

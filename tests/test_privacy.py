@@ -75,12 +75,19 @@ def read(task: Task, name: str) -> list[dict[str, Any]]:
         if not path.exists():
             continue
         if name.endswith(".parquet"):
-            return json.loads(json.dumps(pq.read_table(path).to_pylist(), default=str))
+            return with_lists(json.loads(json.dumps(pq.read_table(path).to_pylist(), default=str)))
         text = path.read_text(encoding="utf-8")
-        return (
-            list(csv.DictReader(io.StringIO(text))) if name.endswith(".csv") else [*map(json.loads, text.splitlines())]
-        )
+        if name.endswith(".csv"):
+            return list(csv.DictReader(io.StringIO(text)))
+        return with_lists([*map(json.loads, text.splitlines())])
     return []
+
+
+def with_lists(votes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the votes with a list of models, where an earlier version has them as one text."""
+    models = [vote["generation_model"] for vote in votes]
+    lists = [names.split(", ") if isinstance(names, str) else names for names in models]
+    return [vote | {"generation_model": names} for vote, names in zip(votes, lists, strict=True)]
 
 
 def everything(task: Task) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def make_vote(prompt: str, answer: str, person: int, vote: bool) -> dict:
         "prompt_id": prompt,
         "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": prompt}],
         "completion": [{"role": "assistant", "content": answer}],
-        "generation_model": "acme/" + answer,
+        "generation_model": ["acme/" + answer],
         "annotator": f"annotator-{person}",
         "vote": vote,
     }
@@ -59,7 +59,7 @@ def test_each_answer_with_a_majority_is_one_row(votes: list[dict], fraction: flo
             assert row["n_votes"] == len(ballot)
             assert row["agreement"] == max(up, down) / len(ballot) > 0.5
             assert row["prompt"][-1] == {"role": "user", "content": key[0]}
-            assert row["generation_model"] == "acme/" + key[1]
+            assert row["generation_model"] == ["acme/" + key[1]]
 
 
 @given(VOTES, FRACTIONS, SEEDS, st.randoms())

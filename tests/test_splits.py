@@ -245,7 +245,7 @@ def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataOb
             "prompt_id": id,
             "prompt": [{"role": "user", "content": text}],
             "completion": [],
-            "generation_model": "m",
+            "generation_model": ["m"],
             "vote": True,
         }
         for id, text in by_id.items()

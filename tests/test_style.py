@@ -51,6 +51,12 @@ def test_no_python_file_of_the_project_is_a_template() -> None:
         assert not re.search(r"\{\{ *cookiecutter|\{% ", path.read_text(encoding="utf-8")), path
 
 
+def test_the_export_needs_no_package_of_argilla() -> None:
+    """`kto/dataset` makes votes of what `kto/vote` has read, so other sources of votes can take its place."""
+    for path in (TEMPLATE / "kto" / "dataset").glob("*.py"):
+        assert not re.search(r"^\s*(import|from) argilla\b", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
 def test_every_environment_is_pinned_whole() -> None:
     """Each direct requirement is exact, and all that these need is as it was on one day, the same everywhere."""
     blocks = {path: SCRIPT.search(path.read_text(encoding="utf-8")) for path in TEMPLATE.rglob("*.py")}

@@ -39,4 +39,4 @@ def test_a_row_keeps_the_system_prompt_and_the_prompt_apart(task: Task) -> None:
     for row in rows:
         system, prompt = row["prompt"]
         assert system == {"role": "system", "content": SYSTEM} and prompt["role"] == "user"
-        assert prompt["content"] in PROMPTS and row["label"] == (row["generation_model"] == "acme/some")
+        assert prompt["content"] in PROMPTS and row["label"] == (row["generation_model"] == ["acme/some"])

@@ -22,6 +22,7 @@ import train
 from kto import config, tables
 from kto.dataset import rows
 from kto.errors import UserError
+from kto.train import inputs
 
 __all__ = ["english"]
 
@@ -56,7 +57,7 @@ def make_row(number: int, label: bool, words: int = 5, system: bool = True) -> t
         "prompt": prompt,
         "completion": [{"role": "assistant", "content": f"Answer {number}."}],
         "label": label,
-        "generation_model": "acme/one",
+        "generation_model": ["acme/one"],
         "n_votes": 2,
         "agreement": 1.0,
         "prompt_id": str(number),
@@ -163,11 +164,11 @@ def test_models_that_do_not_do(project: Path, model: Path, data: Path, tmp_path:
     assert (done.returncode, done.stderr) == (1, f"The model {without} has no chat template. Use an instruct model.\n")
     (without / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     with pytest.raises(UserError, match="System role not supported"):
-        train.ChatTokens(train.load_tokenizer(str(without)), "acme/one", [make_row(0, True)])
+        train.ChatTokens(inputs.load_tokenizer(str(without)), "acme/one", [make_row(0, True)])
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty", data):
         with pytest.raises(UserError, match="cannot be loaded"):
-            train.load_tokenizer(str(folder))
+            inputs.load_tokenizer(str(folder))
 
 
 def test_every_prompt_is_too_long(model: Path, data: Path, project: Path, english: None, capsys: Any) -> None:

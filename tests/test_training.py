@@ -53,7 +53,7 @@ def make_row(number: int, label: bool, *, system: str = "", answer: str = "") ->
     if system:
         prompt.insert(0, {"role": "system", "content": system})
     completion = [{"role": "assistant", "content": answer or f"Answer {number}."}]
-    about = {"generation_model": "acme/one", "n_votes": 2, "agreement": 1.0, "prompt_id": str(number)}
+    about = {"generation_model": ["acme/one"], "n_votes": 2, "agreement": 1.0, "prompt_id": str(number)}
     return {"prompt": prompt, "completion": completion, "label": label, **about}
 
 

@@ -33,7 +33,7 @@ def make_rows(chance: random.Random, count: int, topics: list[str], wrong: float
                 "prompt": [{"role": "user", "content": f"What is {topic}?"}],
                 "completion": [{"role": "assistant", "content": answer(chance, topic, 0.7 if good else 0.3)}],
                 "label": good != (chance.random() < wrong),
-                "generation_model": "toy",
+                "generation_model": ["toy"],
                 "n_votes": 2,
                 "agreement": 1.0,
                 "prompt_id": str(number),

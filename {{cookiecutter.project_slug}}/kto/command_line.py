@@ -67,6 +67,7 @@ class Parser(argparse.ArgumentParser):
             description=about, allow_abbrev=False, add_help=False, exit_on_error=False, formatter_class=_Help
         )
         self._optionals.title = t("cli.options")
+        self._positionals = self._optionals
         self.add_argument("-h", "--help", action="help", help=t("cli.show_help"))
 
     def format_help(self) -> str:

@@ -89,6 +89,20 @@ class HubModel:
         provider = split_provider(self.name)[1]
         return bool(self.live) if provider in ROUTES else provider in self.live
 
+    def unusable(self, *, local: bool) -> str:
+        """Return why another model has to be taken: "missing", "disabled", "not_served" or `unfit`; "" if none has to.
+
+        Parameters
+        ----------
+        local
+            It runs on a machine of one's own, so nobody else has to serve it.
+        """
+        if not self.exists or self.disabled:
+            return "disabled" if self.exists else "missing"
+        if local:
+            return self.unfit
+        return "" if self.live or self.providers is None else "not_served"
+
 
 class Hub:
     """The Hub, as one command asks it.

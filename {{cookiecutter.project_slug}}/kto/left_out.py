@@ -1,6 +1,6 @@
 """Answers and prompts that are left out for good: `prompts/left_out.jsonl` has their ids, and no text.
 
-`uv run export.py --leave-out ID --reason REASON` adds a line, and so does deleting a record in Argilla. The file
+`uv run export.py leave-out ID --reason REASON` adds a line, and so does deleting a record in Argilla. The file
 belongs into git, so that it counts on every machine: no table, upload, export or push has what it names. The answer
 store and `data/private` keep it, so nothing is asked and paid for again. Whoever removes a line brings back what it
 names.

@@ -97,6 +97,11 @@ def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] =
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
 
+def split_models(names: str | list[str]) -> list[str]:
+    """Return the models in `generation_model` of a vote; earlier versions wrote one text with ", " between them."""
+    return names.split(", ") if isinstance(names, str) else names
+
+
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Return these columns of a CSV file, [] if there is none; what a row lacks is "".
 

@@ -23,7 +23,7 @@ FILES = {
     "train": "train.py",
     "prompts": "make_prompts.py",
     "pages": "update_pages.py",
-    "job": "hub_job.py",
+    "job": "generate.py job",
     "vote": "vote.py",
     "notebook": "vote.py",  # it does what the notebook does
     "argilla": "vote.py",  # it starts Argilla

@@ -12,14 +12,14 @@ whole before a public one is replaced or removed, so a run that was killed loses
 import dataclasses
 import datetime
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kto import git_history
 from kto.dataset import votes
 from kto.errors import UserError
-from kto.tables import Row, read_lines, read_rows, write_lines, write_rows
+from kto.tables import Row, read_lines, read_rows, split_models, write_lines, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -150,11 +150,11 @@ class VoteFiles:
         """
         whole = "vote_id" in self._columns()  # an earlier version wrote the public table
         rows = read_rows(self._public_table, votes.schema().names if whole else ("record_id", "annotator"))
-        stored = read_rows(self._table, votes.schema().names)
+        rows, stored = _with_lists(rows), _with_lists(read_rows(self._table, votes.schema().names))
         if (rows or stored) and not (self.key.exists() and (whole or self._table.exists())):
             raise self._not_here()
         earlier_log, earlier_comments = self._earlier_files
-        log = read_lines(self._log)
+        log = _with_lists(read_lines(self._log))
         if whole and self._table.exists():  # a run was killed, or somebody with an earlier version has exported since
             gone = {_state(vote) for vote in log}
             stored, replaced = votes.merge(stored, [vote for vote in rows if _state(vote) not in gone], ())
@@ -163,7 +163,7 @@ class VoteFiles:
             stored = rows
         comments = votes.read_comments(self._comments if self._comments.exists() else earlier_comments)
         published = {(vote["record_id"], vote["annotator"]) for vote in rows}
-        return StoredVotes(stored, _joined(log, read_lines(earlier_log)), comments, published)
+        return StoredVotes(stored, _joined(log, _with_lists(read_lines(earlier_log))), comments, published)
 
     def require_known(self, published: Collection[tuple[str, str]], known: Iterable[Row], names: Iterable[str]) -> None:
         """Raise `UserError` if a published vote is neither known here nor by one of the people with these `names`.
@@ -182,8 +182,7 @@ class VoteFiles:
         self,
         all_votes: Sequence[Row],
         replaced: Sequence[Row],
-        comments: Iterable[dict[str, str]],
-        ballot: "votes.Ballot",
+        comments: Iterable[Mapping[str, object]],
     ) -> None:
         """Write what is not for everybody; nothing in the public folder changes."""
         try:
@@ -194,7 +193,7 @@ class VoteFiles:
         if log != read_lines(self._log):
             write_lines(self._log, log)
         write_rows(self._table, all_votes, votes.schema())
-        votes.keep_comments(self._comments, comments, ballot)
+        votes.write_comments(self._comments, comments)
 
     def write_public(self, all_votes: Sequence[Row]) -> None:
         """Write what everybody may see, in place of what was there, and remove what an earlier version left.
@@ -212,6 +211,14 @@ class VoteFiles:
         """Return the name that git has for the public folder if commits hold files of it, "" if none does."""
         committed = git_history.ask(self.public, "log", "--all", "-1", "--format=%h", "--", ".")
         return git_history.ask(self.public, "rev-parse", "--show-prefix").rstrip("/") if committed else ""
+
+
+def _with_lists(votes: Iterable[Row]) -> list[Row]:
+    """Return the votes with the models as a list; earlier versions wrote them as one text."""
+    return [
+        vote | {"generation_model": split_models(vote["generation_model"])} if "generation_model" in vote else vote
+        for vote in votes
+    ]
 
 
 def _joined(log: Iterable[Row], more: Iterable[Row]) -> list[Row]:

@@ -1,51 +1,48 @@
 """Send rows, votes and the filled card to the dataset on the Hub."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import pyarrow as pa
-
-from kto import hub_dataset
-from kto.dataset import rows
-from kto.dataset.privacy import public_schema, public_votes
-from kto.hub_dataset import Part
-from kto.tables import Row
+from kto import card as cards
+from kto.config import Config
+from kto.dataset.steps import Dataset, card_path, read_card
+from kto.texts import t
 
 ROWS, VOTES = "kto", "votes"
 """The two configurations of the dataset; `load_dataset(repo_id)` without a name gives the first."""
 
 
-def push(
-    repo_id: str,
-    *,
-    token: str,
-    private: bool,
-    splits: Mapping[str, Sequence[Row]],
-    all_votes: Sequence[Row],
-    card: str,
-    path: Path,
-) -> str:
-    """Send everything as `hub_dataset.push` does, and return its address.
+def require_ready(config: Config) -> tuple[str, str]:
+    """Return the dataset's name on the Hub and the token; raise `UserError` for what is missing, before any work."""
+    from kto.hub import hub_token
 
-    Parameters
-    ----------
-    private
-        Counts only for a dataset that does not exist yet: whoever has made theirs public meant it.
-    splits
-        Rows for KTO (`rows.schema`) by name of the split.
-    all_votes
-        Rows of `votes.schema`; what is sent is `public_votes` of them.
-    card, path
-        Markdown with front matter, and its file; the description of the tables is added to it.
+    repo_id, token = config.project.repo_id, hub_token(config)
+    cards.check(read_card(config), card_path(config), cards.NEEDS)
+    return repo_id, token
+
+
+def push(config: Config, dataset: Dataset) -> None:
+    """Send everything as `hub_dataset.push` does, and print its address; the votes are sent as everybody may see them.
 
     Raises
     ------
     UserError
         The card cannot be used, or the Hub cannot be reached, or refuses.
     """
-    tables = {name: pa.Table.from_pylist(list(part), schema=rows.schema()) for name, part in splits.items()}
-    public = pa.Table.from_pylist(public_votes(all_votes), schema=public_schema())
-    parts = [Part(ROWS, ROWS, tables), Part(VOTES, VOTES, {"train": public})]
-    return hub_dataset.push(
-        repo_id, token=token, private=private, parts=parts, page=card, path=path, command="export.py"
+    import pyarrow as pa
+
+    from kto import hub_dataset
+    from kto.dataset import rows
+    from kto.dataset.privacy import public_schema, public_votes
+    from kto.hub_dataset import Part
+
+    repo_id, token = require_ready(config)
+    tables = {name: pa.Table.from_pylist(part, schema=rows.schema()) for name, part in dataset.tables.items()}
+    public = pa.Table.from_pylist(public_votes(dataset.votes), schema=public_schema())
+    url = hub_dataset.push(
+        repo_id,
+        token=token,
+        private=config.export.private,
+        parts=[Part(ROWS, ROWS, tables), Part(VOTES, VOTES, {"train": public})],
+        page=dataset.card,
+        path=card_path(config),
+        command="export.py",
     )
+    print(t("export.pushed", url=url))

@@ -23,7 +23,7 @@ def schema() -> "pa.Schema":
             ("prompt", conversation),  # what the model was sent, the system prompt included
             ("completion", conversation),
             ("label", pa.bool_()),
-            ("generation_model", pa.string()),
+            ("generation_model", pa.list_(pa.string())),  # several, if they gave the same answer
             ("n_votes", pa.int32()),
             ("agreement", pa.float32()),  # share of the votes that say the same as the label
             ("prompt_id", pa.string()),

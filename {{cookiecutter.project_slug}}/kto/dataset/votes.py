@@ -8,27 +8,22 @@ them back. `kto/dataset/privacy.py` says which file holds what.
 """
 
 import csv
-import datetime
 import hashlib
 import hmac
 import io
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kto.ask.prompts import prompt_id
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.record_ids import record_ids, text_id
 from kto.tables import Row, messages_type, read_batches, read_csv
-from kto.vote.client import argilla_errors
-from kto.vote.deletions import Seen
-from kto.vote.records import last_activity, list_records
-from kto.vote.task import GOOD
+from kto.vote.responses import Response, Responses
 
 if TYPE_CHECKING:
-    import argilla as rg
     import pyarrow as pa
 
 _COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
@@ -47,7 +42,7 @@ def schema() -> "pa.Schema":
             ("prompt_id", pa.string()),
             ("prompt", conversation),
             ("completion", conversation),
-            ("generation_model", pa.string()),  # several names, with ", " between them, if they gave the same answer
+            ("generation_model", pa.list_(pa.string())),  # several, if they gave the same answer
             ("annotator", pa.string()),  # a pseudonym
             ("vote", pa.bool_()),  # true is thumbs up
             ("reasons", pa.list_(pa.string())),
@@ -55,21 +50,6 @@ def schema() -> "pa.Schema":
             ("updated_at", pa.timestamp("us", tz="UTC")),
         ]
     )
-
-
-class Ballot(NamedTuple):
-    """What Argilla holds now: votes (rows of `schema`), comments by vote id, ids of responses that do not count.
-
-    `texts` are those of `find_texts`, `unknown` counts votes on answers whose text is nowhere any more, `seen` is what
-    tells the next export what was deleted since.
-    """
-
-    votes: list[Row]
-    comments: dict[str, str]
-    withdrawn: set[str]
-    texts: Mapping[str, "Text"] = {}
-    unknown: int = 0
-    seen: Seen = Seen()
 
 
 class Text(NamedTuple):
@@ -98,12 +78,6 @@ def pseudonym(key: bytes, name: str) -> str:
     return f"annotator-{hmac.new(key, name.encode('utf-8'), hashlib.sha256).hexdigest()[:10]}"
 
 
-def _utc(text: str) -> datetime.datetime:
-    """Read a time as Argilla writes it: UTC, without saying so."""
-    time = datetime.datetime.fromisoformat(text)
-    return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
-
-
 def find_texts(table: Path, wanted: Collection[str]) -> dict[str, Text]:
     """Return prompt and answer of these records, as far as they are in the table of generations.
 
@@ -125,80 +99,59 @@ def with_texts(votes: Iterable[Row], texts: Mapping[str, Text]) -> list[Row]:
     return [vote | texts[vote["record_id"]]._asdict() if vote["record_id"] in texts else vote for vote in votes]
 
 
-def read_ballot(dataset: "rg.Dataset", key: bytes, table: Path, earlier: Iterable[Row]) -> Ballot:
-    """Read the responses of all records: what is submitted is a vote, drafts and discards are not.
+class VotesNow(NamedTuple):
+    """The votes of Argilla: rows of `schema`, comments by vote id, what `find_texts` gave, votes on unknown answers."""
+
+    votes: list[Row]
+    comments: dict[str, str]
+    texts: Mapping[str, Text]
+    unknown: int
+
+
+def from_responses(responses: Responses, key: bytes, table: Path, earlier: Iterable[Row]) -> VotesNow:
+    """Make votes of the responses in Argilla.
 
     Argilla's fields hold what its page needs. Prompt and answer come from the table of generations, by record id; where
     they are no longer there, from a vote of an earlier export. A field counts only where it is the very text, which the
     id of the record, a hash, proves.
-
-    Raises
-    ------
-    UserError
-        Argilla refuses, or is gone.
     """
-    client = dataset._client
-    with argilla_errors(client.api_url):
-        names = {str(user.id): user.username for user in client.users.list()}
-        records = list_records(dataset, include="responses")
+    if not responses.seen.dataset:
+        return VotesNow([], {}, {}, 0)
     before = {vote["record_id"]: Text(vote["prompt"], vote["completion"]) for vote in earlier}
-    texts = find_texts(table, {record["external_id"] for record in records if record["responses"]} | before.keys())
-    ballot = Ballot([], {}, set(), texts)
-    unknown = 0
-    for record in records:
-        metadata = record["metadata"] or {}
-        record_id = record["external_id"] or text_id(*_fields(record))
-        text = texts.get(record_id) or before.get(record_id) or _proven(record, record_id)
-        models = metadata.get("model", [])
-        for response in record["responses"]:
-            vote = ((response["values"] or {}).get("vote") or {}).get("value")
-            if response["status"] != "submitted" or vote is None:
-                ballot.withdrawn.add(response["id"])
-                continue
-            if text is None:
-                unknown += 1
-                continue
-            values = {name: value["value"] for name, value in response["values"].items()}
-            if values.get("comment"):
-                ballot.comments[response["id"]] = values["comment"]
-            ballot.votes.append(
-                {
-                    "vote_id": response["id"],
-                    "record_id": record_id,
-                    "prompt_id": metadata.get("prompt_id") or prompt_id(text.prompt[-1]["content"]),
-                    **text._asdict(),
-                    "generation_model": models if isinstance(models, str) else ", ".join(models),
-                    # By name, so that a person who votes again on a rebuilt Argilla stays the same person.
-                    "annotator": pseudonym(key, names.get(response["user_id"], response["user_id"])),
-                    "vote": vote == GOOD,
-                    "reasons": sorted(values.get("reasons") or []),
-                    "inserted_at": _utc(response["inserted_at"]),
-                    "updated_at": _utc(response["updated_at"]),
-                }
-            )
-    submitted = {
-        record["external_id"]: {
-            response["id"]: response["user_id"] for response in record["responses"] if response["status"] == "submitted"
-        }
-        for record in records
-        if record["external_id"]
-    }
-    seen = Seen(str(dataset.id), last_activity(dataset), submitted, frozenset(names))
-    return ballot._replace(unknown=unknown, seen=seen)
+    texts = find_texts(table, responses.answered | before.keys())
+    votes, comments = [], {}
+    for response in responses.submitted:
+        text = texts.get(response.record_id) or before.get(response.record_id) or _proven(response)
+        if text is None:
+            continue
+        if response.comment:
+            comments[response.id] = response.comment
+        votes.append(
+            {
+                "vote_id": response.id,
+                "record_id": response.record_id,
+                "prompt_id": response.prompt_id or prompt_id(text.prompt[-1]["content"]),
+                **text._asdict(),
+                "generation_model": response.models,
+                # By name, so that a person who votes again on a rebuilt Argilla stays the same person.
+                "annotator": pseudonym(key, response.user),
+                "vote": response.vote,
+                "reasons": response.reasons,
+                "inserted_at": response.inserted_at,
+                "updated_at": response.updated_at,
+            }
+        )
+    return VotesNow(votes, comments, texts, len(responses.submitted) - len(votes))
 
 
-def _fields(record: Mapping[str, Any]) -> tuple[str, str]:
-    return record["fields"]["prompt"], record["fields"]["answer"]
-
-
-def _proven(record: Mapping[str, Any], record_id: str) -> Text | None:
-    """Return the texts in Argilla's fields if `record_id` is theirs."""
-    prompt, answer = _fields(record)
-    if text_id(prompt, answer) != record_id:
+def _proven(response: Response) -> Text | None:
+    """Return the texts in Argilla's fields if the id of the record is theirs."""
+    prompt, answer = response.fields
+    if text_id(prompt, answer) != response.record_id:
         return None
     messages = [{"role": "user", "content": prompt}]
-    if system_prompt := (record["metadata"] or {}).get("system_prompt"):
-        messages.insert(0, {"role": "system", "content": system_prompt})
+    if response.system_prompt:
+        messages.insert(0, {"role": "system", "content": response.system_prompt})
     return Text(messages, [{"role": "assistant", "content": answer}])
 
 
@@ -238,28 +191,29 @@ def read_comments(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def keep_comments(path: Path, earlier: Iterable[Mapping[str, str]], ballot: Ballot) -> None:
-    """Write the comments of `ballot` to a CSV file, beside those of earlier votes that Argilla has lost since.
-
-    Raises
-    ------
-    UserError
-        The file cannot be written.
-    """
-    comments: dict[str, Mapping[str, object]] = {row["vote_id"]: row for row in earlier}
-    for vote in ballot.votes:
-        comments.pop(vote["vote_id"], None)
-        if vote["vote_id"] in ballot.comments:
+def join_comments(
+    earlier: Iterable[Mapping[str, str]], now: Iterable[Row], comments: Mapping[str, str]
+) -> list[Mapping[str, object]]:
+    """Return the comments on the votes of `now`, and those on earlier votes that Argilla has lost since."""
+    joined: dict[str, Mapping[str, object]] = {row["vote_id"]: row for row in earlier}
+    for vote in now:
+        joined.pop(vote["vote_id"], None)
+        if vote["vote_id"] in comments:
             texts = {"prompt": vote["prompt"][-1]["content"], "answer": vote["completion"][0]["content"]}
-            comments[vote["vote_id"]] = vote | texts | {"comment": ballot.comments[vote["vote_id"]]}
-    if not comments and not path.exists():
+            joined[vote["vote_id"]] = vote | texts | {"comment": comments[vote["vote_id"]]}
+    return list(joined.values())
+
+
+def write_comments(path: Path, comments: Iterable[Mapping[str, object]]) -> None:
+    """Write comments to a CSV file; no file is made for none. Raise `UserError` if it cannot be written."""
+    rows = [[str(comment[name]) for name in _COMMENT_COLUMNS] for comment in comments]
+    if not rows and not path.exists():
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COMMENT_COLUMNS)
-    for comment in comments.values():
-        cells = [str(comment[name]) for name in _COMMENT_COLUMNS]
-        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in cells)
+    for row in rows:
+        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in row)
     try:
         write_private(path, text.getvalue())
     except OSError as error:

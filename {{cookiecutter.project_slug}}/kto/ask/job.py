@@ -1,0 +1,83 @@
+"""Run generate.py on a machine of the Hub, for those without one that can stay on. This file travels there alone.
+
+    hf jobs uv run --secrets HF_TOKEN --timeout 6h -v hf://buckets/OWNER/NAME:/answers \
+        kto/ask/job.py GIT_URL /answers [options of generate.py]
+
+The disk of that machine is gone when the job ends, so the answers are kept in a bucket that is mounted there (make one
+with `hf buckets create NAME`). SQLite needs a real disk: a copy of the store goes to the bucket every minute, and at
+the end. The next job goes on from that copy; a job that is killed loses the answers of one minute at most.
+"""
+
+import contextlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+EVERY = 60.0
+"""Seconds between two copies."""
+
+
+def save(project: Path, bucket: Path) -> bool:
+    """Copy store and table to the bucket, each whole or not at all; False if the bucket is away for a while."""
+    store, copy, table = (project / "data" / name for name in ("answers.sqlite", "copy.sqlite", "generations"))
+    try:
+        if store.exists():
+            copy.unlink(missing_ok=True)
+            # A backup is one moment of the store, also while answers arrive (SQLite's online backup).
+            with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
+                source.backup(to)
+            _replace(copy, bucket / store.name)
+        for name in ("train.parquet", "gaps.jsonl"):
+            if (table / name).exists():
+                _replace(table / name, bucket / "generations" / name)
+            elif table.exists():
+                (bucket / "generations" / name).unlink(missing_ok=True)  # no answer is missing any more
+    except (OSError, sqlite3.Error) as error:
+        print(f"Not copied to {bucket} this time: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _replace(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, place.with_name(f"{place.name}.new")).replace(place)
+
+
+def main(argv: list[str]) -> int:
+    """Clone the project, take over the answers in the bucket, ask for the rest; return generate.py's exit status."""
+    if len(argv) < 2 or argv[0].startswith("-"):
+        sys.exit(__doc__)
+    url, bucket, options = argv[0], Path(argv[1]), argv[2:]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        project = Path(folder) / "project"
+        cloned = subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(project)], check=False)
+        if cloned.returncode:  # git has said why; a traceback would repeat the address, perhaps with a token in it
+            return cloned.returncode
+        if (bucket / "answers.sqlite").exists():
+            (project / "data").mkdir(exist_ok=True)
+            shutil.copyfile(bucket / "answers.sqlite", project / "data" / "answers.sqlite")
+        uv, ended = shutil.which("uv"), threading.Event()
+        python = [uv, "run"] if uv else [sys.executable]
+        with subprocess.Popen([*python, "generate.py", "--yes", *options], cwd=project) as run:
+            signal.signal(signal.SIGTERM, lambda *_: run.terminate())  # the job is stopped, or its time is over
+
+            def copy_now_and_then() -> None:
+                while not ended.wait(EVERY):
+                    save(project, bucket)
+
+            copying = threading.Thread(target=copy_now_and_then, daemon=True)
+            copying.start()
+            status = run.wait()
+        ended.set()
+        copying.join()
+        saved = any(save(project, bucket) or threading.Event().wait(EVERY / 10) for _ in range(10))
+    return status if saved else status or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
