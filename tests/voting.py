@@ -22,7 +22,7 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config, tables
+from kto import config, tables, texts
 from kto.ask import generations, prompts
 from kto.errors import UserError
 from kto.vote import annotation
@@ -100,11 +100,11 @@ class Task:
         import export
 
         out, err = io.StringIO(), io.StringIO()
-        texts = read_yaml(self.project / "texts.yaml")
+        own = texts.read(self.project)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             patch.setattr(export, "ROOT", self.project)
             patch.setattr(export, "load", lambda: self.config)
-            patch.setattr(export, "load_texts", lambda: texts)
+            patch.setattr(export, "load_texts", lambda: own)
             try:
                 status = export.main([*arguments])
             except UserError as error:
@@ -210,5 +210,5 @@ def task(argilla: ArgillaServer, tmp_path: Path, english: None, monkeypatch: pyt
 @pytest.fixture
 def english(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let modules of the template, imported as they stand, find the English texts."""
-    texts = read_yaml(REPOSITORY / "languages" / "en.yaml")
-    monkeypatch.setattr("kto.texts.load", lambda: texts)
+    english = read_yaml(REPOSITORY / "languages" / "en.yaml")
+    monkeypatch.setattr("kto.texts.load", lambda: english)

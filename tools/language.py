@@ -17,12 +17,12 @@ from cookiecutter.exceptions import FailedHookException
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import local_extensions  # noqa: E402
-from local_extensions import flat  # noqa: E402
+from local_extensions import languages  # noqa: E402
+from local_extensions.languages import flat  # noqa: E402
 
 LANGUAGES = REPOSITORY / "languages"
-PLACEHOLDER = local_extensions._pages_module().PLACEHOLDER
-FILES = {f"file.{name}" for name in local_extensions._pages_module().FILES}
+PLACEHOLDER = languages.project_module("pages").PLACEHOLDER
+FILES = {f"file.{name}" for name in languages.project_module("pages").FILES}
 CODE = re.compile(
     r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
@@ -103,7 +103,7 @@ def letters_of(text: str) -> list[str]:
 
 def parents(tag: str) -> list[str]:
     """Return the catalogues other than English that stand behind this one; with any it may leave keys out."""
-    return [each for each in local_extensions.facts_of(tag).texts if each not in (tag, "en")]
+    return [each for each in languages.facts_of(tag).texts if each not in (tag, "en")]
 
 
 def _is_short(key: str, text: str) -> bool:
@@ -150,14 +150,14 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
 
 
 def _header(tag: str, header: dict) -> Iterator[str]:
-    facts = local_extensions.facts_of(tag)
+    facts = languages.facts_of(tag)
     variant = "-" in tag
     for name in HEADER:
         if header.get(name) in (None, "", "FILL IN"):
             yield f"language.{name}: is to be filled in; docs/adding-a-language.md says how"
     wanted = {"tag": tag, "iso": facts.iso, "script": facts.script, "direction": facts.direction}
     if not variant:
-        wanted["english_name"] = local_extensions.subtags()[facts.iso][0]
+        wanted["english_name"] = languages.subtags()[facts.iso][0]
     for name, value in wanted.items():
         if header.get(name) not in (None, "", "FILL IN", value):
             yield f"language.{name}: is {header.get(name)}: write {value}"
@@ -241,11 +241,11 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
 
     A variant that inherits (`es-MX`) begins with its header alone: what it does not say, its parent does.
     """
-    facts = local_extensions.facts_of(tag)
+    facts = languages.facts_of(tag)
     text = (LANGUAGES / "en.yaml").read_text(encoding="utf-8")
     known = {
         "tag": facts.tag,
-        "autonym": local_extensions.subtags()[facts.iso][1] or "FILL IN",
+        "autonym": languages.subtags()[facts.iso][1] or "FILL IN",
         "english_name": facts.english_name,
         "iso": facts.iso,
         "script": facts.script if facts.script != "Zzzz" else "FILL IN",
@@ -280,7 +280,7 @@ def main(arguments: list[str]) -> int:
     found = []
     for answer in arguments:
         try:
-            tag = local_extensions.standard_tag(answer)
+            tag = languages.standard_tag(answer)
         except ValueError as error:
             hint = f" Did you mean {error}?" if str(error) else ""
             print(f"“{answer}” is no language tag.{hint} Use one such as yo or sr-Latn.")

@@ -43,6 +43,8 @@ def check_texts(config: Config, found: Findings) -> None:
     for key, names in wanted.items():
         with found.collect():
             pages.check_placeholders(key, texts.look_up(texts.load(), key), names)
+    if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - {"numbers"}):
+        found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
     values = pages.values_of(config)
     for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
         with found.collect():
@@ -177,7 +179,7 @@ def check_servers(config: Config, found: Findings) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Check everything and say all that was found. 1 if somebody has to put something right, or nobody answered."""
-    Parser(t("check.help")).parse_args(argv)
+    Parser(t("check.help"), "check").parse_args(argv)
     config = load()
     found = Findings()
     token = ""
@@ -208,4 +210,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "check")

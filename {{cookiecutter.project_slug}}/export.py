@@ -23,7 +23,7 @@ from kto.errors import UserError
 from kto.left_out import LEAD, LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.tables import Row, write_rows, write_text
-from kto.texts import ROOT, TextsError, number, t
+from kto.texts import ROOT, TextsError, number, published, t
 from kto.texts import load as load_texts
 from kto.vote import annotation, deletions, outdated, taking_out
 
@@ -72,8 +72,8 @@ def figures(
 
 
 def read_card(config: Config) -> str:
-    """Return `dataset/README.md` as it is, or as it is made if there is none."""
-    path = config.root / "dataset" / "README.md"
+    """Return the dataset card (`dataset/README.md`) as it is, or as it is made if there is none."""
+    path = published(config.root, "dataset/README.md")
     try:
         if path.exists():
             return cards.read(path)
@@ -83,7 +83,7 @@ def read_card(config: Config) -> str:
 
 
 def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
-    """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
+    """Return the dataset card with these numbers and models; what else people wrote into it stays."""
     lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
     direction = str(values_of(config)["direction"])
@@ -92,7 +92,7 @@ def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str])
         page = fill_marked(page, "numbers", in_direction(table, direction))
         return fill_marked(page, "models", list_models(models, direction))
     except TextsError as error:
-        raise UserError("bad_card", path=config.root / "dataset" / "README.md", reason=error) from None
+        raise UserError("bad_card", path=published(config.root, "dataset/README.md"), reason=error) from None
 
 
 def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
@@ -128,7 +128,7 @@ def write_splits(folder: Path, splits: Mapping[str, Sequence[Row]]) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
-    card_path = config.root / "dataset" / "README.md"
+    card_path = published(config.root, "dataset/README.md")
     if options.push:  # what is missing is said before anything is done
         from kto.dataset import publish
         from kto.hub import hub_token
