@@ -21,6 +21,22 @@ LANGUAGES = HERE / "languages"
 RTL_SCRIPTS = frozenset(
     ("Adlm", "Arab", "Aran", "Gara", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi")
 )
+_USUAL_ERRORS = (
+    "bad_settings|no_owner|no_hf_token|no_server|no_prompts|gaps|check_failed|argilla_not_set|no_task|no_generations"
+    "|no_votes|only_ties|too_few_votes|hub_not_allowed|no_rows|too_few_rows|one_class"
+)
+RARE = re.compile(
+    rf"(?:technical|commands|config|generations_card)\.|cli\.commands$|errors\.(?!(?:{_USUAL_ERRORS})$)"
+    r"|new_prompts\.(?:count_|help_|context)|train\.(?:help_|weights|too_long|left_out|stopp)"
+    r"|server\.(?:help_|job|dotenv_kept|unencrypted|others)"
+    r"|export\.(?:help_|lost|deleted|replace|pull_request|forgotten|left_out)"
+    r"|generate\.(?:help_|bad_line|more_lines|line_|failed_|empty_rows|gone|loading|starting|ray_again|gap)"
+    r"|generate\.column_(?:cut|empty|refused|unchecked|read|written|seconds|requests|stored)"
+    r"|check\.(?:other_provider|instead|not_readable|size|no_chat|no_list|not_listed|bad_token|unreachable|disabled)"
+    r"|dataset_card\.(?:outdated|few_votes|taken_out|near_duplicates|no_agreement)"
+)
+"""Keys of rare technical sentences, which a catalogue may lack: then they are said in English, one by one."""
+
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
     r"(?P<rest>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(?:-[a-wyz](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?)",

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from local_extensions.answers import default_domain, models
-from local_extensions.languages import PROJECT, catalogue, facts, flat, header_of, project_module, texts
+from local_extensions.languages import PROJECT, RARE, catalogue, facts, flat, header_of, project_module, texts
 from local_extensions.literals import json_literal, to_yaml
 
 NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
@@ -153,12 +153,13 @@ def translating(answers: Mapping[str, str]) -> str:
         "`uv run check.py pages`: it brings your texts into README, cards and community pages, as often as you like.",
         "People meet the texts in this order:",
     ]
-    # `next` is shown while a project is made, `numbers` says how 1234 looks, `technical` may stay in English
-    left_out = {*first, "next", "numbers", "technical"}
+    # `next` is shown while a project is made, `numbers` says how 1234 looks
+    left_out = {*first, "next", "numbers"}
     for section in [*first, *(section for section in source if section not in left_out)]:
-        lines += ["", f"## {section}", ""]
-        entries = source[section].items() if isinstance(source[section], dict) else [(section, source[section])]
-        lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]
+        entries = [(key, text) for key, text in source[section].items() if not RARE.match(f"{section}.{key}")]
+        if entries:
+            lines += ["", f"## {section}", ""]
+            lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]
     return "\n".join(lines)
 
 

@@ -62,8 +62,6 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-OPTIONAL = ("language.", "technical.")
-"""Beginnings of keys that a complete catalogue may lack."""
 SAME = 6
 """Most texts of one or two words that may be as in English."""
 SHORT = 60
@@ -106,6 +104,27 @@ def parents(tag: str) -> list[str]:
     return [each for each in languages.facts_of(tag).texts if each not in (tag, "en")]
 
 
+def is_optional(key: str) -> bool:
+    """Tell whether a complete catalogue may lack this text."""
+    return key.startswith("language.") or bool(languages.RARE.match(key))
+
+
+def without_rare(text: str) -> str:
+    """Return en.yaml, from its first section on, without the texts that may stay in English."""
+    kept: list[str] = []
+    section, rare = "", False
+    for line in text.split("\n"):
+        if match := re.match(r"([a-z_]+):", line):
+            section, rare = match[1], False
+        elif match := re.match(r"  ([a-z0-9_]+):", line):
+            rare = bool(languages.RARE.match(f"{section}.{match[1]}"))
+        elif line.startswith(("#", "  #")):
+            rare = False
+        if not rare:
+            kept.append(line)
+    return re.sub(r"(?m)(?:^#.*\n)*^[a-z_]+:\n+(?=#|[a-z_]+:)", "", "\n".join(kept))
+
+
 def _is_short(key: str, text: str) -> bool:
     return not key.startswith("language.") and len(re.findall(r"[^\W\d_]{2,}", prose(text))) in (1, 2)
 
@@ -135,7 +154,7 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
         if key not in english and not key.startswith("language.")
     ]
     if not parents(tag):
-        missing = (key for key in english if key not in texts and not key.startswith(OPTIONAL))
+        missing = (key for key in english if key not in texts and not is_optional(key))
         problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
     problems += _header(tag, header)
     for key, text in texts.items():
@@ -262,7 +281,7 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
             f"  {name}: {_scalar(value)}" if line.startswith(f"  {name}:") else line for line in header.split("\n")
         ]
         header = "\n".join(lines)
-    rest = re.sub(r"(?m)^# Rare sentences(?:.*\n)+?\n", "", rest)  # `technical`, which may stay in English
+    rest = without_rare(rest)
     path = folder / f"{facts.tag}.yaml"
     title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
     if parents(facts.tag):
@@ -271,6 +290,14 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
         header += "\n"
     path.write_text(title + language + header + blank + rest, encoding="utf-8", newline="\n")
     return path
+
+
+def _rest(tag: str) -> str:
+    """Say how many rare sentences are still in English; a language with parents takes theirs."""
+    known = dict(flat(languages.texts_of(tuple(languages.facts_of(tag).texts[:-1]))))
+    rare = [key for key, _ in flat(languages.catalogue("en")) if languages.RARE.match(key)]
+    left = sum(key not in known for key in rare) if tag != "en" else 0
+    return f" (rare sentences that are said in English: {left} of {len(rare)})" if left else ""
 
 
 def main(arguments: list[str]) -> int:
@@ -294,7 +321,7 @@ def main(arguments: list[str]) -> int:
             except FailedHookException as error:
                 problems = [str(error)]
             found += problems
-            print("\n".join(problems) or f"languages/{tag}.yaml: complete")
+            print("\n".join(problems) or f"languages/{tag}.yaml: complete{_rest(tag)}")
     return int(bool(found))
 
 
