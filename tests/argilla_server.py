@@ -17,7 +17,7 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 def copy_project(folder: Path) -> Path:
     """Make the part of a project that the server needs, in English, without rendering."""
     shutil.copytree(TEMPLATE / "kto", folder / "kto", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "languages" / "en.yaml", folder / "texts.yaml")
+    shutil.copy(ROOT / "languages" / "en.yaml", folder / "kto" / "texts.yaml")
     return folder
 
 

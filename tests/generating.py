@@ -13,13 +13,13 @@ from types import ModuleType
 
 import forking
 import pytest
-from rendering import TEMPLATE, read_yaml
+from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
 COMMANDS = (
-    *("check.py", "make_prompts.py", "generate.py", "vote.py", "export.py", "train.py", "update_pages.py"),
-    *("kto/ask/job.py", "kto/vote/outdated.py", "kto/vote/space.py", "kto/vote/argilla_server/server.py"),
+    *("check.py", "make_prompts.py", "generate.py", "vote.py", "export.py", "train.py", "kto/ask/job.py"),
+    *("kto/vote/outdated.py", "kto/vote/space.py", "kto/vote/argilla_server/server.py"),
 )
 """All that people start, but for kto/ask/serve.py, whose command line is that of `transformers serve`."""
 PROMPTS = ["How are you?", "Hoe houd ik brood vers?", "كيف أحافظ على الخبز؟", "पानी कैसे बचाएँ?", 'Say "\\" {{ x }} {% 🙂']
@@ -112,7 +112,7 @@ def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.Com
     import check
     from kto import texts
 
-    own = read_yaml(project / "texts.yaml")
+    own = texts.read(project)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ({"HF_TOKEN": "", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": ""} | dict(env or {})).items():
             patch.setenv(name, value)

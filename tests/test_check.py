@@ -226,16 +226,16 @@ def test_tokens(project: Path, hub: StandinHub, tmp_path: Path) -> None:
 def test_the_rest_of_the_project_is_checked_too(project: Path, hub: StandinHub, tmp_path: Path) -> None:
     (project / "prompts" / "mine.jsonl").write_text('{"prompt": ""}\nx\n', encoding="utf-8")
     (project / "prompts" / "system_prompt.txt").unlink()
-    texts = (project / "texts.yaml").read_text(encoding="utf-8")
+    texts = (project / "kto" / "texts.yaml").read_text(encoding="utf-8")
     assert '"{language}' in texts or "{language}" in texts
-    (project / "texts.yaml").write_text(texts.replace("{language}", "{langage}"), encoding="utf-8")
+    (project / "kto" / "texts.yaml").write_text(texts.replace("{language}", "{langage}"), encoding="utf-8")
     done = check(project, hub, tmp_path, "acme/absent")
     assert done.returncode == 1
     for part in ("line 1:", "line 2:", "system_prompt.txt", "{langage}", "acme/absent is not on the Hub"):
         assert part in done.stderr
-    (project / "texts.yaml").write_text("- what\n", encoding="utf-8")
+    (project / "kto" / "texts.yaml").write_text("- what\n", encoding="utf-8")
     assert "texts.yaml" in run(project, "check.py").stderr  # which nothing can be said in
-    (project / "texts.yaml").write_text(texts, encoding="utf-8")
+    (project / "kto" / "texts.yaml").write_text(texts, encoding="utf-8")
     use(project, "generation", concurrency=0)
     done = check(project, hub, tmp_path)
     assert done.returncode == 1 and "[generation] concurrency = 0" in done.stderr

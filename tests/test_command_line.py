@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rendering import LANGUAGES, TEMPLATE, read_yaml, render
 from test_texts import cldr, comparable
 
-import local_extensions
+from local_extensions.languages import catalogue
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -99,10 +99,7 @@ def test_a_wrong_option_is_said_in_the_language(project: Path, arguments: list[s
 
 def test_a_percent_sign_in_a_text_is_one(tmp_path: Path) -> None:
     project = render(tmp_path, language="nl")
-    path = project / "texts.yaml"
-    path.write_text(
-        path.read_text("utf-8").replace("  help_output: ", "  help_output: 100 % zeker, %s #"), encoding="utf-8"
-    )
+    (project / "texts.yaml").write_text("export:\n  help_output: 100 % zeker, %s\n", encoding="utf-8")
     done = run(project, "export.py", "--help")
     assert done.returncode == 0 and "100 % zeker, %s" in done.stdout, done.stderr
 
@@ -115,14 +112,14 @@ def test_help_can_be_shown_on_a_console_with_an_old_code_page(tmp_path: Path) ->
 
 
 def written(tag: str, value: float, decimals: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    numbers = (local_extensions.catalogue(tag) or {})["language"]["numbers"]
+    numbers = (catalogue(tag) or {})["language"]["numbers"]
     monkeypatch.setattr(texts, "load", lambda: {"numbers": numbers})
     return texts.number(value, decimals)
 
 
 @pytest.mark.parametrize("tag", LANGUAGES)
 def test_numbers_of_any_size_are_written_as_cldr_has_it(tag: str) -> None:
-    example = (local_extensions.catalogue(tag) or {})["language"]["numbers"][1]
+    example = (catalogue(tag) or {})["language"]["numbers"][1]
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(10_000, 10**12))
@@ -159,7 +156,7 @@ def test_a_spoilt_example_is_no_trouble(numbers: object, monkeypatch: pytest.Mon
 
 
 def test_counts_are_written_as_the_language_does_and_ports_are_not(project: Path) -> None:
-    content = read_yaml(project / "texts.yaml")
+    content = read_yaml(project / "kto" / "texts.yaml")
     assert content["numbers"] == ["1.234", "1.234.567,8"]
     (project / "say.py").write_text(
         "from kto.texts import t\nprint(t('notebook.uploaded', count=12345), t('errors.bad_port', port=65536))\n"

@@ -100,11 +100,20 @@ def test_toml_that_is_none_names_the_line(project: Path, command: str) -> None:
     assert "no file" in run(project, command).stderr
 
 
-@pytest.mark.parametrize("broken", ["task: [", "- a\n- b\n", "task:\n  vote: hi\n"])
-def test_texts_that_cannot_be_read(project: Path, broken: str) -> None:
-    (project / "texts.yaml").write_text(broken, encoding="utf-8")
+@pytest.mark.parametrize("name", ["texts.yaml", "kto/texts.yaml"])
+@pytest.mark.parametrize("broken", ["task: [", "- a\n- b\n", "task:\n  vote: hi\ncli: hi\n", b"\xff"])
+def test_texts_that_cannot_be_read(project: Path, broken: str | bytes, name: str) -> None:
+    (project / name).write_bytes(broken if isinstance(broken, bytes) else broken.encode())
     done = run(project, "generate.py", "--help")
-    assert done.returncode == 1 and "texts.yaml" in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith(f"{name} "), done.stderr
+
+
+def test_a_project_without_texts_says_so(project: Path) -> None:
+    (project / "texts.yaml").unlink()
+    assert run(project, "generate.py", "--help").returncode == 0, "nobody needs words of their own"
+    (project / "kto" / "texts.yaml").unlink()
+    done = run(project, "generate.py", "--help")
+    assert done.returncode == 1 and done.stderr.startswith("There are no texts in ")
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "kto/vote/argilla_server/server.py"])

@@ -220,7 +220,7 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
     key = lambda row: (row["prompt_id"], row["completion"][0]["content"])  # noqa: E731
     assert sorted(map(key, back)) == sorted(map(key, kto))
     card = published.files["README.md"].decode()
-    texts = read_yaml(project / "texts.yaml")["dataset_card"]
+    texts = read_yaml(project / "kto" / "texts.yaml")["dataset_card"]
     assert f"| {texts['votes']} | {len(votes)} |" in card
     assert f"| {texts['annotators']} | 3 |" in card
 

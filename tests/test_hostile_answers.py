@@ -25,7 +25,7 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto import config
 
-import local_extensions
+from local_extensions import rendering as extensions
 
 SETS = int(os.environ.get("KTO_HOSTILE", "100"))
 PRIVATE = ("_extensions", "_copy_without_render")
@@ -109,12 +109,12 @@ def check_project(done: Bake) -> None:
     project = done.project
     settings = config.load(project)
     assert set(settings.generation.models) and settings.project.slug == project.name
-    texts = read_yaml(project / "texts.yaml")
+    texts = read_yaml(project / "kto" / "texts.yaml")
     assert {"readme", "errors", "task"} <= texts.keys()
     for line in (project / "prompts" / "starter.jsonl").read_text("utf-8").rstrip("\n").split("\n"):
         assert json.loads(line)["prompt"].strip()
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
-    for page in ("dataset/README.md", "space/README.md"):
+    for page in ("publish/dataset/README.md", "publish/space/README.md"):
         facts = yaml.load((project / page).read_text("utf-8").split("\n---\n")[0], yaml.CSafeLoader)
         assert facts["license"] and all(isinstance(facts.get(name, ""), str) for name in ("title", "pretty_name"))
 
@@ -149,4 +149,4 @@ def test_any_answers(tmp_path: Path, case: tuple[Callable[[Path, dict[str, Any]]
     check_project(done)
     if way is typed:
         whole = ANSWERS | answers
-        check_exact(done.project, whole | {"system_prompt": local_extensions.system_prompt(whole)})
+        check_exact(done.project, whole | {"system_prompt": extensions.system_prompt(whole)})

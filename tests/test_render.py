@@ -31,7 +31,7 @@ from rendering import (
     replay,
 )
 
-import local_extensions
+from local_extensions.languages import project_module
 
 HOSTILE = [
     "quotes \"double\" and 'single'",
@@ -52,6 +52,28 @@ HOSTILE = [
 
 def own_files(project: Path) -> set[str]:
     return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+OWNED = {
+    *("README.md", "LICENSE", "project.toml", "texts.yaml", "pyproject.toml", "setup_argilla.ipynb"),
+    *("check.py", "generate.py", "make_prompts.py", "hub_job.py", "export.py", "train.py"),
+    *("prompts/starter.jsonl", "prompts/system_prompt.txt"),
+    *("publish/community/announcement.md", "publish/community/consent.md", "publish/community/guidelines.md"),
+    *("publish/dataset/README.md", "publish/space/.oauth.yaml", "publish/space/Dockerfile", "publish/space/README.md"),
+    *(".env.example", ".gitattributes", ".gitignore", ".github/workflows/test.yml", "tests/test_project.py"),
+}
+"""The files of a render outside of `kto/`."""
+
+
+def test_the_map_of_kto_names_every_module() -> None:
+    """And the version in it is that of the template."""
+    said = (TEMPLATE / "kto" / "README.md").read_text(encoding="utf-8")
+    names = {path.relative_to(TEMPLATE / "kto").as_posix() for path in (TEMPLATE / "kto").rglob("*.py")}
+    wanted = {name.removesuffix("__init__.py") for name in names} - {""}
+    assert {name for name in wanted if f"`{name}`" not in said} == set()
+    version = (TEMPLATE / "kto" / "VERSION").read_text(encoding="utf-8").strip()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == version
 
 
 def template_files() -> set[str]:
@@ -78,6 +100,9 @@ def test_files(language: str, in_language: Callable[[str], Path]) -> None:
     project = in_language(language)
     extra = set() if language in LANGUAGES else {"TRANSLATING.md", "kto/english_prompts.json"}
     assert own_files(project) == template_files() | extra
+    assert {name for name in own_files(project) if not name.startswith("kto/")} == OWNED | extra - {
+        "kto/english_prompts.json"
+    }
     for name in own_files(project):
         data = (project / name).read_bytes()
         text = data.decode("utf-8")
@@ -107,13 +132,13 @@ def test_cards_have_allowed_values(language: str, in_language: Callable[[str], P
         for name in ("languages", "creators", "multilingualities", "size_categories")
     }
     project = in_language(language)
-    space = SpaceCard.load(project / "space" / "README.md").data.to_dict()
+    space = SpaceCard.load(project / "publish" / "space" / "README.md").data.to_dict()
     assert space["title"] == ODD
     assert space["sdk"] == "docker" and space["app_port"] == 6900
     assert len(space["short_description"]) <= 60
     colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {space["colorFrom"], space["colorTo"]} <= colors
-    card = DatasetCard.load(project / "dataset" / "README.md").data.to_dict()
+    card = DatasetCard.load(project / "publish" / "dataset" / "README.md").data.to_dict()
     assert card["pretty_name"] == ODD
     assert all(isinstance(tag, str) and tag in allowed["languages"] for tag in card["language"])
     for field in ("annotations_creators", "language_creators"):
@@ -141,12 +166,12 @@ def check_exact(project: Path, answers: dict[str, str]) -> None:
     prompt = (project / "prompts" / "system_prompt.txt").read_bytes().decode("utf-8")
     assert prompt == answers["system_prompt"] + "\n"
     title = " ".join(answers["project_name"].split())
-    for name in ("README.md", "community/announcement.md", "dataset/README.md"):
+    for name in ("README.md", "publish/community/announcement.md", "publish/dataset/README.md"):
         seen = visible((project / name).read_text(encoding="utf-8"))
         assert " ".join(answers["domain"].split()) in seen, name
-        assert title in seen or name == "community/announcement.md"
-    assert SpaceCard.load(project / "space" / "README.md").data.to_dict()["title"] == title
-    assert DatasetCard.load(project / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
+        assert title in seen or name == "publish/community/announcement.md"
+    assert SpaceCard.load(project / "publish" / "space" / "README.md").data.to_dict()["title"] == title
+    assert DatasetCard.load(project / "publish" / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
 
 
@@ -155,7 +180,7 @@ def check_exact(project: Path, answers: dict[str, str]) -> None:
 )
 def test_what_means_nothing_in_markdown_is_not_marked(text: str) -> None:
     """Discord would show the backslash."""
-    written = local_extensions._pages_module().as_typed(text)
+    written = project_module("pages").as_typed(text)
     marks = {"[what": 1, "what! [x]": 2, "1. a & b": 1}.get(text, 0)
     assert written.replace("\\", "") == text and written.count("\\") == marks
 
@@ -170,7 +195,7 @@ lines = st.lists(st.sampled_from(MARKS.split() + [" "] * 15), min_size=1, max_si
 @given(text=lines)
 @pytest.mark.parametrize("place", ["# {}", "{}", "{}!", "About: {}.", "- “{}” and {}", "**{}**, {} [x](y)"])
 def test_a_text_is_shown_as_it_was_typed(place: str, text: str) -> None:
-    page = place.replace("{}", local_extensions._pages_module().as_typed(text))
+    page = place.replace("{}", project_module("pages").as_typed(text))
     shown = re.sub(r"^[#-] |[*]{2}|\(y\)|(?<= )\[(?=x)|(?<=x)\](?=\(y)", "", place)
     assert visible(page) == " ".join(shown.replace("{}", " ".join(text.split())).split())
 
@@ -194,8 +219,8 @@ def test_any_domain_fits_into_the_sentences_of_every_language(
     prompts = [json.loads(line)["prompt"] for line in (project / "prompts" / "starter.jsonl").open(encoding="utf-8")]
     assert [ODD in prompt for prompt in prompts] == [True] * 8 + [False] * 24
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    done = subprocess.run([sys.executable, "update_pages.py"], cwd=project, capture_output=True, encoding="utf-8")
-    unchanged = read_yaml(project / "texts.yaml")["pages"]["unchanged"]
+    done = subprocess.run([sys.executable, "check.py", "pages"], cwd=project, capture_output=True, encoding="utf-8")
+    unchanged = read_yaml(project / "kto" / "texts.yaml")["pages"]["unchanged"]
     assert done.stdout == unchanged + "\n", done.stderr
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
@@ -219,7 +244,9 @@ def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
     lines = (done.project / "prompts" / "starter.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == nl["starter_prompts"], "frames want a subject of one's own"
     assert toml["language"]["texts"] == ["nl", "en"]
-    assert "drafted by a language model, reviewed by nobody yet" in (done.project / "texts.yaml").read_text("utf-8")
+    assert "drafted by a language model, reviewed by nobody yet" in (done.project / "kto" / "texts.yaml").read_text(
+        "utf-8"
+    )
     assert not done.output.startswith("Traceback")
 
 
@@ -268,8 +295,8 @@ def test_own_prompts_travel_with_the_project(tmp_path: Path) -> None:
 def test_no_owner_means_nothing_pretends_to_be_published(tmp_path: Path) -> None:
     without = render(tmp_path / "a", hub_owner="")
     owned = render(tmp_path / "b", hub_owner="ann")
-    assert "load_dataset" not in (without / "dataset" / "README.md").read_text(encoding="utf-8")
-    assert 'load_dataset("ann/kto-test"' in (owned / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "load_dataset" not in (without / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert 'load_dataset("ann/kto-test"' in (owned / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -329,7 +356,7 @@ def test_two_versions_of_the_template_in_one_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO_VERSIONS, str(template), str(tmp_path)]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    files = [next((tmp_path / version).glob("*/texts.yaml")) for version in ("before", "after")]
+    files = [next((tmp_path / version).glob("*/kto/texts.yaml")) for version in ("before", "after")]
     texts = [read_yaml(file)["task"]["good"] for file in files]
     assert "Ja, " not in texts[0] and texts[1] == texts[0].replace("👍 ", "👍 Ja, ")
 

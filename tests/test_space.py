@@ -71,7 +71,7 @@ def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
 
     # A second time: same Space, same secrets, nobody is locked out; and no build, which would forget the votes.
     before, commits = dict(repo.secrets), len(repo.commits)
-    page = task.project / "space" / "README.md"
+    page = task.project / "publish" / "space" / "README.md"
     page.write_text(page.read_text(encoding="utf-8") + "\nOur own words.\n", encoding="utf-8")
     for stage in ("RUNNING", "PAUSED", "BUILDING"):
         repo.stage = stage
@@ -81,7 +81,7 @@ def test_a_space_with_secrets_of_its_own(task: Task, hub: StandinHub) -> None:
 
 
 def test_a_page_that_an_editor_has_marked(task: Task, hub: StandinHub) -> None:
-    page = task.project / "space" / "README.md"
+    page = task.project / "publish" / "space" / "README.md"
     page.write_bytes(b"\xef\xbb\xbf" + page.read_bytes())
     assert make(task, hub)[0] == 0
     sent = hub.repos[SPACE].files["README.md"]
@@ -98,7 +98,7 @@ def test_a_page_that_an_editor_has_marked(task: Task, hub: StandinHub) -> None:
     ],
 )
 def test_a_page_that_cannot_go_out(task: Task, hub: StandinHub, spoil: Callable[[str], bytes], sentence: str) -> None:
-    page = task.project / "space" / "README.md"
+    page = task.project / "publish" / "space" / "README.md"
     page.write_bytes(spoil(page.read_text(encoding="utf-8")))
     status, out, err = make(task, hub)
     assert (status, out, hub.repos) == (1, "", {}), err  # no Space without what belongs into it
@@ -172,7 +172,7 @@ def test_a_space_that_does_not_start(task: Task, hub: StandinHub) -> None:
     assert make(task, hub)[0] == 0
     hub.repos[SPACE].stage = "BUILD_ERROR"
     before = len(hub.repos[SPACE].commits)
-    dockerfile = task.project / "space" / "Dockerfile"
+    dockerfile = task.project / "publish" / "space" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text(encoding="utf-8") + "# corrected\n", encoding="utf-8")
     status, _, err = make(task, hub)
     assert status == 1 and err.startswith("The Space ann/argilla does not run; it says BUILD_ERROR.")

@@ -35,7 +35,7 @@ def test_layout() -> None:
 @pytest.mark.parametrize(
     ("folder", "what"),
     [
-        (REPOSITORY, ["start.py", "local_extensions.py", "tools", "hooks/pre_gen_project.py"]),
+        (REPOSITORY, ["start.py", "local_extensions", "tools", "hooks/pre_gen_project.py"]),
         (REPOSITORY, ["hooks/post_gen_project.py"]),
         (TEMPLATE, ["kto", *sorted(path.name for path in TEMPLATE.glob("*.py"))]),
     ],

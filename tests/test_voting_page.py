@@ -78,7 +78,7 @@ def test_the_page_speaks_the_language(
     pictures.mkdir(parents=True, exist_ok=True)
     right_to_left = language in ("ar", "fa", "he")
     project = render(tmp_path, language=language)
-    texts = read_yaml(project / "texts.yaml")
+    texts = read_yaml(project / "kto" / "texts.yaml")
     for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("kto.texts.load", lambda: texts)

@@ -22,7 +22,7 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config, tables
+from kto import config, tables, texts
 from kto.ask import prompts, table
 from kto.errors import UserError
 from kto.record_ids import text_id
@@ -104,11 +104,11 @@ class Task:
         from kto.dataset import forget, leave_out, push
 
         out, err = io.StringIO(), io.StringIO()
-        texts = read_yaml(self.project / "texts.yaml")
+        own = texts.read(self.project)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             for module in (export, forget, leave_out):
                 patch.setattr(module, "load", lambda: self.config)
-            patch.setattr("kto.texts.load", lambda: texts)
+            patch.setattr("kto.texts.load", lambda: own)
             command = next(iter(arguments), "").replace("-", "_")
             commands = {"push": push, "forget": forget, "leave_out": leave_out}
             try:
@@ -216,5 +216,5 @@ def task(argilla: ArgillaServer, tmp_path: Path, english: None, monkeypatch: pyt
 @pytest.fixture
 def english(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let modules of the template, imported as they stand, find the English texts."""
-    texts = read_yaml(REPOSITORY / "languages" / "en.yaml")
-    monkeypatch.setattr("kto.texts.load", lambda: texts)
+    english = read_yaml(REPOSITORY / "languages" / "en.yaml")
+    monkeypatch.setattr("kto.texts.load", lambda: english)

@@ -17,12 +17,12 @@ from cookiecutter.exceptions import FailedHookException
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import local_extensions  # noqa: E402
-from local_extensions import flat  # noqa: E402
+from local_extensions import languages  # noqa: E402
+from local_extensions.languages import flat  # noqa: E402
 
 LANGUAGES = REPOSITORY / "languages"
-PLACEHOLDER = local_extensions._pages_module().PLACEHOLDER
-FILES = {f"file.{name}" for name in local_extensions._pages_module().FILES}
+PLACEHOLDER = languages.project_module("pages").PLACEHOLDER
+FILES = {f"file.{name}" for name in languages.project_module("pages").FILES}
 CODE = re.compile(
     r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
@@ -62,8 +62,6 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-OPTIONAL = ("language.", "technical.")
-"""Beginnings of keys that a complete catalogue may lack."""
 SAME = 6
 """Most texts of one or two words that may be as in English."""
 SHORT = 60
@@ -103,7 +101,28 @@ def letters_of(text: str) -> list[str]:
 
 def parents(tag: str) -> list[str]:
     """Return the catalogues other than English that stand behind this one; with any it may leave keys out."""
-    return [each for each in local_extensions.facts_of(tag).texts if each not in (tag, "en")]
+    return [each for each in languages.facts_of(tag).texts if each not in (tag, "en")]
+
+
+def is_optional(key: str) -> bool:
+    """Tell whether a complete catalogue may lack this text."""
+    return key.startswith("language.") or bool(languages.RARE.match(key))
+
+
+def without_rare(text: str) -> str:
+    """Return en.yaml, from its first section on, without the texts that may stay in English."""
+    kept: list[str] = []
+    section, rare = "", False
+    for line in text.split("\n"):
+        if match := re.match(r"([a-z_]+):", line):
+            section, rare = match[1], False
+        elif match := re.match(r"  ([a-z0-9_]+):", line):
+            rare = bool(languages.RARE.match(f"{section}.{match[1]}"))
+        elif line.startswith(("#", "  #")):
+            rare = False
+        if not rare:
+            kept.append(line)
+    return re.sub(r"(?m)(?:^#.*\n)*^[a-z_]+:\n+(?=#|[a-z_]+:)", "", "\n".join(kept))
 
 
 def _is_short(key: str, text: str) -> bool:
@@ -135,7 +154,7 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
         if key not in english and not key.startswith("language.")
     ]
     if not parents(tag):
-        missing = (key for key in english if key not in texts and not key.startswith(OPTIONAL))
+        missing = (key for key in english if key not in texts and not is_optional(key))
         problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
     problems += _header(tag, header)
     for key, text in texts.items():
@@ -150,14 +169,14 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
 
 
 def _header(tag: str, header: dict) -> Iterator[str]:
-    facts = local_extensions.facts_of(tag)
+    facts = languages.facts_of(tag)
     variant = "-" in tag
     for name in HEADER:
         if header.get(name) in (None, "", "FILL IN"):
             yield f"language.{name}: is to be filled in; docs/adding-a-language.md says how"
     wanted = {"tag": tag, "iso": facts.iso, "script": facts.script, "direction": facts.direction}
     if not variant:
-        wanted["english_name"] = local_extensions.subtags()[facts.iso][0]
+        wanted["english_name"] = languages.subtags()[facts.iso][0]
     for name, value in wanted.items():
         if header.get(name) not in (None, "", "FILL IN", value):
             yield f"language.{name}: is {header.get(name)}: write {value}"
@@ -241,11 +260,11 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
 
     A variant that inherits (`es-MX`) begins with its header alone: what it does not say, its parent does.
     """
-    facts = local_extensions.facts_of(tag)
+    facts = languages.facts_of(tag)
     text = (LANGUAGES / "en.yaml").read_text(encoding="utf-8")
     known = {
         "tag": facts.tag,
-        "autonym": local_extensions.subtags()[facts.iso][1] or "FILL IN",
+        "autonym": languages.subtags()[facts.iso][1] or "FILL IN",
         "english_name": facts.english_name,
         "iso": facts.iso,
         "script": facts.script if facts.script != "Zzzz" else "FILL IN",
@@ -262,7 +281,7 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
             f"  {name}: {_scalar(value)}" if line.startswith(f"  {name}:") else line for line in header.split("\n")
         ]
         header = "\n".join(lines)
-    rest = re.sub(r"(?m)^# Rare sentences(?:.*\n)+?\n", "", rest)  # `technical`, which may stay in English
+    rest = without_rare(rest)
     path = folder / f"{facts.tag}.yaml"
     title = f"# {facts.english_name}. Keys and {{placeholders}} are those of en.yaml.\n\n"
     if parents(facts.tag):
@@ -273,6 +292,14 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
     return path
 
 
+def _rest(tag: str) -> str:
+    """Say how many rare sentences are still in English; a language with parents takes theirs."""
+    known = dict(flat(languages.texts_of(tuple(languages.facts_of(tag).texts[:-1]))))
+    rare = [key for key, _ in flat(languages.catalogue("en")) if languages.RARE.match(key)]
+    left = sum(key not in known for key in rare) if tag != "en" else 0
+    return f" (rare sentences that are said in English: {left} of {len(rare)})" if left else ""
+
+
 def main(arguments: list[str]) -> int:
     """Begin or check the catalogues of the tags in `arguments`; return 1 if something is to do."""
     if not arguments:
@@ -280,7 +307,7 @@ def main(arguments: list[str]) -> int:
     found = []
     for answer in arguments:
         try:
-            tag = local_extensions.standard_tag(answer)
+            tag = languages.standard_tag(answer)
         except ValueError as error:
             hint = f" Did you mean {error}?" if str(error) else ""
             print(f"“{answer}” is no language tag.{hint} Use one such as yo or sr-Latn.")
@@ -294,7 +321,7 @@ def main(arguments: list[str]) -> int:
             except FailedHookException as error:
                 problems = [str(error)]
             found += problems
-            print("\n".join(problems) or f"languages/{tag}.yaml: complete")
+            print("\n".join(problems) or f"languages/{tag}.yaml: complete{_rest(tag)}")
     return int(bool(found))
 
 

@@ -51,7 +51,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose own words come from `texts.yaml`; what is wrong ends the process with status 2.
+    """An `ArgumentParser` whose own words are in the language; what is wrong ends the process with status 2.
 
     Parameters
     ----------

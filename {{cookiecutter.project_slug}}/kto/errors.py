@@ -14,7 +14,7 @@ class UserError(Exception):
     Parameters
     ----------
     key
-        Name of a text under `errors:` in `texts.yaml`, or its whole name (`technical.…`).
+        Name of a text under `errors:`, or its whole name (`technical.…`).
     values
         What the placeholders of that text stand for.
     """

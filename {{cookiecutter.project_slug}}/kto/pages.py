@@ -1,6 +1,6 @@
 """Fill the pages of the project (README, cards, community pages) from texts and facts.
 
-A page is Markdown with four additions: `{section.key}` is a text of `texts.yaml`, `{name}` a value (with `_quoted`
+A page is Markdown with four additions: `{section.key}` is a text, `{name}` a value (with `_quoted`
 behind it, as a quoted string for YAML); the lines between
 `<!-- if name -->` (or `if not name`) and `<!-- end if -->` stay only if that value is true; what is between
 `<!-- native -->` and `<!-- end native -->` is in the community's language and follows its direction.
@@ -15,21 +15,10 @@ from pathlib import Path
 
 from kto.config import Config, public_names
 from kto.texts import FILES as FILES
-from kto.texts import PLACEHOLDER, TextsError, file_name, fill, look_up
+from kto.texts import PLACEHOLDER, TextsError, file_name, file_of, fill, look_up
 
 MARKED = ("numbers", "models")
 """What `export.py` fills in the dataset card; between these marks a page may say anything."""
-CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
-    "intro": [("# ", "title"), ("", "intro")],
-    "place-text": [("## ", "place"), ("", "place_text")],
-    "connect-text": [("## ", "connect"), ("", "connect_text")],
-    "task-text": [("## ", "task"), ("", "task_text")],
-    "records-text": [("## ", "records"), ("", "records_text")],
-    "invite-text": [("## ", "invite"), ("", "invite_text")],
-    "done-text": [("## ", "done")],
-}
-"""The notebook's cells of text by id: the texts in each (keys under `notebook`), and what stands before them."""
-
 TYPED = ("project_name", "domain")
 """Values that people type: in Markdown they are shown as they were typed, whatever that would mean there."""
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
@@ -129,7 +118,7 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object
 
     def value(name: str) -> object:
         if name not in values:
-            raise TextsError(f"“{key}” uses {{{name}}}, which means nothing there. Remove it from texts.yaml.")
+            raise TextsError(f"{file_of(key)}: “{key}” uses {{{name}}}, which means nothing there. Remove it.")
         return as_typed(values[name]) if name in TYPED and markdown is not None else values[name]
 
     text = look_up(texts, key).rstrip("\n")
@@ -144,7 +133,7 @@ def check_placeholders(key: str, text: str, known: Iterable[str]) -> None:
         if name not in known and not file_name(name):
             names = ", ".join(f"{{{each}}}" for each in ("language", "domain") if each in known)
             hint = f"Correct it ({names}) or remove it" if names else "Remove it"
-            raise TextsError(f"texts.yaml: “{key}” uses {{{name}}}, which means nothing there. {hint}.")
+            raise TextsError(f"{file_of(key)}: “{key}” uses {{{name}}}, which means nothing there. {hint}.")
 
 
 def in_direction(markdown: str, direction: str) -> str:
@@ -202,11 +191,6 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
     return fill(markdown, value)
 
 
-def fill_cell(cell: str, texts: Mapping[str, object], values: Mapping[str, object]) -> str:
-    """Return the Markdown of the notebook's cell with this id."""
-    return "\n\n".join(fill_text(texts, f"notebook.{key}", values, prefix) for prefix, key in CELLS[cell])
-
-
 def fingerprint(page: str) -> str:
     """Return a hash of a page, whatever its line ends and whatever `export.py` has filled in.
 
@@ -230,5 +214,5 @@ def fill_marked(page: str, name: str, content: str) -> str:
     filled, count = _marked(name).subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page, count=1)
     if not count:
         marks = f"<!-- {name} --> and <!-- end {name} -->"
-        raise TextsError(f"dataset/README.md has lost its lines {marks}. Put them back.")
+        raise TextsError(f"The page has lost its lines {marks}. Put them back.")
     return filled

@@ -1,14 +1,17 @@
-"""Every sentence that a person reads comes from `texts.yaml`, by name."""
+"""Every sentence that a person reads, by name: `kto/texts.yaml` has them all, and what `texts.yaml` says wins."""
 
 import functools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `project.toml` and `texts.yaml` are."""
+WHOLE, OWN = "kto/texts.yaml", "texts.yaml"
+"""The file with every text of the language, and the one with what this project says differently, which wins."""
 
 _COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "desirable", "undesirable", "total"))
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
@@ -22,21 +25,21 @@ FILES = {
     "export": "export.py",
     "train": "train.py",
     "prompts": "make_prompts.py",
-    "pages": "update_pages.py",
+    "pages": "check.py pages",
     "job": "generate.py job",
     "vote": "vote.py",
     "notebook": "vote.py",  # it does what the notebook does
     "argilla": "vote.py",  # it starts Argilla
     "serve": "kto/ask/serve.py",
-    "guidelines": "community/guidelines.md",
-    "consent": "community/consent.md",
-    "announcement": "community/announcement.md",
+    "guidelines": "publish/community/guidelines.md",
+    "consent": "publish/community/consent.md",
+    "announcement": "publish/community/announcement.md",
 }
 """What `{file.NAME}` stands for in texts and pages, so that a file can move without a change of 64 catalogues."""
 
 
 class TextsError(Exception):
-    """`texts.yaml` cannot be used: a text is missing or is not a text."""
+    """A text cannot be used: it is missing, is not a text, or names a placeholder that means nothing there."""
 
 
 def fill(text: str, value: Callable[[str], object]) -> str:
@@ -47,38 +50,98 @@ def fill(text: str, value: Callable[[str], object]) -> str:
 def file_name(placeholder: str) -> str:
     """Return the file that a placeholder such as `file.settings` names, "" if it names none."""
     section, _, name = placeholder.partition(".")
-    return FILES.get(name, "") if section == "file" else ""
+    file = FILES.get(name, "") if section == "file" else ""
+    if file.startswith("publish/"):
+        return published(ROOT, file.removeprefix("publish/")).relative_to(ROOT).as_posix()
+    return file
+
+
+def published(root: Path, name: str) -> Path:
+    """Return the path of a page or folder to publish: in `publish/`, or where older projects have it."""
+    older = root / name
+    return older if older.exists() and not (root / "publish" / name).exists() else root / "publish" / name
 
 
 def look_up(texts: Mapping[str, object], key: str) -> str:
-    """Return the text at a dotted `key`; raise `TextsError` naming the key if there is none."""
-    node: object = texts
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
+    """Return the text at a dotted `key`; raise `TextsError` naming the key and its file if there is none."""
+    node = _node(texts, key)
     if not isinstance(node, str) or not node:
-        raise TextsError(f"texts.yaml has no text for “{key}”. Add it, or take texts.yaml from a fresh render.")
+        raise TextsError(f"{file_of(key)} has no text for “{key}”. Add it, or take {WHOLE} from a fresh render.")
     return node
 
 
-@functools.cache
-def load(path: Path = ROOT / "texts.yaml") -> Mapping[str, object]:
-    """Return the content of `texts.yaml`; raise `SystemExit` with one sentence if it cannot be read.
-
-    There is no text to say it in when the texts themselves are unreadable, so this is English, as a `TextsError` is.
-    """
-    try:
-        texts = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        hint = "A text with a colon goes in quotation marks; otherwise undo the last change to the file."
-        raise SystemExit(f"texts.yaml cannot be read: {reason}. {hint}") from None
-    if not isinstance(texts, Mapping):
-        raise SystemExit("texts.yaml is not a list of names and texts. Undo the last change to it.")
+def _node(texts: object, key: str) -> object:
+    for part in key.split("."):
+        if texts is not None and not isinstance(texts, Mapping):
+            return False  # a text where a section should be
+        texts = texts.get(part) if texts else None
     return texts
 
 
+def own() -> Mapping[str, object]:
+    """Return what this project says in its own words."""
+    return _read(ROOT / OWN)
+
+
+def keys(texts: Mapping[str, object], section: str = "") -> set[str]:
+    """Return the dotted keys of all texts."""
+    found = set()
+    for name, text in texts.items():
+        found |= keys(text, f"{section}{name}.") if isinstance(text, Mapping) else {f"{section}{name}"}
+    return found
+
+
+def file_of(key: str) -> str:
+    """Return the file in which the text at `key` stands, as a message names it."""
+    return OWN if _node(own(), key) is not None or not (ROOT / WHOLE).exists() else WHOLE
+
+
+def read(root: Path) -> Mapping[str, object]:
+    """Return the texts of a project; raise `SystemExit` with one sentence if they cannot be read.
+
+    There is no text to say it in when the texts themselves are unreadable, so this is English, as a `TextsError` is.
+    """
+    texts = _merge(_read(root / WHOLE), _read(root / OWN))
+    if not texts:
+        raise SystemExit(f"There are no texts in {root}. Take {WHOLE} from a fresh render.")
+    return texts
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        texts = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except FileNotFoundError:  # projects from before there were two files have one, and nobody needs their own
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        hint = "A text with a colon goes in quotation marks; otherwise undo the last change to the file."
+        raise SystemExit(f"{_name(path)} cannot be read: {reason}. {hint}") from None
+    if texts is None:  # nothing but comments
+        return {}
+    if not isinstance(texts, Mapping):
+        raise SystemExit(f"{_name(path)} is not a list of names and texts. Undo the last change to it.")
+    return texts
+
+
+def _name(path: Path) -> str:
+    return WHOLE if path.parent.name == "kto" else OWN
+
+
+def _merge(base: object, over: object) -> Any:
+    """Return `base` with what `over` says, key by key; a name without a text says nothing."""
+    if isinstance(base, Mapping) and isinstance(over, Mapping):
+        return {**base, **{key: _merge(base.get(key), text) for key, text in over.items()}}
+    return base if over is None else over
+
+
+@functools.cache
+def load() -> Mapping[str, object]:
+    """Return the texts of this project, see `read`."""
+    return read(ROOT)
+
+
 def t(key: str, /, **values: object) -> str:
-    """Return the text named `key` (dotted path in `texts.yaml`), its placeholders filled from `values`.
+    """Return the text named `key` (dotted path), its placeholders filled from `values`.
 
     Raises
     ------
@@ -88,7 +151,7 @@ def t(key: str, /, **values: object) -> str:
 
     def value(name: str) -> object:
         if name not in values:
-            raise TextsError(f"texts.yaml: “{key}” uses {{{name}}}, which means nothing there. Remove it.")
+            raise TextsError(f"{file_of(key)}: “{key}” uses {{{name}}}, which means nothing there. Remove it.")
         found = values[name]
         return number(found) if name in _COUNTS and isinstance(found, int) else found
 
@@ -96,7 +159,7 @@ def t(key: str, /, **values: object) -> str:
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """Return a number as the language writes it, by the two examples under `numbers` in `texts.yaml`.
+    """Return a number as the language writes it, by the two examples under `numbers` in the texts.
 
     The second, such as `1.234.567,8` or `12,34,567.8`, gives digits, separators and the size of the groups; the first,
     `1234` or `1.234`, tells whether a number of four digits is grouped.
@@ -120,7 +183,7 @@ def number(value: float, decimals: int = 0) -> str:
 
 
 def _examples() -> tuple[str, str]:
-    """Return the two examples; the English ones if those in `texts.yaml` do not show what they should."""
+    """Return the two examples; the English ones if those in the texts do not show what they should."""
     found = load().get("numbers")
     if isinstance(found, list) and all(isinstance(text, str) for text in found):
         plain = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in found]

@@ -215,7 +215,8 @@ def joined(address: str, log: Path) -> Iterator[Cluster]:
         # Its machines get our modules, but not the project's secrets and answers.
         ignore = shutil.ignore_patterns("__pycache__", "pages", "argilla_server")
         shutil.copytree(ROOT / "kto", Path(sent, "kto"), ignore=ignore)
-        shutil.copyfile(ROOT / "texts.yaml", Path(sent, "texts.yaml"))
+        if (ROOT / "texts.yaml").exists():
+            shutil.copyfile(ROOT / "texts.yaml", Path(sent, "texts.yaml"))
         environment = {"working_dir": sent, "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}}
 
         def join() -> None:

@@ -17,6 +17,8 @@ def check_texts(config: Config, found: Findings) -> None:
     for key, names in wanted.items():
         with found.collect():
             pages.check_placeholders(key, texts.look_up(texts.load(), key), names)
+    if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - {"numbers"}):
+        found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
     values = pages.values_of(config)
     for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
         with found.collect():

@@ -186,7 +186,7 @@ def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.Prompts
 
 def card_path(config: Config) -> Path:
     """Return the file of the dataset's card."""
-    return config.root / "dataset" / "README.md"
+    return texts.published(config.root, "dataset/README.md")
 
 
 def read_card(config: Config) -> str:

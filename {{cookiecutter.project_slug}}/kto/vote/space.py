@@ -14,7 +14,7 @@ from kto import dotenv
 from kto.command_line import Parser, run
 from kto.config import Config, load
 from kto.errors import UserError
-from kto.texts import t
+from kto.texts import published, t
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -26,7 +26,7 @@ _FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other
 def _upload(api: "HfApi", config: Config, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
     with tempfile.TemporaryDirectory() as folder:
-        files = Path(shutil.copytree(config.root / "space", Path(folder) / "space"))
+        files = Path(shutil.copytree(published(config.root, "space"), Path(folder) / "space"))
         path = files / ".oauth.yaml"
         if path.exists():
             text = path.read_text(encoding="utf-8")
@@ -36,7 +36,10 @@ def _upload(api: "HfApi", config: Config, workspace: str) -> None:
         if page.exists():  # without a byte order mark, behind which the Hub would see no facts
             page.write_text(cards.read(page), encoding="utf-8", newline="\n")
         api.upload_folder(
-            repo_id=config.annotation.space, repo_type="space", folder_path=files, ignore_patterns=["*.new.md"]
+            repo_id=config.annotation.space,
+            repo_type="space",
+            folder_path=files,
+            ignore_patterns=["*.new.md", "*.old*.md"],
         )
 
 
@@ -72,7 +75,7 @@ def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> st
         raise UserError("no_space")
     token = hub_token(config)
     api = HfApi(token=token)
-    page = config.root / "space" / "README.md"
+    page = published(config.root, "space") / "README.md"
     try:
         card = cards.read(page)
     except OSError as error:

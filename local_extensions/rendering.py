@@ -1,0 +1,194 @@
+"""What the files of the template ask for."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from local_extensions.answers import default_domain, models
+from local_extensions.languages import PROJECT, RARE, catalogue, facts, flat, header_of, project_module, texts
+from local_extensions.literals import json_literal, to_yaml
+
+NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
+"""What of a catalogue does not go into the project's `kto/texts.yaml`."""
+CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "intro": [("# ", "title"), ("", "intro")],
+    "place-text": [("## ", "place"), ("", "place_text")],
+    "connect-text": [("## ", "connect"), ("", "connect_text")],
+    "task-text": [("## ", "task"), ("", "task_text")],
+    "records-text": [("## ", "records"), ("", "records_text")],
+    "invite-text": [("## ", "invite"), ("", "invite_text")],
+    "done-text": [("## ", "done")],
+}
+"""The notebook's cells of text by id: the texts in each (keys under `notebook`), and what stands before them."""
+
+
+def values(answers: Mapping[str, str]) -> dict[str, object]:
+    """Return what the placeholders of pages and texts stand for; the rendered project makes the same from its files."""
+    language = facts(answers)
+    return project_module("pages").page_values(
+        project={name: answers[f"project_{name}"] for name in ("name", "slug")}
+        | {name: answers[name] for name in ("domain", "hub_owner", "license")},
+        language=dataclasses.asdict(language),
+        generation={"models": models(answers), "inference": answers["inference"]},
+    )
+
+
+def page(answers: Mapping[str, str], name: str) -> str:
+    """Return one page of the project (`README.md`, `space/README.md`, …), its texts and values filled in."""
+    return (
+        project_module("pages")
+        .fill_page(PROJECT / "kto" / "pages" / name, texts(answers), values(answers))
+        .rstrip("\n")
+    )
+
+
+def project_texts(answers: Mapping[str, str]) -> dict:
+    """Return what goes into `kto/texts.yaml`: everything but the answers' own defaults and the prompts."""
+    own = {key: value for key, value in texts(answers).items() if key not in NOT_IN_TEXTS}
+    return {"numbers": header_of(facts(answers))["numbers"], **own}
+
+
+def example_texts(answers: Mapping[str, str]) -> str:
+    """Return, as comments in YAML, how a project says something in its own words."""
+    found = texts(answers)
+    examples = {"task": ("vote", "good"), "readme": ("what",)}
+    shown = {section: {key: found[section][key] for key in keys} for section, keys in examples.items()}
+    return "\n".join(f"# {line}" for line in to_yaml(shown).rstrip("\n").split("\n"))
+
+
+def origin_of_texts(answers: Mapping[str, str]) -> str:
+    """Return who drafted and who reviewed the texts, as the catalogue says."""
+    header = header_of(facts(answers))
+    return f"{header['english_name']}: drafted by {header['drafted_by']}, reviewed by {header['reviewed_by']}."
+
+
+def text_names(answers: Mapping[str, str]) -> str:
+    """Return, as JSON, the key of every text that the project needs and the placeholders that it may have."""
+    find = project_module("pages").PLACEHOLDER.findall
+    needed = {key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}
+    wanted = {key: sorted(set(find(str(text)))) for key, text in flat(needed)}
+    return json.dumps(wanted, indent=1)
+
+
+def made_pages(answers: Mapping[str, str]) -> str:
+    """Return the fingerprint of every page as JSON, by which the project knows later whether somebody changed it."""
+    folder = PROJECT / "kto" / "pages"
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
+    made = {name: project_module("pages").fingerprint(page(answers, name)) for name in names}
+    return json.dumps(made, indent=1, sort_keys=True)
+
+
+def nb(answers: Mapping[str, str], cell: str) -> str:
+    """Return the Markdown of a cell as a JSON list of lines, laid out as nbformat does."""
+    fill, known = project_module("pages").fill_text, values(answers)
+    filled = "\n\n".join(fill(texts(answers), f"notebook.{key}", known, prefix) for prefix, key in CELLS[cell])
+    lines = ",\n".join(f"    {json_literal(line)}" for line in filled.splitlines(keepends=True))
+    return f"[\n{lines}\n   ]"
+
+
+def version() -> str:
+    """Return the version of `kto/`."""
+    return (PROJECT / "kto" / "VERSION").read_text(encoding="utf-8").strip()
+
+
+def system_prompt(answers: Mapping[str, str]) -> str:
+    """Return the system prompt: the answer as it is, or the catalogue's."""
+    if answers["system_prompt"].strip():
+        return answers["system_prompt"]
+    return project_module("pages").fill_text(texts(answers), "system_prompt", values(answers))
+
+
+def starter_prompts(answers: Mapping[str, str]) -> str:
+    """Return the starter prompts as JSONL, without the last line end: those on the community's subject come first."""
+    found = texts(answers)
+    own = answers["domain"].strip() not in ("", default_domain(answers))
+    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in found["prompt_frames"] if own)
+    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
+
+
+def english_prompts(answers: Mapping[str, str]) -> str:
+    """Return as JSON the fingerprints of what models are told in English for want of a catalogue."""
+    told = [json.loads(line)["prompt"] for line in starter_prompts(answers).split("\n")]
+    if not answers["system_prompt"].strip():
+        told.append(system_prompt(answers))
+    return json.dumps([project_module("pages").fingerprint(text) for text in told], indent=1)
+
+
+def translating(answers: Mapping[str, str]) -> str:
+    """Return the page that lists what to translate, in the order in which people meet it (in English)."""
+    language = facts(answers)
+    first = (
+        "task",
+        "community",
+        "space",
+        "readme",
+        "check",
+        "generate",
+        "server",
+        "notebook",
+        "export",
+        "dataset_card",
+    )
+    source = project_texts(answers)
+    lines = [
+        f"# To translate into {language.english_name} ({language.tag})",
+        "",
+        "There is no catalogue for this language yet, so the texts and the prompts are in English.",
+        "",
+        "Before you ask the models:",
+        "",
+        "- [ ] `prompts/starter.jsonl`: put your own questions there, in your language",
+        "- [ ] `prompts/system_prompt.txt`: say there that the models answer in your language",
+        "- [ ] `name` in `project.toml`: the title of all pages",
+        "",
+        "Before people vote, write your texts into `texts.yaml`, under the same names and in the same shape. Keep",
+        "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The buttons",
+        "of the voting page stay English, so name them as they are there: “Discard”, “Save as draft”.",
+        "`short_description` has at most 60 characters. Figures are written like the two examples under `numbers`.",
+        "`uv run check.py` says if something is missing or wrong.",
+        "",
+        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `project.toml` and run',
+        "`uv run check.py pages`: it brings your texts into README, cards and community pages, as often as you like.",
+        "People meet the texts in this order:",
+    ]
+    # `next` is shown while a project is made, `numbers` says how 1234 looks
+    left_out = {*first, "next", "numbers"}
+    for section in [*first, *(section for section in source if section not in left_out)]:
+        entries = [(key, text) for key, text in source[section].items() if not RARE.match(f"{section}.{key}")]
+        if entries:
+            lines += ["", f"## {section}", ""]
+            lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]
+    return "\n".join(lines)
+
+
+def _identity() -> list[str]:
+    """Return what git has to be told before it commits, with a place for name and address; [] if it knows them."""
+    git = shutil.which("git")
+    if git is None:
+        return []
+    return [
+        f'git config {name} "{value}"'
+        for name, value in (("user.name", "NAME"), ("user.email", "ADDRESS"))
+        if subprocess.run([git, "config", name], capture_output=True).returncode
+    ]
+
+
+def next_steps(answers: Mapping[str, str]) -> str:
+    """Return what the hook at the end prints, as JSON in ASCII: a title, steps (text, commands), a last line."""
+
+    def text(key: str) -> str:
+        return project_module("pages").fill_text(texts(answers), key, values(answers)).replace("`", "")
+
+    key = {"huggingface": "step_key", "local": "step_local", "openai-compatible": "step_server_address"}
+    # One command a line: `&&` and `||` are none in Windows PowerShell 5.1.
+    steps: list[tuple[str, list[str]]] = [
+        (text("next.enter"), [f"cd {answers['project_slug']}"]),
+        (text("next.keep"), ["git init", *_identity(), "git add .", 'git commit -m "KTO"']),
+        (text("readme.before"), ["pip install uv"]),
+        (text(f"readme.{key[answers['inference']]}"), []),
+        (text("readme.step_check"), ["uv run check.py"]),
+        (text("readme.step_generate"), ["uv run generate.py --limit 8"]),
+    ]
+    return json.dumps({"title": text("next.title"), "steps": steps, "more": text("next.more")})
