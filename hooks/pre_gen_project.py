@@ -14,8 +14,8 @@ ANSWERS = json.loads(r"""{{ hook_answers(cookiecutter) }}""")
 
 sys.dont_write_bytecode = True  # what is in the template folder would be rendered
 sys.path.insert(0, ANSWERS["code"])
-from kto.config import split_provider  # noqa: E402
 from kto.hub_lookup import MEMORY, TIMEOUT, Hub, HubModel, Unreachable  # noqa: E402
+from kto.model_names import split_provider  # noqa: E402
 
 UNFIT = {
     "task": "is no model that chats, but one for {task}",

@@ -181,11 +181,11 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
         first = json.loads((project / "prompts" / "mine.jsonl").read_text("utf-8").splitlines()[0])["prompt"]
 
         # What is taken out for good leaves the page, too.
-        from kto import config
         from kto.ask.prompts import prompt_id
+        from kto.settings import load as load_settings
         from kto.vote import taking_out
 
-        settings = config.load(project)
+        settings = load_settings(project)
         taking_out.clear_table(settings, taking_out.take_out(settings, [prompt_id(first)], "lead", "harmful"))
         assert first not in path.read_text("utf-8") and "<article>" in path.read_text("utf-8")
     ignored = (project / ".gitignore").read_text("utf-8").splitlines()

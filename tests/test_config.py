@@ -66,10 +66,10 @@ def test_every_command_names_every_mistake(project: Path, command: str) -> None:
 
 def test_a_setting_that_is_missing_has_its_default(project: Path, english: None) -> None:
     """A project of an earlier version lacks what came later; facts have no default."""
-    from kto import config
+    from kto.settings import load as load_settings
 
     path = project / "project.toml"
-    whole = config.load(project)
+    whole = load_settings(project)
     facts = ("name", "slug", "domain", "hub_owner", "license", "inference", "models", "prompts", "dataset")
     kept, section = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -83,7 +83,7 @@ def test_a_setting_that_is_missing_has_its_default(project: Path, english: None)
     generation = dataclasses.replace(whole.generation, concurrency=32)
     export = dataclasses.replace(whole.export, min_votes=None)  # as many as the project's people were asked for
     expected = dataclasses.replace(whole, generation=generation, export=export)
-    assert config.load(project) == expected
+    assert load_settings(project) == expected
     path.write_text(path.read_text(encoding="utf-8").replace("models = ", "# models = "), encoding="utf-8")
     assert "[generation] models" in run(project, "generate.py").stderr
 
@@ -116,9 +116,9 @@ def test_help(project: Path, command: str) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_content_breaks_the_reader(content: bytes, tmp_path: Path, english: None) -> None:
-    from kto import config
     from kto.errors import UserError
+    from kto.settings import load as load_settings
 
     (tmp_path / "project.toml").write_bytes(content)
     with pytest.raises(UserError):
-        config.load(tmp_path)
+        load_settings(tmp_path)

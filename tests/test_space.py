@@ -18,8 +18,9 @@ from kto import dotenv
 SPACE = "spaces/ann/argilla"
 MAKE = """
 import sys
-from kto import config, errors, space
-errors.run(lambda: print(space.create_space(config.load(), timeout=1, pause=0.05)) or 0)
+from kto import errors, space
+from kto.settings import load as load_settings
+errors.run(lambda: print(space.create_space(load_settings(), timeout=1, pause=0.05)) or 0)
 """
 
 

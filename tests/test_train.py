@@ -20,9 +20,10 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, tables
+from kto import tables
 from kto.dataset import rows
 from kto.errors import UserError
+from kto.settings import load as load_settings
 
 __all__ = ["english"]
 
@@ -174,7 +175,7 @@ def test_models_that_do_not_do(project: Path, model: Path, data: Path, tmp_path:
 def test_every_prompt_is_too_long(model: Path, data: Path, project: Path, english: None, capsys: Any) -> None:
     write(data, [make_row(n, n % 2 == 0, words=2000) for n in range(8)])
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="There are 0 rows"):
-        patch.setattr(train, "load", lambda: config.load(project))
+        patch.setattr(train, "load", lambda: load_settings(project))
         train.main(["--model", str(model), "--data", str(data)])
     assert "left out: 8" in capsys.readouterr().out
 

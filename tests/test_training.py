@@ -27,9 +27,10 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, tables
+from kto import tables
 from kto.dataset import rows
 from kto.errors import UserError
+from kto.settings import load as load_settings
 from kto.train import device, preference
 from kto.train.chat_tokens import ChatTokens, examples
 
@@ -104,7 +105,7 @@ def training(
     """Run train.py in this process, where torch is loaded already; return its exit status and what it says."""
     path = project / "project.toml"
     before = path.read_text(encoding="utf-8")
-    monkeypatch.setattr(train, "load", lambda: config.load(project))
+    monkeypatch.setattr(train, "load", lambda: load_settings(project))
 
     def run(
         *arguments: str,

@@ -22,9 +22,11 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config, tables
+from kto import tables
 from kto.ask import generations, prompts
 from kto.errors import UserError
+from kto.settings import Settings
+from kto.settings import load as load_settings
 from kto.vote import annotation
 
 SYSTEM_PROMPT = "Answer kindly. أجب بلطف."
@@ -62,8 +64,8 @@ class Task:
     _later: dict[str, list[dict[str, Any]]] | None = None
 
     @property
-    def config(self) -> config.Config:
-        return config.load(self.project)
+    def config(self) -> Settings:
+        return load_settings(self.project)
 
     @property
     def data(self) -> Path:

@@ -13,9 +13,10 @@ from kto import pages, texts
 from kto.ask import endpoint, prompts, routes, serving, untranslated
 from kto.ask.endpoint import Endpoint
 from kto.command_line import Parser, run
-from kto.config import Config, load, split_provider
 from kto.errors import UserError
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
+from kto.model_names import split_provider
+from kto.settings import Settings, load
 from kto.texts import t
 
 GB = 1e9
@@ -37,7 +38,7 @@ class Findings:
             self.problems.append(str(error))
 
 
-def check_texts(config: Config, found: Findings) -> None:
+def check_texts(config: Settings, found: Findings) -> None:
     """Look at every text that some command or page will need, before anybody waits for it."""
     wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
     for key, names in wanted.items():
@@ -49,7 +50,7 @@ def check_texts(config: Config, found: Findings) -> None:
             pages.fill_page(page, texts.load(), values)
 
 
-def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None:
+def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> None:
     """Read each file with prompts, and the first rows of each dataset on the Hub."""
     origins: list[Path | str] = []
     english = 0
@@ -71,7 +72,7 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
             prompts.load(config)
 
 
-def check_dataset(config: Config, name: str, hub: Hub, token: str, found: Findings) -> None:
+def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Findings) -> None:
     """Ask the Hub for a dataset of prompts, and read its first rows."""
     known = hub.has_dataset(name)
     if isinstance(known, Unreachable):
@@ -82,12 +83,12 @@ def check_dataset(config: Config, name: str, hub: Hub, token: str, found: Findin
         found.notes.append(t("technical.no_prompt_yet", source=name, number=prompts.LOOKED_AT))
 
 
-def general(config: Config) -> list[str]:
+def general(config: Settings) -> list[str]:
     """Return the models that have no server of their own."""
     return [name for name in config.generation.models if config.model(name).base_url is None]
 
 
-def check_hub(config: Config, hub: Hub, found: Findings) -> None:
+def check_hub(config: Settings, hub: Hub, found: Findings) -> None:
     """Ask the Hub about all models, and for others like those that cannot be used."""
     local = config.generation.inference == "local"
     names = [name for name in general(config) if not (local and serving.folder(config, name))]
@@ -137,7 +138,7 @@ def _size(model: HubModel, url: str) -> str:
     return t("check.size_unknown", model=model.name, url=url)
 
 
-def check_folders(config: Config, found: Findings) -> None:
+def check_folders(config: Settings, found: Findings) -> None:
     """Look for what a model in a folder needs, and for a way to start it."""
     for name in general(config):
         folder = serving.folder(config, name)
@@ -148,7 +149,7 @@ def check_folders(config: Config, found: Findings) -> None:
             serving.command(config, name, 0)
 
 
-def check_servers(config: Config, found: Findings) -> None:
+def check_servers(config: Settings, found: Findings) -> None:
     """Ask OpenAI-compatible servers which models they have."""
     asked: dict[Endpoint, list[str]] = {}
     inference = config.generation.inference

@@ -15,13 +15,13 @@ from pathlib import Path
 from kto import card as cards
 from kto import left_out
 from kto.command_line import Parser, run
-from kto.config import Config, load
 from kto.dataset import rows, splits, votes
 from kto.dataset.agreement import krippendorff_alpha
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
 from kto.left_out import LEAD, LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
+from kto.settings import Settings, load
 from kto.tables import Row, write_rows, write_text
 from kto.texts import ROOT, TextsError, number, t
 from kto.texts import load as load_texts
@@ -71,7 +71,7 @@ def figures(
     }
 
 
-def read_card(config: Config) -> str:
+def read_card(config: Settings) -> str:
     """Return `dataset/README.md` as it is, or as it is made if there is none."""
     path = config.root / "dataset" / "README.md"
     try:
@@ -82,7 +82,7 @@ def read_card(config: Config) -> str:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
+def fill_card(config: Settings, numbers: Mapping[str, str], models: Sequence[str]) -> str:
     """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
     lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
@@ -95,7 +95,7 @@ def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str])
         raise UserError("bad_card", path=config.root / "dataset" / "README.md", reason=error) from None
 
 
-def read_ballot(config: Config, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
+def read_ballot(config: Settings, key: bytes, earlier: Sequence[Row]) -> votes.Ballot:
     """Return what Argilla holds now; raise `UserError` if there is no task there."""
     dataset = annotation.find_task(annotation.connect(config), config)
     if dataset is None:

@@ -28,9 +28,9 @@ from kto.ask.prompts import load as load_prompts
 from kto.ask.routes import Route
 from kto.ask.store import Store
 from kto.command_line import Parser, run, wait_for_enter
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.lock import alone
+from kto.settings import Settings, load
 from kto.tables import Row, write_lines, write_rows
 from kto.texts import ROOT, number, t
 
@@ -71,7 +71,7 @@ def _dollars(text: str) -> float:
     return dollars
 
 
-def prepare(config: Config, options: argparse.Namespace, store: Store) -> Plan:
+def prepare(config: Settings, options: argparse.Namespace, store: Store) -> Plan:
     """Read the prompts, and find out which answers are missing."""
     found = load_prompts(config, options.limit, endpoint.secret(config, "HF_TOKEN"))
     if found.duplicates:
@@ -158,7 +158,7 @@ def agree(plan: Plan, options: argparse.Namespace, unusable: Collection[str]) ->
         wait_for_enter(t("generate.go_on"))
 
 
-def end_dry_run(config: Config, options: argparse.Namespace, unusable: Mapping[str, str]) -> int:
+def end_dry_run(config: Settings, options: argparse.Namespace, unusable: Mapping[str, str]) -> int:
     """Say what would have to be put right before the models can be asked.
 
     Raises
@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
-def generate(config: Config, options: argparse.Namespace) -> int:
+def generate(config: Settings, options: argparse.Namespace) -> int:
     """Do what `main` says."""
     if options.push:  # what is missing is said before anything is done
         from kto.ask import publish_generations

@@ -23,9 +23,9 @@ from kto.ask.prompts import sources
 from kto.ask.routes import Route
 from kto.ask.store import Store
 from kto.command_line import Parser, run, wait_for_enter
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.lock import alone
+from kto.settings import Settings, load
 from kto.texts import ROOT, number, t
 
 _READ = 600  # tokens of a request, about
@@ -52,7 +52,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def with_one_model(config: Config) -> Config:
+def with_one_model(config: Settings) -> Settings:
     """Return the settings with the model that writes the prompts as the only one.
 
     Raises
@@ -67,7 +67,7 @@ def with_one_model(config: Config) -> Config:
     return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
 
 
-def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
+def agree(config: Settings, maker: Maker, route: Route, yes: bool) -> None:
     """Say what it will take; where that may cost money, go on only if it is wanted.
 
     Raises
@@ -91,7 +91,7 @@ def agree(config: Config, maker: Maker, route: Route, yes: bool) -> None:
         wait_for_enter(t("generate.go_on"))
 
 
-def ask(config: Config, maker: Maker, route: Route, keeper: Keeper) -> None:
+def ask(config: Settings, maker: Maker, route: Route, keeper: Keeper) -> None:
     """Ask the model, on its server or on this machine."""
 
     def settled() -> dict[str, int]:
@@ -115,7 +115,7 @@ def table(maker: Maker) -> str:
     return report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown})
 
 
-def make(config: Config, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
+def make(config: Settings, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
     """Make so many new prompts, or as many as there are to get."""
     own = with_one_model(config)
     gate = routes.gate_for(own)
@@ -139,7 +139,7 @@ def make(config: Config, options: argparse.Namespace, store: Store, book: Book, 
     return maker
 
 
-def _with_new(config: Config, output: Path) -> str:
+def _with_new(config: Settings, output: Path) -> str:
     """Return the list of sources as project.toml has it, with the file of new prompts."""
     there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
-def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
+def add_new_prompts(config: Settings, options: argparse.Namespace) -> int:
     """Do what `main` says."""
     data = config.root / "data"
     with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:

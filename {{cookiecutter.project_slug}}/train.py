@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from kto.command_line import Parser, run
-from kto.config import load
 from kto.errors import UserError
 from kto.secrets import secret
+from kto.settings import load
 from kto.tables import Row, read_rows
 from kto.texts import ROOT, number, t
 from kto.train import device

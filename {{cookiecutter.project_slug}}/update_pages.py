@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kto import texts
 from kto.command_line import Parser, run
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.pages import CELLS, MARKED, NOTEBOOK, fill_cell, fill_marked, fill_page, fingerprint, values_of
+from kto.settings import Settings, load
 from kto.tables import write_text
 from kto.texts import t
 
@@ -43,7 +43,7 @@ def plain(page: str) -> str:
     return page.replace("\r\n", "\n").rstrip("\n")
 
 
-def new_page(name: str, old: str, config: Config) -> str:
+def new_page(name: str, old: str, config: Settings) -> str:
     """Return a page with the texts and settings of now, and what `export.py` has filled in."""
     page = fill_page(config.root / "kto" / "pages" / name, texts.load(), values_of(config)).rstrip("\n") + "\n"
     parts = {mark: (f"<!-- {mark} -->\n", f"<!-- end {mark} -->") for mark in MARKED}
@@ -56,7 +56,7 @@ def new_page(name: str, old: str, config: Config) -> str:
     return page
 
 
-def new_notebook(source: str, path: Path, config: Config) -> str | None:
+def new_notebook(source: str, path: Path, config: Settings) -> str | None:
     """Return the notebook with new texts in its cells, None if there are none; what people have changed stays."""
     try:
         notebook = json.loads(source)

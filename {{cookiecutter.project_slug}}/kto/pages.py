@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kto.config import Config, public_names
+from kto.model_names import public_names
+from kto.settings import Settings
 from kto.texts import FILES as FILES
 from kto.texts import PLACEHOLDER, TextsError, file_name, fill, look_up
 
@@ -112,7 +113,7 @@ def list_models(names: Iterable[str], direction: str) -> str:
     return _isolate_code(lines) if direction == "rtl" else lines
 
 
-def values_of(settings: Config) -> dict[str, object]:
+def values_of(settings: Settings) -> dict[str, object]:
     """Return the values that pages and texts name, from `project.toml`."""
     return page_values(
         project=dataclasses.asdict(settings.project),

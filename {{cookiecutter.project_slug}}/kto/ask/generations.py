@@ -16,8 +16,8 @@ from kto.ask.routes import Route
 from kto.ask.store import Answer, Entry, Message, Store
 from kto.ask.tries import Tries, Try
 from kto.cleaning import clean
-from kto.config import public_names
 from kto.left_out import LeftOut
+from kto.model_names import public_names
 from kto.tables import Row, messages_type, read_batches
 from kto.texts import t
 

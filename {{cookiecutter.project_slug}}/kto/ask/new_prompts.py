@@ -26,9 +26,10 @@ from kto.ask.prompts import read as read_prompts
 from kto.ask.routes import Route
 from kto.ask.store import Kept, Message
 from kto.cleaning import clean
-from kto.config import Config, public_names
 from kto.errors import UserError
+from kto.model_names import public_names
 from kto.near_duplicates import NearDuplicates, size_for
+from kto.settings import Settings
 from kto.texts import t
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Book:
         A file cannot be read.
     """
 
-    def __init__(self, config: Config, output: Path, token: str) -> None:
+    def __init__(self, config: Settings, output: Path, token: str) -> None:
         self._config = config
         self._output = output
         self._offered_path = config.root / "data" / "offered_prompts.jsonl"
@@ -291,7 +292,7 @@ class Maker:
         Why a request failed, "" if none did.
     """
 
-    def __init__(self, config: Config, book: Book, wanted: int, judge: Judge | None) -> None:
+    def __init__(self, config: Settings, book: Book, wanted: int, judge: Judge | None) -> None:
         self._config = config
         self._book = book
         self._judge = judge
@@ -463,7 +464,7 @@ def _messages(task: "SelfInstruct", context: str) -> list[Message]:
     return [{"role": each["role"], "content": each["content"]} for each in task.format_input({"input": context})]
 
 
-def judge_for(config: Config) -> Judge | None:
+def judge_for(config: Settings) -> Judge | None:
     """Start a judge of the project's language; None if nobody can judge it."""
     gate = Gate(config.language.tag, config.language.script)
     return Judge(config.language.tag, config.language.script) if gate.supported else None

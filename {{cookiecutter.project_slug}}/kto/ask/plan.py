@@ -13,8 +13,9 @@ from kto.ask.routes import Route
 from kto.ask.store import Kept, Store
 from kto.ask.tries import Try
 from kto.cleaning import clean
-from kto.config import Config, public_names
 from kto.left_out import LeftOut
+from kto.model_names import public_names
+from kto.settings import Settings
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
 _BATCH = 1000  # judgements in one transaction
@@ -38,7 +39,7 @@ class Plan:
         So many of the prompts, the first ones, are asked; None: all. The others are in the table already.
     """
 
-    config: Config
+    config: Settings
     prompts: Sequence[Prompt]
     system_prompt: str
     routes: Sequence[Route]

@@ -9,7 +9,7 @@ from kto.ask import endpoint, serving
 from kto.ask.endpoint import Endpoint
 from kto.ask.language_gate import Gate
 from kto.ask.tries import Tries
-from kto.config import Config, Model
+from kto.settings import ModelSettings, Settings
 from kto.texts import t
 
 
@@ -63,12 +63,12 @@ class Route:
         return dataclasses.replace(self, prices=endpoint.prices(offers, str(self.body["model"])))
 
 
-def gate_for(config: Config) -> Gate:
+def gate_for(config: Settings) -> Gate:
     """Return the language gate of the project."""
     return Gate(config.language.tag, config.language.script)
 
 
-def find(config: Config, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[Route]:
+def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[Route]:
     """Return the routes of all models; `base_url`, if given, replaces the address in `[generation]`.
 
     Raises
@@ -79,7 +79,7 @@ def find(config: Config, gate: Gate, base_url: str | None = None, needs_key: boo
     return [_route(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
-def _route(config: Config, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> Route:
+def _route(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> Route:
     generation, own = config.generation, config.model(model)
     starts_here = generation.inference == "local" and base_url is None and own.base_url is None
     again = generation.ask_again if gate.supported else 0
@@ -101,7 +101,7 @@ def _route(config: Config, gate: Gate, model: str, base_url: str | None, needs_k
     return Route(tries, None, body, concurrency, timeout * concurrency, unsupported=unsupported)
 
 
-def _arguments(config: Config, own: Model) -> dict[str, Any]:
+def _arguments(config: Settings, own: ModelSettings) -> dict[str, Any]:
     generation = config.generation
     arguments: dict[str, Any] = {
         "max_tokens": own.max_tokens or generation.max_tokens,
@@ -112,7 +112,7 @@ def _arguments(config: Config, own: Model) -> dict[str, Any]:
     return arguments | dict(own.extra or {})
 
 
-def server(config: Config, own: Model, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
+def server(config: Settings, own: ModelSettings, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
     """Return the server of a model with settings `own`; see `find`."""
     key = endpoint.secret(config, own.key) if own.key else ""
     if own.base_url is not None:  # the general key is not for other servers

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from kto import dotenv, left_out
 from kto.ask.endpoint import secret
-from kto.config import Config
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.pages import values_of
 from kto.patience import PASSING, patiently
 from kto.record_ids import record_ids, text_id
 from kto.rendering import argilla_answer, as_written
+from kto.settings import Settings
 from kto.tables import Row, read_batches, read_csv, read_rows
 from kto.texts import t
 from kto.vote import deletions
@@ -90,7 +90,7 @@ def _ask(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
     return patiently(request, _passes)
 
 
-def connect(config: Config) -> "rg.Argilla":
+def connect(config: Settings) -> "rg.Argilla":
     """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
 
     Raises
@@ -118,7 +118,7 @@ def connect(config: Config) -> "rg.Argilla":
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
-def find_task(client: "rg.Argilla", config: Config) -> "rg.Dataset | None":
+def find_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset | None":
     """Return the Argilla dataset of this project, None if there is none.
 
     Raises
@@ -148,7 +148,7 @@ def _is_blind(client: "rg.Argilla") -> bool:
     return bool(status["search_engine"].get("blind"))
 
 
-def make_task(client: "rg.Argilla", config: Config) -> "rg.Dataset":
+def make_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset":
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
     One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
@@ -284,7 +284,7 @@ def list_records(dataset: "rg.Dataset", include: str = "") -> list[dict[str, Any
     raise UserError("argilla_failed", url=client.api_url, reason=f"{len(records)}/{total}")
 
 
-def read_generations(config: Config) -> list[Row]:
+def read_generations(config: Settings) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
     Answers in the wrong language are gaps, unless `[annotation] wrong_language` wants them. The raw answers, which are
@@ -378,7 +378,7 @@ def last_activity(dataset: "rg.Dataset") -> str:
 
 
 def upload_records(
-    dataset: "rg.Dataset", generations: Iterable[Mapping[str, Any]], config: Config | None = None
+    dataset: "rg.Dataset", generations: Iterable[Mapping[str, Any]], config: Settings | None = None
 ) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 
@@ -457,7 +457,7 @@ def read_passwords(path: Path) -> dict[str, str]:
     return {row["name"]: row["password"] for row in rows if row["name"] and row["password"]}
 
 
-def invite(client: "rg.Argilla", config: Config) -> list[str]:
+def invite(client: "rg.Argilla", config: Settings) -> list[str]:
     """Open the task to the people in `[annotation] annotators` and return the names of those who are new.
 
     A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password

@@ -13,9 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from kto import card as cards
 from kto import dotenv
-from kto.config import Config
 from kto.errors import UserError
 from kto.hub import hub_token, told_plainly
+from kto.settings import Settings
 
 _FINAL = {  # anything else passes
     SpaceStage.RUNNING,
@@ -36,7 +36,7 @@ _FAILED = {  # there is nothing in it that a build could wipe
 }
 
 
-def _upload(api: HfApi, config: Config, workspace: str) -> None:
+def _upload(api: HfApi, config: Settings, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
     with tempfile.TemporaryDirectory() as folder:
         files = Path(shutil.copytree(config.root / "space", Path(folder) / "space"))
@@ -53,7 +53,7 @@ def _upload(api: HfApi, config: Config, workspace: str) -> None:
         )
 
 
-def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> str:
+def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> str:
     """Make the Space of `[annotation] space` if there is none, wait until it runs, and return its address.
 
     The owner's name, password and key are random and ours alone: the image's defaults are public knowledge. They are

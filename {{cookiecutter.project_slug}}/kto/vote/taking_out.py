@@ -11,11 +11,11 @@ from kto.ask.endpoint import secret
 from kto.ask.prompts import load as load_prompts
 from kto.ask.prompts import prompt_id, sources, texts_in
 from kto.ask.store import Store
-from kto.config import Config
 from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.record_ids import record_ids
+from kto.settings import Settings
 from kto.tables import Row, read_batches, read_lines, read_rows, write_lines, write_rows
 from kto.texts import t
 from kto.vote import deletions
@@ -25,7 +25,7 @@ _SHORTEST = 6  # digits that may stand for an id
 _PROMPT_ID = 16  # digits of the id of a prompt
 
 
-def take_out(config: Config, ids: Iterable[str], who: str, reason: str) -> LeftOut:
+def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> LeftOut:
     """Leave out records and prompts from now on, and return everything that is left out.
 
     Raises
@@ -51,7 +51,7 @@ def take_out(config: Config, ids: Iterable[str], who: str, reason: str) -> LeftO
     return left_out.add(config.root, lines)
 
 
-def take_out_deleted(config: Config, now: Seen) -> LeftOut:
+def take_out_deleted(config: Settings, now: Seen) -> LeftOut:
     """Leave out what the lead has deleted in Argilla, say so, and return everything that is left out.
 
     Raises
@@ -68,18 +68,18 @@ def take_out_deleted(config: Config, now: Seen) -> LeftOut:
     return out
 
 
-def _votes(config: Config) -> list[Row]:
+def _votes(config: Settings) -> list[Row]:
     """Return what is known here of all votes; an answer may be in no table any more."""
     columns = ("record_id", "prompt_id", "prompt", "generation_model")
     folders = (config.root / "data" / "private" / "votes", config.root / "data" / "votes")
     return [row for folder in folders for row in read_rows(folder / "train.parquet", columns)]
 
 
-def _table(config: Config) -> Path:
+def _table(config: Settings) -> Path:
     return config.root / "data" / "generations" / "train.parquet"
 
 
-def _answers(config: Config) -> Iterator[tuple[str, str, list[dict[str, str]], list[str]]]:
+def _answers(config: Settings) -> Iterator[tuple[str, str, list[dict[str, str]], list[str]]]:
     """Yield prompt id, model, conversation and record ids of each answer in the table of generations."""
     columns = ("generation_model", "generation_prompt", "generations", "raw_generation_responses")
     for batch in read_batches(_table(config), ("prompt_id", *columns)) if _table(config).exists() else ():
@@ -89,7 +89,7 @@ def _answers(config: Config) -> Iterator[tuple[str, str, list[dict[str, str]], l
                 yield row["prompt_id"], model, conversation, ids
 
 
-def find(config: Config, beginning: str) -> str:
+def find(config: Settings, beginning: str) -> str:
     """Return the id of the record or prompt that begins like this.
 
     Raises
@@ -112,7 +112,7 @@ def find(config: Config, beginning: str) -> str:
     return found.pop()
 
 
-def clear_table(config: Config, out: LeftOut) -> None:
+def clear_table(config: Settings, out: LeftOut) -> None:
     """Take what is left out from `data/generations`; the answer store gets before what it lacks.
 
     While generate.py runs nothing happens here: it reads the same file when it writes the table.
@@ -152,7 +152,7 @@ def clear_table(config: Config, out: LeftOut) -> None:
             raise
 
 
-def _routes(config: Config) -> list[routes.Route]:
+def _routes(config: Settings) -> list[routes.Route]:
     """Return the routes of all models, for the keys of their answers; [] where a model in a folder is not here."""
     try:
         return routes.find(config, routes.gate_for(config), "http://127.0.0.1/v1")  # nothing is asked there
@@ -163,7 +163,7 @@ def _routes(config: Config) -> list[routes.Route]:
 # --- where it still is ------------------------------------------------------------------------------------------------
 
 
-def say_where(config: Config, id: str) -> None:
+def say_where(config: Settings, id: str) -> None:
     """Say which committed files, and which datasets on the Hub, have had what is left out."""
     paths = ["data", ":(exclude)data/private"]
     if len(id) == _PROMPT_ID:
@@ -174,13 +174,13 @@ def say_where(config: Config, id: str) -> None:
     _say_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
 
 
-def say_where_votes(config: Config, name: str) -> None:
+def say_where_votes(config: Settings, name: str) -> None:
     """Say where the votes of a person who was forgotten still are; `name` is the one in Argilla."""
     print(t("technical.forgotten_in_argilla", name=name))
     _say_copies(config, ["data/votes"], {"export.py": ""})
 
 
-def _say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
+def _say_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     if files := git_history.committed_files(config.root, *paths):
         print(t("technical.left_out_in_git", files=", ".join(files)), file=sys.stderr)
     from kto.hub_dataset import PUSHED
@@ -189,21 +189,21 @@ def _say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str
         print(t("technical.left_out_on_hub", repo_id=repo_id, command=command, title=PUSHED), file=sys.stderr)
 
 
-def _prompt_files(config: Config) -> list[Path]:
+def _prompt_files(config: Settings) -> list[Path]:
     """Return the files with the prompts; there may be none, if they are elsewhere."""
     with contextlib.suppress(UserError):
         return [path for path in sources(config) if isinstance(path, Path) and path.exists()]
     return []
 
 
-def _has_prompt(config: Config, path: Path, id: str) -> bool:
+def _has_prompt(config: Settings, path: Path, id: str) -> bool:
     """Tell whether a file has a prompt; true also if it cannot be read."""
     with contextlib.suppress(UserError):
         return any(prompt_id(text) == id for text in texts_in(config, path))
     return True
 
 
-def _published(config: Config, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _published(config: Settings, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the datasets of this project on the Hub, also those of which that cannot be known; and what pushes them.
 
     Parameters

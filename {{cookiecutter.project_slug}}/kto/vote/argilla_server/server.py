@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 try:
     from kto import dotenv
     from kto.command_line import Parser, run
-    from kto.config import load
     from kto.errors import UserError
+    from kto.settings import load
     from kto.texts import t
     from kto.vote.argilla_server.home import (
         ensure_owner,

@@ -5,13 +5,13 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from kto.ask.request_fields import SETTINGS
 from kto.errors import UserError
+from kto.model_names import hide_login, is_address
 from kto.texts import ROOT, t
 
 INFERENCE = ("huggingface", "local", "openai-compatible")
@@ -20,8 +20,6 @@ RESERVED = frozenset(
     | {"max_tokens", "max_completion_tokens"}
 )
 """Fields of a request that `extra` cannot have: there are settings for them, or answers would be another thing."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[a-z0-9][a-z0-9-]*)?")
-_PROVIDER = re.compile(r":[a-z0-9][a-z0-9-]*\Z")
 
 TEXTS = "texts"
 """The kind of a list of texts that may also be one text: files that were written before it was a list have that."""
@@ -38,22 +36,6 @@ def _one_of(*allowed: str) -> Check:
 
 def _between(low: float, high: float) -> Check:
     return lambda value: low <= value <= high
-
-
-def is_address(url: str) -> bool:
-    """Tell whether this is the address of a server."""
-    try:
-        parts = urlsplit(url)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
-        )
-    except ValueError:
-        return False
-
-
-def hide_login(text: str) -> str:
-    """Return a text with an address as people may see it: without the user name and the password in it."""
-    return re.sub(r"//\S*@", "//…@", text)
 
 
 def _matches(pattern: str) -> Check:
@@ -148,7 +130,7 @@ class Generation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ModelSettings:
     """`[models."NAME"]`: what is different for one model; None is as in `[generation]`.
 
     Attributes
@@ -219,7 +201,7 @@ class Export:
 
     test_fraction: float = _setting(_between(0, 0.9), "test_fraction", default=0.1)
     seed: int = _setting(_between(0, 2**32 - 1), "seed", default=0)
-    min_votes: int | None = _optional(int, _between(1, 1000), "min_submitted")  # see `Config.min_votes`
+    min_votes: int | None = _optional(int, _between(1, 1000), "min_submitted")  # see `Settings.min_votes`
     private: bool = _setting(default=True)
 
 
@@ -240,7 +222,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Settings:
     """All of `project.toml`. `root` is the folder that holds it."""
 
     root: Path
@@ -252,11 +234,11 @@ class Config:
     annotation: Annotation
     export: Export
     training: Training
-    models: Mapping[str, Model] = dataclasses.field(default_factory=dict)
+    models: Mapping[str, ModelSettings] = dataclasses.field(default_factory=dict)
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> ModelSettings:
         """Return the settings of one model."""
-        return self.models.get(name, Model())
+        return self.models.get(name, ModelSettings())
 
     @property
     def min_votes(self) -> int:
@@ -272,37 +254,6 @@ class Config:
             return path.read_text(encoding="utf-8-sig").removesuffix("\n")
         except (OSError, UnicodeDecodeError):
             raise UserError("no_system_prompt", path=path) from None
-
-
-def split_provider(model: str) -> tuple[str, str]:
-    """Split `owner/name:provider` into (`owner/name`, `provider`); the provider is "" if none is named."""
-    match = _PROVIDER.search(model) if _HUB_ID.fullmatch(model) else None
-    return (model[: match.start()], match[0][1:]) if match else (model, "")
-
-
-def as_path(root: Path, name: str) -> Path | None:
-    """Return the path that `name` stands for, relative ones from `root`; None if it begins with an unknown `~user`."""
-    try:
-        return root / Path(name).expanduser()
-    except RuntimeError:
-        return None
-
-
-def public_names(models: Sequence[str]) -> list[str]:
-    """Return the names under which models are published: of a folder on this machine only the end of its path.
-
-    As much of the end as tells the folders apart; ids on the Hub and a server's own names stay as they are.
-    """
-    parts = [re.split(r"[\\/]+", model.rstrip("\\/")) for model in models]
-    private = [re.match(r"[\\/.~]|[A-Za-z]:[\\/]", model) is not None for model in models]
-    for length in range(1, max(map(len, parts), default=1) + 1):
-        names = [
-            "/".join(part[-length:]) if hide else model
-            for model, part, hide in zip(models, parts, private, strict=True)
-        ]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _convert(value: object, kind: object) -> object:
@@ -376,7 +327,7 @@ def _read_section(section: str, kind: type[T], table: object, problems: list[str
     return kind(**values) if len(values) == len(fields) else None
 
 
-def load(root: Path = ROOT) -> Config:
+def load(root: Path = ROOT) -> Settings:
     """Read and check `root/project.toml`.
 
     Raises
@@ -393,7 +344,7 @@ def load(root: Path = ROOT) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError("bad_toml", path=path, reason=error) from None
     problems: list[str] = []
-    sections = [field for field in dataclasses.fields(Config) if field.name != "root"]
+    sections = [field for field in dataclasses.fields(Settings) if field.name != "root"]
     for name in data:
         if name not in [field.name for field in sections]:
             hint = _nearest(name, [field.name for field in sections])
@@ -417,7 +368,9 @@ def load(root: Path = ROOT) -> Config:
         if field.name != "models"
     }
     if isinstance(models, Mapping):
-        parsed["models"] = {name: _read_section(f'models."{name}"', Model, models[name], problems) for name in models}
+        parsed["models"] = {
+            name: _read_section(f'models."{name}"', ModelSettings, models[name], problems) for name in models
+        }
         known = parsed["generation"].models if parsed["generation"] else list(models)
         for name in models:
             if name not in known:
@@ -427,4 +380,4 @@ def load(root: Path = ROOT) -> Config:
         problems.append(t("config.missing_section", section="models"))
     if problems:
         raise UserError("bad_settings", path=path, problems="\n".join(f"  - {problem}" for problem in problems))
-    return Config(root=root, **parsed)
+    return Settings(root=root, **parsed)
