@@ -113,7 +113,7 @@ def to_yaml(value: object) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known about a language without its catalogue; the fields are those of `[language]` in `project.toml`."""
+    """What is known about a language without its catalogue; the fields are those of `[language]` in `settings.toml`."""
 
     tag: str
     autonym: str
@@ -453,7 +453,7 @@ def own_prompts_name(answers: Mapping[str, str]) -> str:
 
 
 def prompts_setting(answers: Mapping[str, str]) -> str:
-    """Return `prompts` for `project.toml`: a file is copied into the project, for it has to travel with it."""
+    """Return `prompts` for `settings.toml`: a file is copied into the project, for it has to travel with it."""
     name = own_prompts_name(answers)
     return f"prompts/{name}" if name else answers["prompts"].strip()
 
@@ -495,7 +495,7 @@ def translating(answers: Mapping[str, str]) -> str:
         "",
         "- [ ] `prompts/starter.jsonl`: put your own questions there, in your language",
         "- [ ] `prompts/system_prompt.txt`: say there that the models answer in your language",
-        "- [ ] `name` in `project.toml`: the title of all pages",
+        "- [ ] `name` in `settings.toml`: the title of all pages",
         "",
         "Before people vote, write your texts into `texts.yaml`, under the same names and in the same shape. Keep",
         "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The buttons",
@@ -503,7 +503,7 @@ def translating(answers: Mapping[str, str]) -> str:
         "`short_description` has at most 60 characters. Figures are written like the two examples under `numbers`.",
         "`uv run check.py` says if something is missing or wrong.",
         "",
-        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `project.toml` and run',
+        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `settings.toml` and run',
         "`uv run update_pages.py`: it brings your texts into README, cards, community pages and notebook, as often as",
         "you like. People meet the texts in this order:",
     ]

@@ -70,7 +70,7 @@ def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None
     ill = {name: status for name, status in (model.providers or {}).items() if status != "live"}
     if model.called:
         verdict.notes.append(
-            f"{model.name} is called {model.called} on the Hub now. Write that into project.toml (models)."
+            f"{model.name} is called {model.called} on the Hub now. Write that into settings.toml (models)."
         )
     if inference == "local":
         if model.readable:
@@ -79,7 +79,7 @@ def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None
         listed = ", ".join(f"{name}: {status}" for name, status in ill.items())
         verdict.notes.append(
             f"NO PROVIDER SERVES {model.name} AT THIS MOMENT ({listed}). That may pass: ask again with "
-            "`uv run check.py`, or write another model into project.toml (models)."
+            "`uv run check.py`, or write another model into settings.toml (models)."
         )
     elif provider in ill and live:
         verdict.notes.append(

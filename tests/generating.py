@@ -34,8 +34,8 @@ DUTCH = (
 
 
 def use(project: Path, section: str, **settings: object) -> None:
-    """Change settings in `project.toml` as a person would, line by line."""
-    path = project / "project.toml"
+    """Change settings in `settings.toml` as a person would, line by line."""
+    path = project / "settings.toml"
     head, mark, tail = path.read_text(encoding="utf-8").partition(f"[{section}]\n")
     body, _, rest = tail.partition("\n[")
     for name, value in settings.items():

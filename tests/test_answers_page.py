@@ -54,7 +54,7 @@ def pages(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     with ModelServer() as server, pytest.MonkeyPatch.context() as patch:
         server.reply = reply
         project = Path(shutil.copytree(rendered, tmp_path_factory.mktemp("page") / "p"))
-        use(project, "generation", models=MODELS, prompts="prompts/mine.jsonl", base_url=server.url, attempts=1)
+        use(project, "generation", models=MODELS, prompts="prompts/mine.jsonl", base_url=server.url, max_attempts=1)
         for tag, (script, direction) in {"en": ("Latn", "ltr"), "ar": ("Arab", "rtl"), "ja": ("Jpan", "ltr")}.items():
             more = 200 if tag == "en" else 0
             write_prompts(project, [*ANSWERS, *(f"Prompt {number}" for number in range(more))])
@@ -169,7 +169,7 @@ def test_the_page_is_small_and_well_formed(pages: dict) -> None:
 def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, english: None) -> None:
     path = project / "data" / "generations" / "answers.html"
     with ModelServer() as server:
-        use(project, "generation", base_url=server.url, attempts=1)
+        use(project, "generation", base_url=server.url, max_attempts=1)
         assert generate(project, "--dry-run").returncode == 0 and not path.exists()
         server.fail("How are you?", model="acme/two", status=500)
         assert generate(project).returncode == 1

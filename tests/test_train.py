@@ -104,7 +104,7 @@ def test_two_steps(project: Path, model: Path, data: Path, tmp_path: Path) -> No
     # 13 rows: two are too long, one is left over; 7 up and 3 down remain.
     write(data, [make_row(n, n % 4 != 0, words=2000 if n in (1, 2) else 5) for n in range(13)])
     output = tmp_path / "a model"
-    path = project / "project.toml"
+    path = project / "settings.toml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("batch_size = 4 ", "batch_size = 5 "), encoding="utf-8")
     try:

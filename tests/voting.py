@@ -72,8 +72,8 @@ class Task:
         return self.project / "data"
 
     def set(self, **settings: str) -> None:
-        """Change settings in `project.toml`; each name is in one section only. Values are TOML."""
-        path = self.project / "project.toml"
+        """Change settings in `settings.toml`; each name is in one section only. Values are TOML."""
+        path = self.project / "settings.toml"
         text = path.read_text(encoding="utf-8")
         for name, value in settings.items():
             text, count = re.subn(rf"(?m)^{name} = .*$", lambda _, line=f"{name} = {value}": line, text)

@@ -183,7 +183,7 @@ def ask(plan: Plan, models: Sequence[Route], keeper: Keeper, ray: str | None) ->
     rows = [{"input": prompt.text, "system_prompt": plan.system_prompt} for prompt in prompts]
     wanted = {route.model: plan.wanted[route.model] for route in models}
     language = config.language.tag if plan.gate.supported else ""
-    work = Work(models, rows, wanted, config.generation.attempts, language, config.language.script)
+    work = Work(models, rows, wanted, config.generation.max_attempts, language, config.language.script)
 
     def settled() -> dict[str, int]:
         return {route.model: keeper.tally(route.model).settled for route in models}

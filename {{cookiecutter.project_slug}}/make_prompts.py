@@ -64,7 +64,7 @@ def with_one_model(config: Settings) -> Settings:
     model = config.new_prompts.model or models[0]
     if model not in models:
         raise UserError("no_such_writer", model=model, models=", ".join(models))
-    return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
+    return config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
 
 
 def agree(config: Settings, maker: Maker, route: Route, yes: bool) -> None:
@@ -140,7 +140,7 @@ def make(config: Settings, options: argparse.Namespace, store: Store, book: Book
 
 
 def _with_new(config: Settings, output: Path) -> str:
-    """Return the list of sources as project.toml has it, with the file of new prompts."""
+    """Return the list of sources as settings.toml has it, with the file of new prompts."""
     there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
     names = [*config.generation.prompts, *([] if output in there else [path.as_posix()])]

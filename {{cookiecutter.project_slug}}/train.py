@@ -9,7 +9,6 @@ K. Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization",
 import argparse
 import contextlib
 import copy
-import dataclasses
 import functools
 import hashlib
 import json
@@ -32,7 +31,7 @@ from kto.train.chat_tokens import ChatTokens, Tokens, examples
 LIMITS = (1, 4 / 3)
 """Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
 LEARNING_RATES = {"full": 5e-5, "LoRA": 5e-4}
-"""Where project.toml has none. Measured: see benchmarks/README.md of the template."""
+"""Where settings.toml has none. Measured: see benchmarks/README.md of the template."""
 LORA: Mapping[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 NOTHING = 0.05
 """Below this margin of the rewards nothing was learned: a reward of 0.05 is a chance of 51 %."""
@@ -212,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     learning_rate = settings.learning_rate or default_rate
     if learning_rate < default_rate / 10:
         print(t("technical.low_rate", rate=learning_rate, default=default_rate))
-    about = dataclasses.asdict(settings) | {"model": model, "learning_rate": learning_rate, "lora": lora}
+    about = settings.model_dump() | {"model": model, "learning_rate": learning_rate, "lora": lora}
     about["rows"] = hashlib.sha256(json.dumps(train).encode()).hexdigest()
     checkpoint = checkpoints.begin(folder, about, options.resume)
     checkpoints.check_disk(options.output, size, bool(lora))
@@ -309,6 +308,8 @@ if __name__ == "__main__":
 #     "peft==0.21.2",
 #     "sentencepiece==0.2.3",
 #     "psutil==7.2.2",
+#     "pydantic==2.14.3",
+#     "python-dotenv==1.2.4",
 #     "pyyaml==6.0.3",
 # ]
 #
@@ -368,6 +369,7 @@ if __name__ == "__main__":
 #     "pydantic-core==2.50.4",
 #     "pygments==2.21.0",
 #     "python-dateutil==4.0.0",
+#     "python-dotenv==1.2.4",
 #     "pyyaml==6.0.3",
 #     "regex==2026.11.15",
 #     "rich==15.0.0",

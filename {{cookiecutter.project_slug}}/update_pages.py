@@ -50,7 +50,7 @@ def new_page(name: str, old: str, config: Settings) -> str:
     if not all(mark in page and mark in plain(old) for both in parts.values() for mark in both):
         return page
     filled = {mark: plain(old).split(begin, 1)[1].split(end, 1)[0] for mark, (begin, end) in parts.items()}
-    if filled["numbers"].strip():  # before the first export the models are those of project.toml
+    if filled["numbers"].strip():  # before the first export the models are those of settings.toml
         for mark in MARKED:
             page = fill_marked(page, mark, filled[mark])
     return page

@@ -8,14 +8,14 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The project folder: where `project.toml` and `texts.yaml` are."""
+"""The project folder: where `settings.toml` and `texts.yaml` are."""
 
 _COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "desirable", "undesirable", "total"))
 """Placeholders for how many there are: written as the language writes numbers. Ports, limits and the like stay as
 they are typed."""
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 FILES = {
-    "settings": "project.toml",
+    "settings": "settings.toml",
     "texts": "texts.yaml",
     "check": "check.py",
     "generate": "generate.py",
@@ -46,7 +46,15 @@ def fill(text: str, value: Callable[[str], object]) -> str:
 def file_name(placeholder: str) -> str:
     """Return the file that a placeholder such as `file.settings` names, "" if it names none."""
     section, _, name = placeholder.partition(".")
+    if placeholder == "file.settings":
+        return settings_file(ROOT).name
     return FILES.get(name, "") if section == "file" else ""
+
+
+def settings_file(root: Path) -> Path:
+    """Return where a project has its settings: an earlier version called that file `project.toml`."""
+    path, earlier = root / "settings.toml", root / "project.toml"
+    return earlier if earlier.exists() and not path.exists() else path
 
 
 def look_up(texts: Mapping[str, object], key: str) -> str:

@@ -74,7 +74,7 @@ def _is_of_the_hub(url: str, router_url: str) -> bool:
 
 
 def find(config: Settings, base_url: str | None = None, needs_key: bool = True) -> Endpoint:
-    """Return the endpoint that the project uses; `base_url`, if given, replaces the address in `project.toml`.
+    """Return the endpoint that the project uses; `base_url`, if given, replaces the address in `settings.toml`.
 
     Raises
     ------

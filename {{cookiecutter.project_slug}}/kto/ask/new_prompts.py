@@ -348,7 +348,7 @@ class Maker:
         if self._judge:
             llm.JUDGES[language, script] = self._judge
         there = dataclasses.replace(route, endpoint=route.endpoint or Endpoint(""))  # not started yet, and not asked
-        work = Work([there], [], {}, config.generation.attempts, language, script)
+        work = Work([there], [], {}, config.generation.max_attempts, language, script)
         described = pipeline.describe(work, _HERE, [])
         values = {"language": config.language.autonym, "domain": config.project.domain}
         with described:

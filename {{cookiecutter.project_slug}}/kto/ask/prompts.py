@@ -334,5 +334,5 @@ def look_at_dataset(config: Settings, name: str, token: str | None) -> bool:
         raise _why_no_dataset(config, name, token, error) from None
     whole = re.match(r"[\w.-]+", settings.prompt_split)  # a part of it would be downloaded
     split = whole[0] if whole else settings.prompt_split
-    some = dataclasses.replace(config, generation=dataclasses.replace(settings, prompt_split=split))
+    some = config.model_copy(update={"generation": settings.model_copy(update={"prompt_split": split})})
     return any(_open_dataset(some, name, True, token, LOOKED_AT).texts)

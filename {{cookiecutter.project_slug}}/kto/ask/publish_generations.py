@@ -47,7 +47,8 @@ def push(config: Settings, table: Path) -> str:
         private=config.export.private,
         parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
         page=card,
-        path=config.root / "project.toml",  # this card is made anew each time; what may be wrong in it comes from there
+        path=config.root
+        / "settings.toml",  # this card is made anew each time; what may be wrong in it comes from there
         command="generate.py",
     )
 

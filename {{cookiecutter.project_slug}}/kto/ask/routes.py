@@ -1,4 +1,4 @@
-"""Where each model is asked, and how: what `project.toml` says in general and for this model."""
+"""Where each model is asked, and how: what `settings.toml` says in general and for this model."""
 
 import dataclasses
 import json
@@ -82,7 +82,7 @@ def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: b
 def _route(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> Route:
     generation, own = config.generation, config.model(model)
     starts_here = generation.inference == "local" and base_url is None and own.base_url is None
-    again = generation.ask_again if gate.supported else 0
+    again = generation.language_retries if gate.supported else 0
     firmly = t("generate.firmly", language=config.language.autonym) if again else ""
     path = serving.folder(config, model) if generation.inference == "local" else None
     tries = Tries(model, _arguments(config, own), firmly, again, serving.weights_digest(path) if path else "")

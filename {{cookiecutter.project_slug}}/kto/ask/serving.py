@@ -84,7 +84,7 @@ def is_transformers(config: Settings) -> bool:
 def command(config: Settings, model: str, port: int) -> list[str]:
     """Return the command that serves a model on a port of this machine.
 
-    The `command` in `project.toml` is taken as it is if it says where the model goes, as in
+    The `command` in `settings.toml` is taken as it is if it says where the model goes, as in
     `["vllm", "serve", "{model}", "--port", "{port}"]`; otherwise the arguments of `transformers serve` follow it.
     Without it, an environment that has transformers is looked for, then uv makes one.
 

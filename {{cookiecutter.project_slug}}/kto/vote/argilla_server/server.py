@@ -217,7 +217,7 @@ if __name__ == "__main__":
 #
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["argilla-server==2.8.0", "click<8.2", "fakeredis", "pyyaml"]
+# dependencies = ["argilla-server==2.8.0", "click<8.2", "fakeredis", "pydantic", "python-dotenv", "pyyaml"]
 #
 # [tool.uv]
 # constraint-dependencies = [
