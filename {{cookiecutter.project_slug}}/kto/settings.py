@@ -386,13 +386,14 @@ def load(root: Path = ROOT) -> Settings:
 
 def _problem(where: list[Any], error: Mapping[str, Any], data: Any, former: Mapping[tuple[str, str], str]) -> str:
     """Return the sentence for one of pydantic's errors at a place such as `["generation", "models", 0]`."""
-    kind: Any = Settings
-    for name in where[: 2 if where[0] == "models" else 1]:
-        data = data.get(name) if isinstance(data, Mapping) else None
-        kind = (
-            ModelSettings if kind is dict[str, ModelSettings] else getattr(kind.model_fields.get(name), "annotation", 0)
-        )
-    section = f'models."{where.pop(1)}"' if where[0] == "models" and where[1:] else where[0]
+    section, kind, table = (
+        where[0],
+        getattr(Settings.model_fields.get(where[0]), "annotation", None),
+        data.get(where[0]),
+    )
+    if section == "models" and where[1:]:
+        where = where[1:]
+        section, kind, table = f'models."{where[0]}"', ModelSettings, table[where[0]]
     if not where[1:]:
         if error["type"] == "extra_forbidden":
             return _with_hint(t("config.unknown_section", section=section), section, Settings.model_fields)
@@ -416,7 +417,7 @@ def _problem(where: list[Any], error: Mapping[str, Any], data: Any, former: Mapp
         elif isinstance(item, Allowed):
             allowed = item.name
     sentence = t(allowed if "." in allowed else f"config.allowed_{allowed}", **bounds)
-    shown = hide_login(data[key]) if isinstance(data[key], str) else data[key]
+    shown = hide_login(table[key]) if isinstance(table[key], str) else table[key]
     return t("config.wrong_value", **place, value=shown, allowed=sentence)
 
 
