@@ -386,11 +386,8 @@ def load(root: Path = ROOT) -> Settings:
 
 def _problem(where: list[Any], error: Mapping[str, Any], data: Any, former: Mapping[tuple[str, str], str]) -> str:
     """Return the sentence for one of pydantic's errors at a place such as `["generation", "models", 0]`."""
-    section, kind, table = (
-        where[0],
-        getattr(Settings.model_fields.get(where[0]), "annotation", None),
-        data.get(where[0]),
-    )
+    section, table = where[0], data.get(where[0])
+    kind: Any = getattr(Settings.model_fields.get(section), "annotation", None)
     if section == "models" and where[1:]:
         where = where[1:]
         section, kind, table = f'models."{where[0]}"', ModelSettings, table[where[0]]
