@@ -27,6 +27,7 @@ from kto.ask import generations, prompts
 from kto.errors import UserError
 from kto.settings import Settings
 from kto.settings import load as load_settings
+from kto.texts import settings_file
 from kto.vote import annotation
 
 SYSTEM_PROMPT = "Answer kindly. أجب بلطف."
@@ -73,7 +74,7 @@ class Task:
 
     def set(self, **settings: str) -> None:
         """Change settings in `settings.toml`; each name is in one section only. Values are TOML."""
-        path = self.project / "settings.toml"
+        path = settings_file(self.project)
         text = path.read_text(encoding="utf-8")
         for name, value in settings.items():
             text, count = re.subn(rf"(?m)^{name} = .*$", lambda _, line=f"{name} = {value}": line, text)
