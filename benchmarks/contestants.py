@@ -65,8 +65,8 @@ class Contestants:
         use(self._rendered, "generation", concurrency=options.in_flight, prompts="prompts/mine.jsonl")
         said = measure([sys.executable, str(self._rendered / "generate.py"), "--help"], environment(), folder)
         self._arguments = ["--yes"] if "--yes" in said.output else []  # nobody is there to agree
-        settings = tomllib.loads((self._rendered / "project.toml").read_text(encoding="utf-8"))
-        self.attempts: int = settings["generation"]["attempts"]
+        settings = tomllib.loads((self._rendered / "settings.toml").read_text(encoding="utf-8"))
+        self.attempts: int = settings["generation"]["max_attempts"]
 
     def ours(self, prompts: Sequence[str], again: bool = False, **server: float) -> Result:
         """Run generate.py in a project without answers, or `again` in the project as the latest run left it."""

@@ -76,7 +76,7 @@ def main() -> int:
         known = make_rows(chance, 800, KNOWN, WRONG_VOTES)
         tables.write_rows(folder / "rows" / "train.parquet", known, rows.schema())
         tables.write_rows(folder / "rows" / "test.parquet", held_out, rows.schema())
-        settings = (project / "project.toml").read_text(encoding="utf-8").partition("[training]")[0]
+        settings = (project / "settings.toml").read_text(encoding="utf-8").partition("[training]")[0]
         print(f"A token of the good answers costs {nats(toy, held_out):.2f} nats before.\n", flush=True)
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
         for method, accumulation, steps in itertools.product(options.methods, options.accumulation, options.steps):
@@ -84,7 +84,7 @@ def main() -> int:
             for rate in options.rates or [default / 20, default / 4, default, default * 4]:
                 text = f"[training]\nlora = {str(method == 'LoRA').lower()}\nbatch_size = {options.batch_size}\n"
                 text += f"learning_rate = {rate or default}\naccumulation = {accumulation}\n"
-                (project / "project.toml").write_text(settings + text, encoding="utf-8")
+                (project / "settings.toml").write_text(settings + text, encoding="utf-8")
                 command = ["--model", str(toy), "--data", str(folder / "rows"), "--output", str(folder / "model")]
                 said, begun = io.StringIO(), time.monotonic()
                 with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):

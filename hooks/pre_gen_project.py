@@ -14,8 +14,8 @@ ANSWERS = json.loads(r"""{{ hook_answers(cookiecutter) }}""")
 
 sys.dont_write_bytecode = True  # what is in the template folder would be rendered
 sys.path.insert(0, ANSWERS["code"])
-from kto.config import split_provider  # noqa: E402
 from kto.hub_lookup import MEMORY, TIMEOUT, Hub, HubModel, Unreachable  # noqa: E402
+from kto.model_names import split_provider  # noqa: E402
 
 WHY_ANOTHER = {
     "missing": "does not exist on the Hub (or is private and HF_TOKEN may not read it)",
@@ -63,7 +63,7 @@ def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None
     ill = {name: status for name, status in (model.providers or {}).items() if status != "live"}
     if model.called:
         verdict.notes.append(
-            f"{model.name} is called {model.called} on the Hub now. Write that into project.toml (models)."
+            f"{model.name} is called {model.called} on the Hub now. Write that into settings.toml (models)."
         )
     if inference == "local":
         if model.readable:
@@ -72,7 +72,7 @@ def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None
         listed = ", ".join(f"{name}: {status}" for name, status in ill.items())
         verdict.notes.append(
             f"NO PROVIDER SERVES {model.name} AT THIS MOMENT ({listed}). That may pass: ask again with "
-            "`uv run check.py`, or write another model into project.toml (models)."
+            "`uv run check.py`, or write another model into settings.toml (models)."
         )
     elif provider in ill and live:
         verdict.notes.append(

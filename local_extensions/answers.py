@@ -128,7 +128,7 @@ def own_prompts_name(answers: Mapping[str, str]) -> str:
 
 
 def prompts_setting(answers: Mapping[str, str]) -> str:
-    """Return `prompts` for `project.toml`: a file is copied into the project, for it has to travel with it."""
+    """Return `prompts` for `settings.toml`: a file is copied into the project, for it has to travel with it."""
     name = own_prompts_name(answers)
     return f"prompts/{name}" if name else answers["prompts"].strip()
 

@@ -46,7 +46,7 @@ _TAG = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known about a language without its catalogue; the fields are those of `[language]` in `project.toml`."""
+    """What is known about a language without its catalogue; the fields are those of `[language]` in `settings.toml`."""
 
     tag: str
     autonym: str

@@ -141,7 +141,7 @@ def translating(answers: Mapping[str, str]) -> str:
         "",
         "- [ ] `prompts/starter.jsonl`: put your own questions there, in your language",
         "- [ ] `prompts/system_prompt.txt`: say there that the models answer in your language",
-        "- [ ] `name` in `project.toml`: the title of all pages",
+        "- [ ] `name` in `settings.toml`: the title of all pages",
         "",
         "Before people vote, write your texts into `texts.yaml`, under the same names and in the same shape. Keep",
         "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The buttons",
@@ -149,7 +149,7 @@ def translating(answers: Mapping[str, str]) -> str:
         "`short_description` has at most 60 characters. Figures are written like the two examples under `numbers`.",
         "`uv run check.py` says if something is missing or wrong.",
         "",
-        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `project.toml` and run',
+        f'When you have translated what you want, write `texts = ["{language.tag}"]` into `settings.toml` and run',
         "`uv run check.py pages`: it brings your texts into README, cards and community pages, as often as you like.",
         "People meet the texts in this order:",
     ]

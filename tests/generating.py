@@ -34,8 +34,8 @@ DUTCH = (
 
 
 def use(project: Path, section: str, **settings: object) -> None:
-    """Change settings in `project.toml` as a person would, line by line."""
-    path = project / "project.toml"
+    """Change settings in `settings.toml` as a person would, line by line."""
+    path = project / "settings.toml"
     head, mark, tail = path.read_text(encoding="utf-8").partition(f"[{section}]\n")
     body, _, rest = tail.partition("\n[")
     for name, value in settings.items():
@@ -76,12 +76,12 @@ def run(
 
 def call(script: ModuleType, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the `main` of a script in this process: the same, without the seconds of imports."""
-    from kto import config
     from kto.errors import UserError
+    from kto.settings import load as load_settings
 
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(script, "load", lambda: config.load(project))
+        patch.setattr(script, "load", lambda: load_settings(project))
         try:
             status = script.main([*arguments])
         except UserError as error:

@@ -170,7 +170,7 @@ def test_another_task_of_that_name_is_left_alone(task: Task) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         f"There is a dataset {name} in Argilla, but it asks something else. "
-        "Choose another name in project.toml (dataset).\n"
+        "Choose another name in settings.toml (dataset).\n"
     )
     assert task.records() == {}
     with pytest.raises(UserError, match="asks something else"):

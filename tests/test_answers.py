@@ -139,7 +139,7 @@ def test_the_command_to_go_on_opens_the_answers_of_this_run(tmp_path: Path) -> N
     assert first.status == 1 and older.read_text(encoding="utf-8") == '{"cookiecutter": {"language": "de"}}'
     second = follow(first, "acme/one\n")
     assert second.status == 0, second.output
-    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((second.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["language"]["tag"] == "fr" and toml["project"]["domain"] == "cuisine"
     assert toml["generation"]["models"] == ["acme/one"]
 
@@ -162,7 +162,7 @@ def test_pasted_addresses_of_the_hub_become_names(tmp_path: Path) -> None:
     ]
     done = bake(tmp_path, "--no-input", *answers)
     assert done.status == 0, done.output
-    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((done.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["generation"]["models"] == ["openai/gpt-oss-20b", "acme/one"]
     assert toml["project"]["hub_owner"] == "me" and toml["generation"]["prompts"] == ["a/b"]
 
@@ -178,7 +178,7 @@ def test_pasted_addresses_of_the_hub_become_names(tmp_path: Path) -> None:
 def test_the_suggested_models_follow_where_they_run(inference: str, models: int, address: str, tmp_path: Path) -> None:
     done = bake(tmp_path, "--no-input", f"inference={inference}")
     assert done.status == 0, done.output
-    generation = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))["generation"]
+    generation = tomllib.loads((done.project / "settings.toml").read_text(encoding="utf-8"))["generation"]
     assert len(generation["models"]) == models and generation["base_url"] == address
     if inference == "local":
         assert len({name.split("/")[0] for name in generation["models"]}) == 2
@@ -214,7 +214,7 @@ def test_a_second_run_asks_only_for_the_bad_answers(tmp_path: Path) -> None:
     assert first.status == 1 and "--replay" in first.output
     second = follow(first, "acme/one\n")
     assert second.status == 0, second.output
-    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((second.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳"
     assert toml["generation"]["models"] == ["acme/one"]
     assert toml["language"]["tag"] == "nl"
@@ -255,7 +255,7 @@ def test_a_folder_is_a_model_where_the_models_run_on_this_machine(tmp_path: Path
 def test_a_server_names_its_models_as_it_likes(tmp_path: Path) -> None:
     done = bake(tmp_path, "--no-input", "models=llama3.1:8b, my model", "inference=openai-compatible")
     assert done.status == 0, done.output
-    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((done.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["generation"]["models"] == ["llama3.1:8b", "my model"]
 
 
@@ -294,7 +294,7 @@ def test_relative_paths_start_where_the_user_is(tmp_path: Path) -> None:
     done = bake(tmp_path / "a", "--no-input", *answers, cwd=tmp_path / "a")
     assert done.status == 0, done.output
     assert (done.project / "prompts" / "own.jsonl").read_text(encoding="utf-8") == '{"prompt": "Hi?"}\n'
-    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((done.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["generation"]["models"] == [str(model.resolve()), "acme/one"]
 
 
@@ -303,7 +303,7 @@ def test_after_a_wrong_language_its_suggestions_are_made_again(tmp_path: Path) -
     assert first.status == 1 and "Did you mean nl (Dutch)?" in first.output
     second = follow(first, "nl\n\n\n\n")
     assert second.status == 0, second.output
-    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((second.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["language"]["tag"] == "nl" and toml["project"]["license"] == "cc0-1.0"
     assert toml["project"]["slug"].startswith("kto-nl-") and "English" not in toml["project"]["name"]
 

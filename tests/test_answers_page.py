@@ -54,7 +54,7 @@ def pages(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     with ModelServer() as server, pytest.MonkeyPatch.context() as patch:
         server.reply = reply
         project = Path(shutil.copytree(rendered, tmp_path_factory.mktemp("page") / "p"))
-        use(project, "generation", models=MODELS, prompts="prompts/mine.jsonl", base_url=server.url, attempts=1)
+        use(project, "generation", models=MODELS, prompts="prompts/mine.jsonl", base_url=server.url, max_attempts=1)
         for tag, (script, direction) in {"en": ("Latn", "ltr"), "ar": ("Arab", "rtl"), "ja": ("Jpan", "ltr")}.items():
             more = 200 if tag == "en" else 0
             write_prompts(project, [*ANSWERS, *(f"Prompt {number}" for number in range(more))])
@@ -169,7 +169,7 @@ def test_the_page_is_small_and_well_formed(pages: dict) -> None:
 def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, english: None) -> None:
     path = project / "data" / "generations" / "answers.html"
     with ModelServer() as server:
-        use(project, "generation", base_url=server.url, attempts=1)
+        use(project, "generation", base_url=server.url, max_attempts=1)
         assert generate(project, "--dry-run").returncode == 0 and not path.exists()
         server.fail("How are you?", model="acme/two", status=500)
         assert generate(project).returncode == 1
@@ -181,11 +181,11 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
         first = json.loads((project / "prompts" / "mine.jsonl").read_text("utf-8").splitlines()[0])["prompt"]
 
         # What is taken out for good leaves the page, too.
-        from kto import config
         from kto.ask.prompts import prompt_id
+        from kto.settings import load as load_settings
         from kto.vote import taking_out
 
-        settings = config.load(project)
+        settings = load_settings(project)
         taking_out.clear_table(settings, taking_out.take_out(settings, [prompt_id(first)], "lead", "harmful"))
         assert first not in path.read_text("utf-8") and "<article>" in path.read_text("utf-8")
     ignored = (project / ".gitignore").read_text("utf-8").splitlines()

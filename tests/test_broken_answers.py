@@ -112,7 +112,7 @@ def result(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         prompts = [*PASSING, *LIMITS, *LASTING]
         assert len(set(prompts)) == len(PASSING) + len(LIMITS) + len(LASTING)
         folder = tmp_path_factory.mktemp("broken") / "project"
-        project = project_with(rendered, folder, prompts, attempts=2, concurrency=32)
+        project = project_with(rendered, folder, prompts, max_attempts=2, concurrency=32)
         run(project, "generate.py", "--base-url", server.url)
         yield server, {row["input"]: row["generations"][0] for row in table(project)}, gaps(project)
 

@@ -1,12 +1,17 @@
-"""A project.toml that was edited into nonsense: which key, what is wrong, what to do; all of it at once."""
+"""A settings.toml that was edited into nonsense: which key, what is wrong, what to do; all of it at once."""
 
-import dataclasses
+import json
+import re
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 from generating import run, use
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tools import make_schema
 
 pytest_plugins = ["generating_fixtures"]
 
@@ -47,7 +52,7 @@ def test_a_setting_that_cannot_be_used(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_every_mistake(project: Path, command: str) -> None:
-    path = project / "project.toml"
+    path = project / "settings.toml"
     text = path.read_text(encoding="utf-8")
     text = text.replace("concurrency = 4 ", "concurency = 4 ").replace('license = "', 'license = 1 # "')
     text = text.replace("[export]", "[exports]").replace("[language]", "[languages]")
@@ -66,10 +71,10 @@ def test_every_command_names_every_mistake(project: Path, command: str) -> None:
 
 def test_a_setting_that_is_missing_has_its_default(project: Path, english: None) -> None:
     """A project of an earlier version lacks what came later; facts have no default."""
-    from kto import config
+    from kto.settings import load as load_settings
 
-    path = project / "project.toml"
-    whole = config.load(project)
+    path = project / "settings.toml"
+    whole = load_settings(project)
     facts = ("name", "slug", "domain", "hub_owner", "license", "inference", "models", "prompts", "dataset")
     kept, section = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -80,17 +85,17 @@ def test_a_setting_that_is_missing_has_its_default(project: Path, english: None)
         elif section == "[language]" or line.split(" = ")[0] in facts:
             kept.append(line)
     path.write_text("\n".join(line for line in kept if "concurrency" not in line), encoding="utf-8")
-    generation = dataclasses.replace(whole.generation, concurrency=32)
-    export = dataclasses.replace(whole.export, min_votes=None)  # as many as the project's people were asked for
-    expected = dataclasses.replace(whole, generation=generation, export=export)
-    assert config.load(project) == expected
+    generation = whole.generation.model_copy(update={"concurrency": 32})
+    export = whole.export.model_copy(update={"min_votes": None})  # as many as the project's people were asked for
+    expected = whole.model_copy(update={"generation": generation, "export": export})
+    assert load_settings(project) == expected
     path.write_text(path.read_text(encoding="utf-8").replace("models = ", "# models = "), encoding="utf-8")
     assert "[generation] models" in run(project, "generate.py").stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_toml_that_is_none_names_the_line(project: Path, command: str) -> None:
-    path = project / "project.toml"
+    path = project / "settings.toml"
     path.write_text("[project]\nname = oops\n", encoding="utf-8")
     done = run(project, command)
     assert done.returncode == 1 and "line 2" in done.stderr
@@ -125,9 +130,65 @@ def test_help(project: Path, command: str) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_content_breaks_the_reader(content: bytes, tmp_path: Path, english: None) -> None:
-    from kto import config
     from kto.errors import UserError
+    from kto.settings import load as load_settings
 
-    (tmp_path / "project.toml").write_bytes(content)
+    (tmp_path / "settings.toml").write_bytes(content)
     with pytest.raises(UserError):
-        config.load(tmp_path)
+        load_settings(tmp_path)
+
+
+# --- files of an earlier version, and the schema for editors ---
+
+
+def test_earlier_names_stay_valid(project: Path, english: None) -> None:
+    from kto.settings import load as load_settings
+
+    path = project / "settings.toml"
+    whole = load_settings(project)
+    text = path.read_text(encoding="utf-8")
+    earlier = text.replace("\nmax_attempts = 4 ", "\nattempts = 4 ").replace("\nlanguage_retries = ", "\nask_again = ")
+    path.unlink()
+    (project / "settings.toml").write_text(earlier, encoding="utf-8")
+    assert earlier != text and load_settings(project) == whole
+    (project / "settings.toml").write_text(earlier.replace("\nattempts = 4 ", "\nattempts = 0 "), encoding="utf-8")
+    done = run(project, "generate.py")
+    assert "[generation] attempts = 0 cannot be used; use a number from 1 to 100" in done.stderr
+    assert str(project / "settings.toml") in done.stderr
+    path.write_text(text, encoding="utf-8")
+    assert load_settings(project) == whole, "settings.toml comes first"
+
+
+def test_both_names_of_a_setting(project: Path) -> None:
+    path = project / "settings.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\nmax_attempts = ", "\nattempts = 2\nmax_attempts = "), encoding="utf-8")
+    done = run(project, "generate.py")
+    assert done.returncode == 1 and done.stderr.count("\n  - ") == 1
+    assert "attempts and max_attempts are two names of one setting. Keep max_attempts" in done.stderr
+
+
+def test_the_schema_is_up_to_date() -> None:
+    assert make_schema.SCHEMA.read_text(encoding="utf-8") == make_schema.schema(), "python tools/make_schema.py"
+
+
+def test_what_is_rendered_fits_the_schema(project: Path) -> None:
+    """Also with every line that is commented out, and with earlier names."""
+    text = (project / "settings.toml").read_text(encoding="utf-8")
+    first, _, rest = text.partition("\n")
+    schema = json.loads((project / first.removeprefix("#:schema ")).read_text(encoding="utf-8"))
+    jsonschema.Draft4Validator.check_schema(schema)
+    whole = re.sub(r"(?m)^# (?=[a-z_]+ = |\[models)", "", rest)
+    assert "[models." in whole.replace("# [models", "") and "\nlearning_rate = " in whole
+    for content in (rest, whole, rest.replace("max_attempts", "attempts")):
+        jsonschema.Draft4Validator(schema).validate(tomllib.loads(content))
+    for section, key, value, _ in BAD:
+        wrong = tomllib.loads(rest)
+        wrong[section][key] = value
+        assert not jsonschema.Draft4Validator(schema).is_valid(wrong), key
+
+
+def test_every_setting_is_explained() -> None:
+    schema = json.loads(make_schema.SCHEMA.read_text(encoding="utf-8"))
+    for section in schema["$defs"].values():
+        assert section["description"] and all(setting["description"] for setting in section["properties"].values())

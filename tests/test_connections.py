@@ -294,7 +294,7 @@ def test_a_password_in_the_address_is_used_and_never_shown(project: Path) -> Non
     assert [each.returncode for each in done[3:]] == [1] * 5
     for each in done:
         assert "heim" not in each.stdout + each.stderr and "YW5u" not in each.stdout + each.stderr
-    written = [path for path in project.rglob("*") if path.is_file() and path.name != "project.toml"]
+    written = [path for path in project.rglob("*") if path.is_file() and path.name != "settings.toml"]
     assert written and not any(b"heim" in path.read_bytes() for path in written)
 
 

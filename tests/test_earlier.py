@@ -14,7 +14,7 @@ from voting import Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config
+from kto.settings import load as load_settings
 
 __all__ = ["argilla", "english", "task"]
 
@@ -35,7 +35,7 @@ def _answers(path: Path) -> dict[tuple[str, str], str | None]:
 
 
 def test_settings_load(project: Path, english: None) -> None:
-    assert config.load(project).annotation.annotators == ("amina", "bram", "carmen")
+    assert load_settings(project).annotation.annotators == ("amina", "bram", "carmen")
 
 
 def test_no_good_answer_is_asked_again(project: Path) -> None:

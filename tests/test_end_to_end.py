@@ -210,7 +210,7 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
         assert not Path(row["generation_model"][0]).is_absolute(), "no path of a machine is published"
 
     # What was published is what was exported, and private.
-    slug = tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))["project"]["slug"]
+    slug = tomllib.loads((project / "settings.toml").read_text(encoding="utf-8"))["project"]["slug"]
     published = hub.repos[f"datasets/ann/{slug}"]
     assert published.private and not hub.unexpected
     load = "from datasets import load_dataset; import json, sys; d = load_dataset(sys.argv[1], token='hf_standin')"

@@ -163,7 +163,7 @@ def test_cleaning_takes_the_thought_and_nothing_else(thought: str, answer: str) 
 
 
 def test_gaps_are_told_and_filled_by_the_next_run(project: Path, server: ModelServer) -> None:
-    use(project, "generation", attempts=2, models=MODELS, concurrency=2)
+    use(project, "generation", max_attempts=2, models=MODELS, concurrency=2)
     for prompt in PROMPTS:
         server.fail(prompt, model="acme/no", status=402, body='{"error": "No credit is left."}')
     server.fail(PROMPTS[0], model="acme/one", status=500)
@@ -211,7 +211,7 @@ def test_no_answer_at_all_leaves_the_old_table(project: Path, server: ModelServe
     arguments = ("generate.py", "--base-url", server.url, "--output", str(output))
     assert run(project, *arguments).returncode == 0
     old = (output / "train.parquet").read_bytes()
-    use(project, "generation", attempts=1, models=["acme/three"])
+    use(project, "generation", max_attempts=1, models=["acme/three"])
     server.fail(status=503)
     done = run(project, *arguments)
     assert done.returncode == 1 and "No model gave an answer" in done.stderr

@@ -70,7 +70,7 @@ def test_a_dry_run_says_what_it_could_not_ask(project: Path, free: ModelServer, 
     assert figures(done.stdout)["acme/two"]["Requests"] == "5" and not (project / "data").exists()
 
     # One of two: nothing of the other is lost.
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         file.write(f'\n[models."acme/two"]\nbase_url = "{free.url}"\n')
     done = generate(project, "--dry-run")
     assert done.returncode == 1 and "  - acme/one: There is no server" in done.stderr and "acme/two" not in done.stderr
@@ -157,7 +157,7 @@ def test_a_second_run_ends_at_once(project: Path, free: ModelServer) -> None:
 
 def test_each_model_has_its_own_settings(project: Path, free: ModelServer) -> None:
     free.key = "own"
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         file.write(
             f'\n[models."acme/two"]\nbase_url = "{free.url}"\nkey = "TWO_KEY"\nname = "two-on-server"\n'
             "temperature = 0.1\ntop_p = 0.5\nmax_tokens = 7\nconcurrency = 1\nextra = { seed = 5 }\n"
@@ -174,10 +174,10 @@ def test_each_model_has_its_own_settings(project: Path, free: ModelServer) -> No
         first = pq.read_table(project / "data/generations/train.parquet").to_pylist()
 
         # Another setting is another request; the old answers are there when it comes back.
-        text = (project / "project.toml").read_text(encoding="utf-8")
+        text = (project / "settings.toml").read_text(encoding="utf-8")
         for number, (seed, asked) in enumerate([(6, 10), (5, 10), (6, 10)]):
             changed = text.replace("seed = 5", f"seed = {seed}")
-            (project / "project.toml").write_text(changed, encoding="utf-8")
+            (project / "settings.toml").write_text(changed, encoding="utf-8")
             assert run(project, "generate.py", "--base-url", other.url, env=env).returncode == 0
             assert (len(free.chats), len(other.chats)) == (asked, 5), number
             if seed == 5:
@@ -185,7 +185,7 @@ def test_each_model_has_its_own_settings(project: Path, free: ModelServer) -> No
 
 
 def test_extra_fields_that_would_cost_or_break(project: Path) -> None:
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         extra = "{ n = 5, stream = true, max_tokens = -1, day = 2024-01-01, odd = nan, seed = 1 }"
         file.write(f'\n[models."acme/one"]\nbase_url = "http://["\nextra = {extra}\n')
     done = run(project, "generate.py", "--base-url", "http://127.0.0.1:9/v1")
@@ -202,7 +202,7 @@ def test_the_token_for_the_hub_goes_to_the_hub_alone(project: Path, free: ModelS
 
 
 def test_settings_of_a_model_that_is_not_there(project: Path) -> None:
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         file.write('\n[models."acme/tow"]\ntemperature = 7.5\nconcurency = 2\nextra = "seed"\n')
     done = run(project, "generate.py", "--base-url", "http://127.0.0.1:9/v1")
     assert done.returncode == 1
@@ -216,7 +216,7 @@ def test_settings_of_a_model_that_is_not_there(project: Path) -> None:
 
 
 def test_one_server_that_is_down_does_not_hold_back_the_other(project: Path, free: ModelServer) -> None:
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         file.write('\n[models."acme/two"]\nbase_url = "http://127.0.0.1:9/v1"\n')
     done = run(project, "generate.py", "--base-url", free.url)
     assert done.returncode == 1 and "acme/two: There is no server at http://127.0.0.1:9/v1" in done.stdout
@@ -229,7 +229,7 @@ def test_one_server_that_is_down_does_not_hold_back_the_other(project: Path, fre
 def test_a_wrong_language_is_asked_again_and_marked(project: Path, free: ModelServer) -> None:
     """The community speaks Dutch; one model answers in English until it is told firmly, the other one always does."""
     use(project, "language", tag="nl", autonym="Nederlands", script="Latn")
-    use(project, "generation", ask_again=2)
+    use(project, "generation", language_retries=2)
     dutch = "Bewaar het brood in een papieren zak bij kamertemperatuur, dan blijft de korst lekker knapperig."
     english = (
         "Keep the bread in a paper bag at room temperature, so that the crust stays crisp and it does not get dry."

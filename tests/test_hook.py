@@ -75,7 +75,7 @@ def test_only_the_models_are_asked_again(hub: StandinHub, tmp_path: Path) -> Non
     assert first.status == 1 and first.nothing_written and "--replay" in first.output
     second = follow(first, "acme/tiny-chat\n")
     assert second.status == 0, second.output
-    toml = tomllib.loads((second.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((second.project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == "koken 👩‍🍳" and toml["language"]["tag"] == "nl"
     assert toml["generation"]["models"] == ["acme/tiny-chat"]
 

@@ -23,7 +23,7 @@ from test_render import check_exact
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config
+from kto.settings import load as load_settings
 
 from local_extensions import rendering as extensions
 
@@ -107,7 +107,7 @@ def check_refusal(done: Bake) -> None:
 def check_project(done: Bake) -> None:
     """Every file can be read by what reads it."""
     project = done.project
-    settings = config.load(project)
+    settings = load_settings(project)
     assert set(settings.generation.models) and settings.project.slug == project.name
     texts = read_yaml(project / "kto" / "texts.yaml")
     assert {"readme", "errors", "task"} <= texts.keys()

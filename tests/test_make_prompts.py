@@ -57,9 +57,9 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def project(project: Path, server: ModelServer) -> Path:
-    path = project / "project.toml"
+    path = project / "settings.toml"
     path.write_text(re.sub(r"(?m)^\[new_prompts\].*$", "[new_prompts]", path.read_text("utf-8")), encoding="utf-8")
-    use(project, "generation", base_url=server.url, attempts=1)
+    use(project, "generation", base_url=server.url, max_attempts=1)
     use(project, "new_prompts", count=12, topics=["cooking for many", "when something breaks"])
     return project
 

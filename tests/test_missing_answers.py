@@ -67,7 +67,7 @@ EMPTY = {
 
 
 def test_an_answer_without_a_text_is_missing(project: Path, server: ModelServer) -> None:
-    use(project, "generation", models=["acme/one"], attempts=2)
+    use(project, "generation", models=["acme/one"], max_attempts=2)
     write_prompts(project, [*EMPTY, "good"])
     server.reply = lambda body: EMPTY.get(body["messages"][-1]["content"], "Good.")
     done = generate(project, "--base-url", server.url)

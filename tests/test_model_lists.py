@@ -52,7 +52,7 @@ def asked(servers: dict[str, ModelServer], tmp_path_factory: pytest.TempPathFact
     """What check.py and generate.py say in a project that has all these servers."""
     project = render(tmp_path_factory.mktemp("lists"), inference="openai-compatible")
     use(project, "generation", models=[f"of {kind}" for kind in KINDS], base_url="http://127.0.0.1:9/v1")
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         for kind, (name, _, _) in KINDS.items():
             file.write(f'\n[models."of {kind}"]\nbase_url = "{servers[kind].url}"\nname = "{name}"\n')
     return {
@@ -80,7 +80,7 @@ def test_a_list_that_lacks_the_model_is_a_problem(project: Path) -> None:
         "–": {"object": "list", "data": None},  # Ollama, as long as it has none
         "acme/one:7b": {"data": [{"id": "acme/one:7b"}]},
     }
-    with contextlib.ExitStack() as stack, (project / "project.toml").open("a", encoding="utf-8") as file:
+    with contextlib.ExitStack() as stack, (project / "settings.toml").open("a", encoding="utf-8") as file:
         for name, reply in lists.items():
             server = stack.enter_context(ModelServer())
             server.pages[LISTS] = 200, reply

@@ -98,10 +98,10 @@ def server() -> Iterator[ModelServer]:
 def make_project(rendered: Path, folder: Path, models: list[str]) -> Path:
     """Return a project with a system prompt and some settings for each model."""
     project = Path(shutil.copytree(rendered, folder))
-    use(project, "generation", models=models, prompts="prompts/mine.jsonl", concurrency=4, attempts=1)
+    use(project, "generation", models=models, prompts="prompts/mine.jsonl", concurrency=4, max_attempts=1)
     write_prompts(project, PROMPTS)
     (project / "prompts" / "system_prompt.txt").write_text(f"{SYSTEM}\n", encoding="utf-8")
-    with (project / "project.toml").open("a", encoding="utf-8") as file:
+    with (project / "settings.toml").open("a", encoding="utf-8") as file:
         file.writelines(f'\n[models."{model}"]\n{FIELDS}' for model in models)
     return project
 
@@ -173,7 +173,7 @@ def test_nothing_is_asked_again_when_a_server_takes_something_else(runs: Runs) -
 
 
 def test_what_a_server_does_not_take_can_be_said_beforehand(own: Path, server: ModelServer) -> None:
-    with (own / "project.toml").open("a", encoding="utf-8") as file:
+    with (own / "settings.toml").open("a", encoding="utf-8") as file:
         file.write('unsupported = ["max_tokens", "temperature", "system", "seed"]\n')
     done = run(own, "generate.py", "--base-url", server.url)
     assert done.returncode == 0 and "unsupported" not in done.stdout, done.stdout + done.stderr
@@ -182,11 +182,11 @@ def test_what_a_server_does_not_take_can_be_said_beforehand(own: Path, server: M
     assert sorted(chat.prompt for chat in server.chats) == sorted(f"{SYSTEM}\n\n{prompt}" for prompt in PROMPTS)
 
     # The answers are known by the settings, so they are there also without this one.
-    text = (own / "project.toml").read_text(encoding="utf-8")
-    (own / "project.toml").write_text(text.replace("unsupported = ", "# unsupported = "), encoding="utf-8")
+    text = (own / "settings.toml").read_text(encoding="utf-8")
+    (own / "settings.toml").write_text(text.replace("unsupported = ", "# unsupported = "), encoding="utf-8")
     assert run(own, "generate.py", "--base-url", server.url).returncode == 0 and len(server.chats) == len(PROMPTS)
 
-    (own / "project.toml").write_text(text.replace('"seed"]', '"sede"]'), encoding="utf-8")
+    (own / "settings.toml").write_text(text.replace('"seed"]', '"sede"]'), encoding="utf-8")
     done = run(own, "generate.py", "--base-url", server.url)
     assert (
         done.returncode == 1 and "unsupported = sede cannot be used; use names of what is sent: max_tok" in done.stderr

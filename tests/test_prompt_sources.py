@@ -70,7 +70,7 @@ def server() -> Iterator[ModelServer]:
 
 def setting(project: Path, **settings: object) -> None:
     """Write settings into `[generation]` as a person would, those that are not there yet, too."""
-    path = project / "project.toml"
+    path = project / "settings.toml"
     text = path.read_text(encoding="utf-8")
     for name, value in settings.items():
         text = re.sub(rf"(?m)^{name} = .*\n", "", text)

@@ -83,7 +83,7 @@ def test_a_card_that_cannot_go_out_and_one_that_was_edited(
     env = hub.env(tmp_path / "hf") | {"HF_HUB_OFFLINE": "0"}
     done = run(project, "generate.py", "--base-url", server.url, "--push", env=env)
     assert (done.returncode, hub.repos) == (1, {})
-    assert "project.toml: the Hub does not take “license: CC BY 4.0”. Perhaps you mean: cc-by-4.0" in done.stderr
+    assert "settings.toml: the Hub does not take “license: CC BY 4.0”. Perhaps you mean: cc-by-4.0" in done.stderr
 
     use(project, "project", license="cc-by-4.0")
     assert run(project, "generate.py", "--base-url", server.url, "--push", env=env).returncode == 0
@@ -108,9 +108,10 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from datasets import load_dataset
-from kto import config, publish_generations
+from kto import publish_generations
+from kto.settings import load as load_settings
 for path in sys.argv[2:]:
-    publish_generations.push(config.load(), Path(path))
+    publish_generations.push(load_settings(), Path(path))
 print()
 print(load_dataset("ann/bread-generations", split="train").column_names)
 """

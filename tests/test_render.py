@@ -55,7 +55,7 @@ def own_files(project: Path) -> set[str]:
 
 
 OWNED = {
-    *("README.md", "LICENSE", "project.toml", "texts.yaml", "pyproject.toml", "setup_argilla.ipynb"),
+    *("README.md", "LICENSE", "settings.toml", "texts.yaml", "pyproject.toml", "setup_argilla.ipynb"),
     *("check.py", "generate.py", "make_prompts.py", "hub_job.py", "export.py", "train.py"),
     *("prompts/starter.jsonl", "prompts/system_prompt.txt"),
     *("publish/community/announcement.md", "publish/community/consent.md", "publish/community/guidelines.md"),
@@ -160,7 +160,7 @@ def visible(page: str) -> str:
 
 def check_exact(project: Path, answers: dict[str, str]) -> None:
     """Every free text of the answers is in the files exactly as it went in."""
-    toml = tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((project / "settings.toml").read_text(encoding="utf-8"))
     assert toml["project"]["domain"] == answers["domain"]
     assert toml["project"]["name"] == answers["project_name"]
     prompt = (project / "prompts" / "system_prompt.txt").read_bytes().decode("utf-8")
@@ -236,7 +236,7 @@ def test_typed_answers_come_out_as_they_went_in(tmp_path: Path) -> None:
 def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
     done = bake(tmp_path, "--no-input", "language=nl")
     assert done.status == 0, done.output
-    toml = tomllib.loads((done.project / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((done.project / "settings.toml").read_text(encoding="utf-8"))
     nl = read_yaml(REPOSITORY / "languages" / "nl.yaml")
     assert toml["project"]["domain"] == nl["defaults"]["domain"]
     assert done.project.name.startswith("kto-nl-") and done.project.name.isascii()
@@ -264,7 +264,7 @@ def test_defaults_are_in_the_language_and_complete(tmp_path: Path) -> None:
     ],
 )
 def test_language_facts(answer: str, tag: str, direction: str, iso: str, tmp_path: Path) -> None:
-    toml = tomllib.loads((render(tmp_path, language=answer) / "project.toml").read_text(encoding="utf-8"))
+    toml = tomllib.loads((render(tmp_path, language=answer) / "settings.toml").read_text(encoding="utf-8"))
     language = toml["language"]
     assert (language["tag"], language["direction"], language["iso"]) == (tag, direction, iso)
 
@@ -286,7 +286,7 @@ def test_own_prompts_travel_with_the_project(tmp_path: Path) -> None:
     source = tmp_path / "ours.jsonl"
     source.write_bytes("\ufeff".encode() + '{"prompt": "Hoe gaat het? 👋"}\r\n{"prompt": "\\"Wat\\"?"}\r\n'.encode())
     project = render(tmp_path / "baked", prompts=str(source))
-    settings = tomllib.loads((project / "project.toml").read_text("utf-8"))
+    settings = tomllib.loads((project / "settings.toml").read_text("utf-8"))
     assert settings["generation"]["prompts"] == ["prompts/own.jsonl"]
     rows = [json.loads(line) for line in (project / "prompts" / "own.jsonl").read_text("utf-8").splitlines()]
     assert [row["prompt"] for row in rows] == ["Hoe gaat het? 👋", '"Wat"?']
@@ -330,7 +330,7 @@ def test_two_projects_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
             output_dir=str(tmp_path),
             config_file=str(config),
         )
-        toml = tomllib.loads((tmp_path / f"kto-{language}" / "project.toml").read_text(encoding="utf-8"))
+        toml = tomllib.loads((tmp_path / f"kto-{language}" / "settings.toml").read_text(encoding="utf-8"))
         assert toml["language"]["tag"] == language
 
 

@@ -101,7 +101,7 @@ def test_a_server_that_is_loading_its_model_is_waited_for(
 def test_somebody_who_waits_for_a_model_to_be_loaded_is_told(project: Path, server: ModelServer) -> None:
     server.pages["GET", "/v1/models"] = 503, LOADING["llama.cpp"]
     loads(server, LOADING["llama.cpp"], 3)
-    own(project, server, attempts=1)
+    own(project, server, max_attempts=1)
     done = run(project, "generate.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("acme/one: the server is still loading the model.") == 1  # a line every 30 seconds
@@ -120,7 +120,7 @@ def test_waiting_for_a_model_has_an_end(
     [failure] = failures(ask(prompts(20), loading_timeout=3))
     assert "has been loading the model for" in failure and "Loading model" in failure
     lines = capsys.readouterr().out.splitlines()
-    assert 3 <= len(lines) <= 11 and lines[0].endswith("0 of at most 3 seconds (loading_timeout in project.toml).")
+    assert 3 <= len(lines) <= 11 and lines[0].endswith("0 of at most 3 seconds (loading_timeout in settings.toml).")
 
 
 @pytest.mark.usefixtures("english", "quick")

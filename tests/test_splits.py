@@ -90,7 +90,7 @@ def test_an_answer_with_few_votes_is_no_row(asked: Task) -> None:
     for name in ("amina", "piet"):
         asked.vote(name, records[OTHERS[0], "In paper."], "good")
     asked.vote("amina", records[OTHERS[0], "Freeze it."], "bad")
-    path = asked.project / "project.toml"
+    path = asked.project / "settings.toml"
     lines = [line for line in path.read_text(encoding="utf-8").split("\n") if not line.startswith("min_votes = ")]
     for setting, min_submitted, kept in [
         (None, 2, 1),
@@ -118,7 +118,7 @@ def test_an_answer_with_few_votes_is_no_row(asked: Task) -> None:
 
 
 def test_a_new_project_asks_for_two_votes(task: Task) -> None:
-    assert "\nmin_votes = 2 " in (task.project / "project.toml").read_text(encoding="utf-8")
+    assert "\nmin_votes = 2 " in (task.project / "settings.toml").read_text(encoding="utf-8")
 
 
 def exported_rows(task: Task) -> list[tables.Row]:
@@ -351,7 +351,7 @@ def test_a_changed_number_of_votes_reaches_argilla(asked: Task) -> None:
     assert queue(asked, "wanjiku") == set()
     asked.set(min_submitted="3")
     done = asked.export()
-    assert done.returncode == 0 and "Argilla asks for 2 votes per answer, project.toml for 3" in done.stderr
+    assert done.returncode == 0 and "Argilla asks for 2 votes per answer, settings.toml for 3" in done.stderr
     done = asked.run("vote.py")
     assert done.returncode == 0, done.stderr
     assert "Argilla asked for 2 votes per answer, and now asks for 3." in done.stdout

@@ -71,7 +71,7 @@ def test_a_limit_asks_so_many_and_the_others_are_no_gaps(project: Path, server: 
 
 
 def test_a_limit_has_gaps_of_its_own(project: Path, server: ModelServer) -> None:
-    use(project, "generation", models=["acme/one", "acme/three"], attempts=1)
+    use(project, "generation", models=["acme/one", "acme/three"], max_attempts=1)
     server.fail(PROMPTS[1], model="acme/three", status=400)
     done = generate(project, "--limit", "2")
     assert done.returncode == 1 and "1 answers are missing" in done.stderr
@@ -145,7 +145,7 @@ def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server:
     add_file(project, "new.jsonl", json.dumps({"prompt": "Brand new?"}))
     names = ["prompts/both.jsonl", "prompts/new.jsonl", "prompts/plain.txt"]
     use(project, "generation", prompts=names, prompt_column="vraag")
-    toml = project / "project.toml"
+    toml = project / "settings.toml"
     content = toml.read_text("utf-8").replace("[generation]\n", '[generation]\nprompt_filter = { code = "yor" }\n')
     toml.write_text(content, encoding="utf-8")
     done = generate(project)

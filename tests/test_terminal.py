@@ -53,7 +53,7 @@ class Terminal:
     @property
     def project(self) -> dict:
         (project,) = self.out.iterdir()
-        return tomllib.loads((project / "project.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((project / "settings.toml").read_text(encoding="utf-8"))
 
 
 def test_arrow_keys_move_and_are_no_letters(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, tables
+from kto import tables
 from kto.dataset import rows
 from kto.errors import UserError
+from kto.settings import load as load_settings
 from kto.train import inputs
 
 __all__ = ["english"]
@@ -103,7 +104,7 @@ def test_two_steps(project: Path, model: Path, data: Path, tmp_path: Path) -> No
     # 13 rows: two are too long, one is left over; 7 up and 3 down remain.
     write(data, [make_row(n, n % 4 != 0, words=2000 if n in (1, 2) else 5) for n in range(13)])
     output = tmp_path / "a model"
-    path = project / "project.toml"
+    path = project / "settings.toml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("batch_size = 4 ", "batch_size = 5 "), encoding="utf-8")
     try:
@@ -174,7 +175,7 @@ def test_models_that_do_not_do(project: Path, model: Path, data: Path, tmp_path:
 def test_every_prompt_is_too_long(model: Path, data: Path, project: Path, english: None, capsys: Any) -> None:
     write(data, [make_row(n, n % 2 == 0, words=2000) for n in range(8)])
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="There are 0 rows"):
-        patch.setattr(train, "load", lambda: config.load(project))
+        patch.setattr(train, "load", lambda: load_settings(project))
         train.main(["--model", str(model), "--data", str(data)])
     assert "left out: 8" in capsys.readouterr().out
 

@@ -27,9 +27,10 @@ from voting import english
 sys.path.insert(0, str(TEMPLATE))
 
 import train
-from kto import config, tables
+from kto import tables
 from kto.dataset import rows
 from kto.errors import UserError
+from kto.settings import load as load_settings
 from kto.train import device, preference
 from kto.train.chat_tokens import ChatTokens, examples
 
@@ -102,9 +103,9 @@ def training(
     project: Path, model: Path, tmp_path: Path, output: Path, capsys: pytest.CaptureFixture, monkeypatch: Any
 ) -> Iterator[Training]:
     """Run train.py in this process, where torch is loaded already; return its exit status and what it says."""
-    path = project / "project.toml"
+    path = project / "settings.toml"
     before = path.read_text(encoding="utf-8")
-    monkeypatch.setattr(train, "load", lambda: config.load(project))
+    monkeypatch.setattr(train, "load", lambda: load_settings(project))
 
     def run(
         *arguments: str,
@@ -168,7 +169,7 @@ def test_the_token_of_dotenv_goes_with_every_request(lora: bool, model: Path, tm
         env = os.environ | hub.env(tmp_path / "home", token="") | {"OMP_NUM_THREADS": "1"}
         (project / ".env").write_text("HF_TOKEN=hf_standin\n", encoding="utf-8")
         if lora:
-            toml = project / "project.toml"
+            toml = project / "settings.toml"
             toml.write_text(toml.read_text(encoding="utf-8").replace('lora = "auto"', "lora = true"), encoding="utf-8")
         command = [sys.executable, "train.py", "--model", "acme/tiny", "--data", str(table.parent), "--max-steps", "2"]
         done = subprocess.run(command, cwd=project, env=env, capture_output=True, encoding="utf-8", timeout=300)
@@ -449,9 +450,9 @@ def test_an_earlier_project_hears_that_it_learns_nothing(training: Training, toy
     chance = random.Random(2)
     status, said = training(table=make_rows(chance, 40, KNOWN), model=toy, settings=EARLIER, steps=0)
     assert status == 0
-    assert "learning_rate = 1e-06 in project.toml" in said and "Remove that line" in said
+    assert "learning_rate = 1e-06 in settings.toml" in said and "Remove that line" in said
     assert "Nothing was learned" in said and "train.parquet (40 rows)" in said
-    assert (project / "project.toml").read_text(encoding="utf-8").endswith(EARLIER)
+    assert (project / "settings.toml").read_text(encoding="utf-8").endswith(EARLIER)
 
 
 @pytest.mark.parametrize(("value", "right"), [("true", True), ("false", True), ('"auto"', True), ('"no"', False)])

@@ -22,10 +22,13 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto import config, tables, texts
+from kto import tables, texts
 from kto.ask import prompts, table
 from kto.errors import UserError
 from kto.record_ids import text_id
+from kto.settings import Settings
+from kto.settings import load as load_settings
+from kto.texts import settings_file
 from kto.vote.client import connect
 from kto.vote.records import read_generations, upload_records
 from kto.vote.task import make_task
@@ -65,16 +68,16 @@ class Task:
     _later: dict[str, list[dict[str, Any]]] | None = None
 
     @property
-    def config(self) -> config.Config:
-        return config.load(self.project)
+    def config(self) -> Settings:
+        return load_settings(self.project)
 
     @property
     def data(self) -> Path:
         return self.project / "data"
 
     def set(self, **settings: str) -> None:
-        """Change settings in `project.toml`; each name is in one section only. Values are TOML."""
-        path = self.project / "project.toml"
+        """Change settings in `settings.toml`; each name is in one section only. Values are TOML."""
+        path = settings_file(self.project)
         text = path.read_text(encoding="utf-8")
         for name, value in settings.items():
             text, count = re.subn(rf"(?m)^{name} = .*$", lambda _, line=f"{name} = {value}": line, text)

@@ -6,10 +6,10 @@ uv run check.py
 from kto.check import models, prompts
 from kto.check.findings import Findings
 from kto.command_line import Parser, run
-from kto.config import load
 from kto.errors import UserError
 from kto.hub_lookup import Hub
 from kto.secrets import secret
+from kto.settings import load
 from kto.texts import t
 
 

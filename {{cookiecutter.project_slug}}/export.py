@@ -14,10 +14,10 @@ from pathlib import Path
 
 from kto import left_out
 from kto.command_line import Parser, run
-from kto.config import load
 from kto.dataset import publish, steps, votes
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
+from kto.settings import load
 from kto.texts import t
 from kto.vote import responses, taking_out
 

@@ -26,9 +26,9 @@ from kto.ask.table import GenerationsTable
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, dollars, positive, run
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.lock import alone
+from kto.settings import Settings, load
 from kto.tables import Row, write_lines
 from kto.texts import ROOT, t
 
@@ -143,7 +143,7 @@ def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Pa
     return len(table.gaps)
 
 
-def generate(config: Config, options: argparse.Namespace) -> int:
+def generate(config: Settings, options: argparse.Namespace) -> int:
     """Plan, confirm, ask, write. Return 1 if answers are missing."""
     if options.push:  # what is missing for it is said before anything is done
         from kto.ask import publish_generations

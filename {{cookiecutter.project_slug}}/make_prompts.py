@@ -23,10 +23,10 @@ from kto.ask.store import Store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, run, wait_for_enter
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.lock import alone
 from kto.secrets import secret
+from kto.settings import Settings, load
 from kto.texts import ROOT, number, t
 
 _READ = 600  # tokens of a request, about
@@ -53,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def with_one_model(config: Config) -> Config:
+def with_one_model(config: Settings) -> Settings:
     """Return the settings with the model that writes the prompts as the only one.
 
     Raises
@@ -65,10 +65,10 @@ def with_one_model(config: Config) -> Config:
     model = config.new_prompts.model or models[0]
     if model not in models:
         raise UserError("no_such_writer", model=model, models=", ".join(models))
-    return dataclasses.replace(config, generation=dataclasses.replace(config.generation, models=(model,)))
+    return config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
 
 
-def agree(config: Config, maker: Maker, target: ModelTarget, yes: bool) -> None:
+def agree(config: Settings, maker: Maker, target: ModelTarget, yes: bool) -> None:
     """Say what it will take; where that may cost money, go on only if it is wanted.
 
     Raises
@@ -92,7 +92,7 @@ def agree(config: Config, maker: Maker, target: ModelTarget, yes: bool) -> None:
         wait_for_enter(t("generate.go_on"))
 
 
-def ask(config: Config, maker: Maker, target: ModelTarget, writer: AnswerWriter) -> None:
+def ask(config: Settings, maker: Maker, target: ModelTarget, writer: AnswerWriter) -> None:
     """Ask the model, on its server or on this machine."""
 
     def settled() -> dict[str, int]:
@@ -116,7 +116,7 @@ def table(maker: Maker) -> str:
     return report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown})
 
 
-def make(config: Config, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
+def make(config: Settings, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
     """Make so many new prompts, or as many as there are to get."""
     own = with_one_model(config)
     gate = targets.gate_for(own)
@@ -140,8 +140,8 @@ def make(config: Config, options: argparse.Namespace, store: Store, book: Book, 
     return maker
 
 
-def _with_new(config: Config, output: Path) -> str:
-    """Return the list of sources as project.toml has it, with the file of new prompts."""
+def _with_new(config: Settings, output: Path) -> str:
+    """Return the list of sources as settings.toml has it, with the file of new prompts."""
     there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
     names = [*config.generation.prompts, *([] if output in there else [path.as_posix()])]
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
-def add_new_prompts(config: Config, options: argparse.Namespace) -> int:
+def add_new_prompts(config: Settings, options: argparse.Namespace) -> int:
     """Do what `main` says."""
     data = config.root / "data"
     with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:

@@ -8,7 +8,6 @@ K. Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization",
 
 import argparse
 import copy
-import dataclasses
 import hashlib
 import json
 import math
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from kto.command_line import Parser, run
-from kto.config import load
 from kto.errors import UserError
 from kto.secrets import secret
+from kto.settings import load
 from kto.tables import read_rows
 from kto.texts import ROOT, number, t
 from kto.train import device
@@ -31,7 +30,7 @@ from kto.train.inputs import fetch, find_weights, fitting, load_tokenizer, loadi
 LIMITS = (1, 4 / 3)
 """Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
 LEARNING_RATES = {"full": 5e-5, "LoRA": 5e-4}
-"""Where project.toml has none. Measured: see benchmarks/README.md of the template."""
+"""Where settings.toml has none. Measured: see benchmarks/README.md of the template."""
 LORA: Mapping[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 NOTHING = 0.05
 """Below this margin of the rewards nothing was learned: a reward of 0.05 is a chance of 51 %."""
@@ -133,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     learning_rate = settings.learning_rate or default_rate
     if learning_rate < default_rate / 10:
         print(t("technical.low_rate", rate=learning_rate, default=default_rate))
-    about = dataclasses.asdict(settings) | {"model": model, "learning_rate": learning_rate, "lora": lora}
+    about = settings.model_dump() | {"model": model, "learning_rate": learning_rate, "lora": lora}
     about["rows"] = hashlib.sha256(json.dumps(train).encode()).hexdigest()
     checkpoint = checkpoints.begin(folder, about, options.resume)
     checkpoints.check_disk(options.output, size, bool(lora))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kto.command_line import Parser, run
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.secrets import secret
+from kto.settings import Settings, load
 from kto.tables import Row
 from kto.texts import t
 from kto.vote.client import connect, log_in
@@ -39,7 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_argilla(config: Config, home: Path | None) -> "rg.Argilla | None":
+def find_argilla(config: Settings, home: Path | None) -> "rg.Argilla | None":
     """Return the Argilla in `.env`; None if none is set, or if it is the one of this machine and does not run."""
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not (url and key):
@@ -65,7 +65,7 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def set_up(client: "rg.Argilla", config: Config, generations: Sequence[Row]) -> None:
+def set_up(client: "rg.Argilla", config: Settings, generations: Sequence[Row]) -> None:
     """Make the task, upload what is new, take outdated answers out of the queue, invite people."""
     dataset = make_task(client, config)
     print(t("notebook.uploaded", count=upload_records(dataset, generations, config)))

@@ -34,3 +34,11 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def as_path(root: Path, name: str) -> Path | None:
+    """Return the path that `name` stands for, relative ones from `root`; None if it begins with an unknown `~user`."""
+    try:
+        return root / Path(name).expanduser()
+    except RuntimeError:
+        return None

@@ -9,15 +9,15 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from kto.config import Config
 from kto.errors import UserError
 from kto.patience import PASSING
 from kto.secrets import secret
+from kto.settings import Settings
 
 _SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "hub_busy"}
 
 
-def hub_token(config: Config) -> str:
+def hub_token(config: Settings) -> str:
     """Return the token for the Hub.
 
     Raises

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kto.config import split_provider
+from kto.model_names import split_provider
 
 if TYPE_CHECKING:
     import requests

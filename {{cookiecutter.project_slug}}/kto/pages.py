@@ -6,16 +6,19 @@ behind it, as a quoted string for YAML); the lines between
 `<!-- native -->` and `<!-- end native -->` is in the community's language and follows its direction.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kto.config import Config, public_names
+from kto.model_names import public_names
 from kto.texts import FILES as FILES
 from kto.texts import PLACEHOLDER, TextsError, file_name, file_of, fill, look_up
+
+if TYPE_CHECKING:
+    from kto.settings import Settings
 
 MARKED = ("numbers", "models")
 """What `export.py` fills in the dataset card; between these marks a page may say anything."""
@@ -60,7 +63,7 @@ def as_typed(value: object) -> str:
 def page_values(
     project: Mapping[str, object], language: Mapping[str, object], generation: Mapping[str, object]
 ) -> dict[str, object]:
-    """Return the values that pages and texts name, from the sections of `project.toml` with the same names."""
+    """Return the values that pages and texts name, from the sections of `settings.toml` with the same names."""
     texts = language["texts"]
     assert isinstance(texts, Sequence)
     models = generation["models"]
@@ -100,12 +103,12 @@ def list_models(names: Iterable[str], direction: str) -> str:
     return _isolate_code(lines) if direction == "rtl" else lines
 
 
-def values_of(settings: Config) -> dict[str, object]:
-    """Return the values that pages and texts name, from `project.toml`."""
+def values_of(settings: "Settings") -> dict[str, object]:
+    """Return the values that pages and texts name, from `settings.toml`."""
     return page_values(
-        project=dataclasses.asdict(settings.project),
-        language=dataclasses.asdict(settings.language),
-        generation=dataclasses.asdict(settings.generation),
+        project=settings.project.model_dump(),
+        language=settings.language.model_dump(),
+        generation=settings.generation.model_dump(),
     )
 
 

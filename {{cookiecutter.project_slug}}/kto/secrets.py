@@ -3,11 +3,11 @@
 import os
 
 from kto import dotenv
-from kto.config import Config
 from kto.errors import UserError
+from kto.settings import Settings
 
 
-def secret(config: Config, name: str) -> str:
+def secret(config: Settings, name: str) -> str:
     """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
 
     Without a key for the Hub it is the one of `hf auth login`.

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The project folder: where `project.toml` and `texts.yaml` are."""
+"""The project folder: where `settings.toml` and `texts.yaml` are."""
 WHOLE, OWN = "kto/texts.yaml", "texts.yaml"
 """The file with every text of the language, and the one with what this project says differently, which wins."""
 
@@ -18,7 +18,7 @@ _COUNTS = frozenset(("count", "number", "new", "kept", "prompts", "models", "des
 they are typed."""
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 FILES = {
-    "settings": "project.toml",
+    "settings": "settings.toml",
     "texts": "texts.yaml",
     "check": "check.py",
     "generate": "generate.py",
@@ -50,6 +50,8 @@ def fill(text: str, value: Callable[[str], object]) -> str:
 def file_name(placeholder: str) -> str:
     """Return the file that a placeholder such as `file.settings` names, "" if it names none."""
     section, _, name = placeholder.partition(".")
+    if placeholder == "file.settings":
+        return settings_file(ROOT).name
     file = FILES.get(name, "") if section == "file" else ""
     if file.startswith("publish/"):
         return published(ROOT, file.removeprefix("publish/")).relative_to(ROOT).as_posix()
@@ -60,6 +62,12 @@ def published(root: Path, name: str) -> Path:
     """Return the path of a page or folder to publish: in `publish/`, or where older projects have it."""
     older = root / name
     return older if older.exists() and not (root / "publish" / name).exists() else root / "publish" / name
+
+
+def settings_file(root: Path) -> Path:
+    """Return where a project has its settings: an earlier version called that file `project.toml`."""
+    path, earlier = root / "settings.toml", root / "project.toml"
+    return earlier if earlier.exists() and not path.exists() else path
 
 
 def look_up(texts: Mapping[str, object], key: str) -> str:

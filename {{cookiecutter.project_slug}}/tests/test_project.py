@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kto import config, pages, texts
+from kto import pages, texts
 from kto.ask import prompts
+from kto.settings import load as load_settings
 
 ROOT = texts.ROOT
 
@@ -32,7 +33,7 @@ def named_texts() -> Iterator[str]:
 
 
 def test_settings_can_be_used() -> None:
-    settings = config.load()
+    settings = load_settings()
     assert settings.system_prompt.strip()
 
 
@@ -47,13 +48,13 @@ def test_every_text_that_the_code_names_is_there() -> None:
     "page", [path.relative_to(ROOT / "kto" / "pages") for path in (ROOT / "kto" / "pages").rglob("*.md")]
 )
 def test_every_page_can_be_filled(page: Path) -> None:
-    settings = config.load()
+    settings = load_settings()
     values = pages.values_of(settings)
     assert pages.fill_page(ROOT / "kto" / "pages" / page, texts.load(), values).strip()
 
 
 def test_prompts_can_be_read() -> None:
-    settings = config.load()
+    settings = load_settings()
     files = [origin for origin in prompts.sources(settings) if isinstance(origin, Path)]
     if files:  # a dataset on the Hub is there when somebody asks for it
         assert prompts.load(settings, origins=files).prompts

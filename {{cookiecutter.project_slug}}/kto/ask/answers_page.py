@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kto.ask import targets
-from kto.config import Config
 from kto.pages import values_of
 from kto.rendering import TABLE, answer_html, as_written
+from kto.settings import Settings
 from kto.tables import Row, read_batches, write_text
 from kto.texts import number, t
 
@@ -72,7 +72,7 @@ h3 { margin: 0; font-size: .875rem; font-weight: 600; }
 """
 
 
-def write(config: Config, table: Path, prompts: int) -> Path:
+def write(config: Settings, table: Path, prompts: int) -> Path:
     """Write the page beside a table of generations that has so many prompts, and return its path.
 
     Raises
@@ -85,7 +85,7 @@ def write(config: Config, table: Path, prompts: int) -> Path:
     return path
 
 
-def _page(config: Config, table: Path, prompts: int) -> Iterator[str]:
+def _page(config: Settings, table: Path, prompts: int) -> Iterator[str]:
     values = values_of(config)
     title = as_written(str(values["project_name"]))
     judged = targets.gate_for(config).supported

@@ -15,8 +15,8 @@ import certifi
 import requests.utils
 import truststore
 
-from kto.config import hide_login
 from kto.errors import UserError
+from kto.model_names import hide_login
 
 if TYPE_CHECKING:
     from kto.ask.servers import Server

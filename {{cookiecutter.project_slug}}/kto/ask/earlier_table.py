@@ -6,7 +6,7 @@ from pathlib import Path
 from kto.ask.prompts import Prompt
 from kto.ask.store import Answer, Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
-from kto.config import public_names
+from kto.model_names import public_names
 from kto.tables import read_batches
 
 

@@ -24,9 +24,10 @@ from kto.ask.store import Message, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
-from kto.config import Config, public_names
 from kto.errors import UserError
+from kto.model_names import public_names
 from kto.near_duplicates import NearDuplicates, size_for
+from kto.settings import Settings
 from kto.texts import t
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Book:
         A file cannot be read.
     """
 
-    def __init__(self, config: Config, output: Path, token: str) -> None:
+    def __init__(self, config: Settings, output: Path, token: str) -> None:
         self._config = config
         self._output = output
         self._offered_path = config.root / "data" / "offered_prompts.jsonl"
@@ -287,7 +288,7 @@ class Maker:
         Why a request failed, "" if none did.
     """
 
-    def __init__(self, config: Config, book: Book, wanted: int, judge: LanguageWorker | None) -> None:
+    def __init__(self, config: Settings, book: Book, wanted: int, judge: LanguageWorker | None) -> None:
         self._config = config
         self._book = book
         self._judge = judge
@@ -453,7 +454,7 @@ def _messages(task: "SelfInstruct", context: str) -> list[Message]:
     return [{"role": each["role"], "content": each["content"]} for each in task.format_input({"input": context})]
 
 
-def judge_for(config: Config) -> LanguageWorker | None:
+def judge_for(config: Settings) -> LanguageWorker | None:
     """Start a judge of the project's language; None if nobody can judge it."""
     gate = Gate(config.language.tag, config.language.script)
     return LanguageWorker(config.language.tag, config.language.script) if gate.supported else None

@@ -19,10 +19,11 @@ from kto.ask.prompts import Prompt, messages
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
-from kto.config import Config, public_names
 from kto.errors import UserError
 from kto.left_out import LeftOut
+from kto.model_names import public_names
 from kto.secrets import secret
+from kto.settings import Settings
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
@@ -49,7 +50,7 @@ class Plan:
         What is not wanted any more.
     """
 
-    config: Config
+    config: Settings
     prompts: Sequence[Prompt]
     targets: Sequence[ModelTarget]
     gate: Gate
@@ -218,7 +219,7 @@ class Plan:
         return estimates
 
 
-def make(config: Config, store: Store, path: Path, options: argparse.Namespace) -> Plan:
+def make(config: Settings, store: Store, path: Path, options: argparse.Namespace) -> Plan:
     """Read the prompts, say what is odd about them, and find out which answers are missing.
 
     Parameters

@@ -14,8 +14,9 @@ from kto import left_out
 from kto.ask import prompt_files
 from kto.ask.prompt_files import OTHER_FILES, Filter, NoColumn, Problem, Unusable, is_path, text_of
 from kto.ask.store import Message
-from kto.config import Config, as_path
 from kto.errors import UserError
+from kto.files import as_path
+from kto.settings import Settings
 from kto.texts import t
 
 STARTER = Path("prompts") / "starter.jsonl"
@@ -68,7 +69,7 @@ def messages(system_prompt: str, text: str) -> list[Message]:
     return [*system, {"role": "user", "content": text}]
 
 
-def sources(config: Config) -> list[Path | str]:
+def sources(config: Settings) -> list[Path | str]:
     """Return where the prompts come from: paths, and ids of datasets on the Hub.
 
     Raises
@@ -95,7 +96,7 @@ def _source(root: Path, name: str) -> Path | str:
 
 
 def load(
-    config: Config, limit: int | None = None, token: str | None = None, origins: Sequence[Path | str] | None = None
+    config: Settings, limit: int | None = None, token: str | None = None, origins: Sequence[Path | str] | None = None
 ) -> Prompts:
     """Return the prompts of the project, each once, where it comes first, without those that are left out.
 
@@ -145,7 +146,7 @@ def load(
     return Prompts(list(found.values()), duplicates, empty, [*unfiltered])
 
 
-def texts_in(config: Config, path: Path) -> Iterable[str]:
+def texts_in(config: Settings, path: Path) -> Iterable[str]:
     """Return the prompts in one of the files, also those that are left out; raise `UserError` as `load` does."""
     return (text for text in _open(config, path, False, None).texts if text is not None)
 
@@ -158,7 +159,7 @@ class _Opened(NamedTuple):
     chosen: Filter
 
 
-def _open(config: Config, origin: Path | str, streaming: bool, token: str | None) -> _Opened:
+def _open(config: Settings, origin: Path | str, streaming: bool, token: str | None) -> _Opened:
     if isinstance(origin, str):
         return _open_dataset(config, origin, streaming, token)
     content = _content(origin)
@@ -167,7 +168,7 @@ def _open(config: Config, origin: Path | str, streaming: bool, token: str | None
     return _Opened(_texts(origin, content, column, chosen), columns, chosen)
 
 
-def _fitting(config: Config, columns: Collection[str]) -> tuple[str, Filter]:
+def _fitting(config: Settings, columns: Collection[str]) -> tuple[str, Filter]:
     """Return the column and the filter for a source with these columns: of several, each may have other ones."""
     column, chosen = config.generation.prompt_column, Filter(config.generation.prompt_filter)
     if len(config.generation.prompts) > 1:
@@ -223,7 +224,7 @@ def _need_filter_columns(source: object, columns: Collection[str], chosen: Filte
             raise UserError("technical.no_filter_column", source=source, column=name, columns=", ".join(columns))
 
 
-def _open_dataset(config: Config, name: str, streaming: bool, token: str | None, most: int | None = None) -> _Opened:
+def _open_dataset(config: Settings, name: str, streaming: bool, token: str | None, most: int | None = None) -> _Opened:
     """Open a dataset on the Hub: nobody here can correct a row of it that has no text.
 
     Parameters
@@ -266,7 +267,7 @@ def _open_dataset(config: Config, name: str, streaming: bool, token: str | None,
     return _Opened(texts(), [*head], chosen)
 
 
-def _configuration(config: Config, name: str, token: str | None) -> str | None:
+def _configuration(config: Settings, name: str, token: str | None) -> str | None:
     """Return the configuration to read; of several datasets, one may have no other than its own."""
     import datasets
 
@@ -278,7 +279,7 @@ def _configuration(config: Config, name: str, token: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _said_plainly(config: Config, name: str, token: str | None) -> Iterator[None]:
+def _said_plainly(config: Settings, name: str, token: str | None) -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -292,7 +293,7 @@ def _label(feature: Any, value: object) -> object:
     return feature.int2str(value) if isinstance(value, int) and value >= 0 else value
 
 
-def _why_no_dataset(config: Config, name: str, token: str | None, error: Exception) -> UserError:
+def _why_no_dataset(config: Settings, name: str, token: str | None, error: Exception) -> UserError:
     """Return what to say of a dataset that cannot be read: often it has no such configuration, or no such split."""
     import datasets
 
@@ -316,7 +317,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join([*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])])
 
 
-def look_at_dataset(config: Config, name: str, token: str | None) -> bool:
+def look_at_dataset(config: Settings, name: str, token: str | None) -> bool:
     """Read the first rows of a dataset on the Hub as `load` would; return whether there was a prompt among them.
 
     Raises
@@ -333,5 +334,5 @@ def look_at_dataset(config: Config, name: str, token: str | None) -> bool:
         raise _why_no_dataset(config, name, token, error) from None
     whole = re.match(r"[\w.-]+", settings.prompt_split)  # a part of it would be downloaded
     split = whole[0] if whole else settings.prompt_split
-    some = dataclasses.replace(config, generation=dataclasses.replace(settings, prompt_split=split))
+    some = config.model_copy(update={"generation": settings.model_copy(update={"prompt_split": split})})
     return any(_open_dataset(some, name, True, token, LOOKED_AT).texts)

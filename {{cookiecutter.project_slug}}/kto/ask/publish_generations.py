@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kto import hub_dataset
-from kto.config import Config
 from kto.errors import UserError
 from kto.hub import hub_token
 from kto.hub_dataset import Part
 from kto.pages import fill_marked, fill_page, in_direction, values_of
+from kto.settings import Settings
 from kto.tables import read_batches
 from kto.texts import TextsError, number, t
 from kto.texts import load as load_texts
@@ -19,12 +19,12 @@ from kto.texts import load as load_texts
 _CARD = Path(__file__).parent / "cards" / "generations.md"
 
 
-def target(config: Config) -> tuple[str, str]:
+def target(config: Settings) -> tuple[str, str]:
     """Return the dataset's id and a token; raise `UserError` if there is no owner or no token."""
     return f"{config.project.repo_id}-generations", hub_token(config)
 
 
-def push(config: Config, table: Path) -> str:
+def push(config: Settings, table: Path) -> str:
     """Send `data/generations/train.parquet` with a card to `owner/slug-generations`; return the dataset's address.
 
     What was there before stays in the history of the repository. A dataset that does not exist yet starts as
@@ -47,12 +47,13 @@ def push(config: Config, table: Path) -> str:
         private=config.export.private,
         parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
         page=card,
-        path=config.root / "project.toml",  # this card is made anew each time; what may be wrong in it comes from there
+        path=config.root
+        / "settings.toml",  # this card is made anew each time; what may be wrong in it comes from there
         command="generate.py",
     )
 
 
-def fill_card(config: Config, table: Path) -> str:
+def fill_card(config: Settings, table: Path) -> str:
     """Return the card for a table of generations, with what each model did."""
     columns = ("generation_model", "generations", "language_verdict")
     answers, verdicts = Counter[str](), Counter[tuple[str, str]]()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 from kto.ask import error_body
-from kto.config import Config, hide_login, is_address, split_provider
 from kto.errors import UserError
+from kto.model_names import hide_login, is_address, split_provider
 from kto.secrets import secret
+from kto.settings import Settings
 
 if TYPE_CHECKING:
     import aiohttp
@@ -72,8 +73,8 @@ def _is_of_the_hub(url: str, router_url: str) -> bool:
     return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
 
 
-def find(config: Config, base_url: str | None = None, needs_key: bool = True) -> Server:
-    """Return the server that the project uses; `base_url`, if given, replaces the address in `project.toml`.
+def find(config: Settings, base_url: str | None = None, needs_key: bool = True) -> Server:
+    """Return the server that the project uses; `base_url`, if given, replaces the address in `settings.toml`.
 
     Raises
     ------

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kto import processes
-from kto.config import Config, as_path, split_provider
 from kto.errors import UserError
+from kto.files import as_path
+from kto.model_names import split_provider
 from kto.secrets import secret
+from kto.settings import Settings
 from kto.texts import ROOT
 
 SERVE = ROOT / "kto" / "ask" / "serve.py"
@@ -30,7 +32,7 @@ _PROBE = (
 )
 
 
-def folder(config: Config, model: str) -> Path | None:
+def folder(config: Settings, model: str) -> Path | None:
     """Return the folder that a model's name stands for, None if it is an id on the Hub.
 
     Relative names start at the project folder.
@@ -42,7 +44,7 @@ def folder(config: Config, model: str) -> Path | None:
         return None
 
 
-def served_name(config: Config, model: str) -> str:
+def served_name(config: Settings, model: str) -> str:
     """Return the name under which the server knows a model: its folder as it was written, or its id on the Hub."""
     if folder(config, model):
         return str(Path(model).expanduser()) if model.startswith("~") else model
@@ -74,15 +76,15 @@ def weights_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_transformers(config: Config) -> bool:
+def is_transformers(config: Settings) -> bool:
     """Tell whether the server is `transformers serve`, not a command with arguments of its own."""
     return not any("{model}" in part for part in config.local.command)
 
 
-def command(config: Config, model: str, port: int) -> list[str]:
+def command(config: Settings, model: str, port: int) -> list[str]:
     """Return the command that serves a model on a port of this machine.
 
-    The `command` in `project.toml` is taken as it is if it says where the model goes, as in
+    The `command` in `settings.toml` is taken as it is if it says where the model goes, as in
     `["vllm", "serve", "{model}", "--port", "{port}"]`; otherwise the arguments of `transformers serve` follow it.
     Without it, an environment that has transformers is looked for, then uv makes one.
 
@@ -133,7 +135,7 @@ def _python_with_transformers() -> str | None:
 
 
 @contextlib.contextmanager
-def serving(config: Config, model: str, log: Path) -> Iterator[str]:
+def serving(config: Settings, model: str, log: Path) -> Iterator[str]:
     """Serve a model while the block runs; yield the server's base URL.
 
     Raises
@@ -155,7 +157,7 @@ def serving(config: Config, model: str, log: Path) -> Iterator[str]:
         yield f"http://{_HOST}:{port}/v1"
 
 
-def _wait_until_ready(config: Config, model: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(config: Settings, model: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     import requests
 
     deadline = time.monotonic() + config.local.start_timeout

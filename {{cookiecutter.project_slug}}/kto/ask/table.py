@@ -35,7 +35,7 @@ def schema() -> "pa.Schema":
             ("prompt_id", pa.string()),  # see kto.ask.prompts.prompt_id
             ("input", pa.string()),  # the prompt as it was written
             ("system_prompt", pa.string()),  # "" if there is none
-            # From here on lists, all in the order of the models in project.toml.
+            # From here on lists, all in the order of the models in settings.toml.
             ("generation_model", pa.list_(pa.string())),
             ("generation_prompt", pa.list_(conversation)),  # the conversation before the answer
             ("raw_generation_responses", pa.list_(pa.string())),  # as they came; null if none came

@@ -9,8 +9,8 @@ from kto.ask import servers, serving
 from kto.ask.language import Gate
 from kto.ask.servers import Server
 from kto.ask.store import Message, answer_key
-from kto.config import Config, Model
 from kto.secrets import secret
+from kto.settings import ModelSettings, Settings
 from kto.texts import t
 
 
@@ -99,12 +99,12 @@ class ModelTarget:
         return dataclasses.replace(self, prices=servers.prices(listed, str(self.body["model"])))
 
 
-def gate_for(config: Config) -> Gate:
+def gate_for(config: Settings) -> Gate:
     """Return the language gate of the project."""
     return Gate(config.language.tag, config.language.script)
 
 
-def find(config: Config, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[ModelTarget]:
+def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[ModelTarget]:
     """Return the targets of all models; `base_url`, if given, replaces the address in `[generation]`.
 
     Raises
@@ -115,7 +115,7 @@ def find(config: Config, gate: Gate, base_url: str | None = None, needs_key: boo
     return [_target(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
-def _target(config: Config, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> ModelTarget:
+def _target(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> ModelTarget:
     generation, own = config.generation, config.model(model)
     starts_here = generation.inference == "local" and base_url is None and own.base_url is None
     folder = serving.folder(config, model) if generation.inference == "local" else None
@@ -125,7 +125,7 @@ def _target(config: Config, gate: Gate, model: str, base_url: str | None, needs_
         **({} if own.top_p is None else {"top_p": own.top_p}),
         **(own.extra or {}),
     }
-    retries = generation.ask_again if gate.supported else 0
+    retries = generation.language_retries if gate.supported else 0
     concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
     timeout = own.timeout or generation.timeout
     body = {"model": own.name or (serving.served_name(config, model) if starts_here else model)}
@@ -138,7 +138,7 @@ def _target(config: Config, gate: Gate, model: str, base_url: str | None, needs_
         body,
         arguments,
         concurrency,
-        generation.attempts,
+        generation.max_attempts,
         # Requests queue up on this machine, so an answer may take as long as all that are in flight.
         timeout * concurrency if starts_here else timeout,
         generation.loading_timeout,
@@ -149,7 +149,7 @@ def _target(config: Config, gate: Gate, model: str, base_url: str | None, needs_
     )
 
 
-def server(config: Config, own: Model, base_url: str | None = None, needs_key: bool = True) -> Server:
+def server(config: Settings, own: ModelSettings, base_url: str | None = None, needs_key: bool = True) -> Server:
     """Return the server of a model with settings `own`; see `find`."""
     key = secret(config, own.key) if own.key else ""
     if own.base_url is not None:  # the general key is not for other servers

@@ -6,8 +6,9 @@ from kto import texts
 from kto.ask import servers, serving, targets
 from kto.ask.servers import Server
 from kto.check.findings import Findings
-from kto.config import Config, split_provider
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
+from kto.model_names import split_provider
+from kto.settings import Settings
 from kto.texts import t
 
 GB = 1e9
@@ -20,12 +21,12 @@ _WHY = {
 """The text for each value of `HubModel.unusable`."""
 
 
-def general(config: Config) -> list[str]:
+def general(config: Settings) -> list[str]:
     """Return the models that have no server of their own."""
     return [name for name in config.generation.models if config.model(name).base_url is None]
 
 
-def check_servers(config: Config, found: Findings) -> None:
+def check_servers(config: Settings, found: Findings) -> None:
     """Ask OpenAI-compatible servers which models they have."""
     asked: dict[Server, list[str]] = {}
     inference = config.generation.inference
@@ -52,7 +53,7 @@ def check_servers(config: Config, found: Findings) -> None:
                 found.problems.append(t("check.not_listed", model=name, url=server.base_url, models=close))
 
 
-def check_hub(config: Config, hub: Hub, found: Findings) -> None:
+def check_hub(config: Settings, hub: Hub, found: Findings) -> None:
     """Ask the Hub about all models, and for others like those that cannot be used."""
     local = config.generation.inference == "local"
     names = [name for name in general(config) if not (local and serving.folder(config, name))]
@@ -91,7 +92,7 @@ def _size(model: HubModel, url: str) -> str:
     return t("check.size_unknown", model=model.name, url=url)
 
 
-def check_folders(config: Config, found: Findings) -> None:
+def check_folders(config: Settings, found: Findings) -> None:
     """Look for what a model in a folder needs, and for a way to start it."""
     for name in general(config):
         folder = serving.folder(config, name)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kto import texts
 from kto.command_line import Parser
-from kto.config import Config, load
 from kto.errors import UserError
 from kto.pages import MARKED, fill_marked, fill_page, fingerprint, values_of
+from kto.settings import Settings, load
 from kto.tables import write_text
 from kto.texts import published, t
 
@@ -39,7 +39,7 @@ def read_made(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in made.items()} if isinstance(made, dict) else {}
 
 
-def new_page(name: str, old: str, config: Config) -> str:
+def new_page(name: str, old: str, config: Settings) -> str:
     """Return a page with the texts and settings of now, and what `export.py` has filled in."""
     page = fill_page(config.root / "kto" / "pages" / name, texts.load(), values_of(config)).rstrip("\n")
     parts = {mark: (f"<!-- {mark} -->\n", f"<!-- end {mark} -->") for mark in MARKED}

@@ -6,12 +6,12 @@ from pathlib import Path
 from kto import pages, texts
 from kto.ask import prompts, untranslated
 from kto.check.findings import Findings
-from kto.config import Config
 from kto.hub_lookup import Hub, Unreachable
+from kto.settings import Settings
 from kto.texts import t
 
 
-def check_texts(config: Config, found: Findings) -> None:
+def check_texts(config: Settings, found: Findings) -> None:
     """Look at every text that some command or page will need, before anybody waits for it."""
     wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
     for key, names in wanted.items():
@@ -25,7 +25,7 @@ def check_texts(config: Config, found: Findings) -> None:
             pages.fill_page(page, texts.load(), values)
 
 
-def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None:
+def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> None:
     """Read each file with prompts, and the first rows of each dataset on the Hub."""
     origins: list[Path | str] = []
     english = 0
@@ -47,7 +47,7 @@ def check_prompts(config: Config, hub: Hub, token: str, found: Findings) -> None
             prompts.load(config)
 
 
-def check_dataset(config: Config, name: str, hub: Hub, token: str, found: Findings) -> None:
+def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Findings) -> None:
     """Ask the Hub for a dataset of prompts, and read its first rows."""
     known = hub.has_dataset(name)
     if isinstance(known, Unreachable):

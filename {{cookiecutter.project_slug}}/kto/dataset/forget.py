@@ -6,17 +6,17 @@ What earlier exports have left here is enough; Argilla is asked only for somebod
 from collections.abc import Collection
 
 from kto.command_line import Parser
-from kto.config import load
 from kto.dataset import publish, steps, votes
 from kto.dataset.leave_out import say_copies
 from kto.dataset.options import add_options
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
+from kto.settings import load
 from kto.texts import t
 from kto.vote import responses, taking_out
 
 _DELETE_ACCOUNT = (
-    "from kto.config import load; from kto.vote.client import connect; "
+    "from kto.settings import load; from kto.vote.client import connect; "
     "[user.delete() for user in connect(load()).users if user.username == '{name}']"
 )
 

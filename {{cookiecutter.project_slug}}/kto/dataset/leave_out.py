@@ -9,13 +9,13 @@ from kto import git_history, left_out
 from kto.ask.prompts import load as load_prompts
 from kto.ask.prompts import prompt_id, sources, texts_in
 from kto.command_line import Parser
-from kto.config import Config, load
 from kto.dataset import publish, steps, votes
 from kto.dataset.options import add_options
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
 from kto.left_out import LEAD
 from kto.secrets import secret
+from kto.settings import Settings, load
 from kto.texts import t
 from kto.vote import deletions, taking_out
 from kto.vote.responses import Responses
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def find(config: Config, beginning: str) -> str:
+def find(config: Settings, beginning: str) -> str:
     """Return the id of the record or prompt that begins like this.
 
     Raises
@@ -78,7 +78,7 @@ def find(config: Config, beginning: str) -> str:
     return found.pop()
 
 
-def say_where(config: Config, id: str) -> None:
+def say_where(config: Settings, id: str) -> None:
     """Say which committed files, and which datasets on the Hub, have had what is left out."""
     paths = ["data", ":(exclude)data/private"]
     if len(id) == _PROMPT_ID:
@@ -89,7 +89,7 @@ def say_where(config: Config, id: str) -> None:
     say_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
 
 
-def say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
+def say_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     """Say which committed files below these paths, and which datasets on the Hub (see `_published`), have it still."""
     if files := git_history.committed_files(config.root, *paths):
         print(t("technical.left_out_in_git", files=", ".join(files)), file=sys.stderr)
@@ -99,21 +99,21 @@ def say_copies(config: Config, paths: Sequence[str], datasets: Mapping[str, str]
         print(t("technical.left_out_on_hub", repo_id=repo_id, command=command, title=PUSHED), file=sys.stderr)
 
 
-def _prompt_files(config: Config) -> list[Path]:
+def _prompt_files(config: Settings) -> list[Path]:
     """Return the files with the prompts; there may be none, if they are elsewhere."""
     with contextlib.suppress(UserError):
         return [path for path in sources(config) if isinstance(path, Path) and path.exists()]
     return []
 
 
-def _has_prompt(config: Config, path: Path, id: str) -> bool:
+def _has_prompt(config: Settings, path: Path, id: str) -> bool:
     """Tell whether a file has a prompt; true also if it cannot be read."""
     with contextlib.suppress(UserError):
         return any(prompt_id(text) == id for text in texts_in(config, path))
     return True
 
 
-def _published(config: Config, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _published(config: Settings, datasets: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the datasets of this project on the Hub, also those of which that cannot be known; and what pushes them.
 
     Parameters

@@ -1,15 +1,15 @@
 """Send rows, votes and the filled card to the dataset on the Hub."""
 
 from kto import card as cards
-from kto.config import Config
 from kto.dataset.steps import Dataset, card_path, read_card
+from kto.settings import Settings
 from kto.texts import t
 
 ROWS, VOTES = "kto", "votes"
 """The two configurations of the dataset; `load_dataset(repo_id)` without a name gives the first."""
 
 
-def require_ready(config: Config) -> tuple[str, str]:
+def require_ready(config: Settings) -> tuple[str, str]:
     """Return the dataset's name on the Hub and the token; raise `UserError` for what is missing, before any work."""
     from kto.hub import hub_token
 
@@ -18,7 +18,7 @@ def require_ready(config: Config) -> tuple[str, str]:
     return repo_id, token
 
 
-def push(config: Config, dataset: Dataset) -> None:
+def push(config: Settings, dataset: Dataset) -> None:
     """Send everything as `hub_dataset.push` does, and print its address; the votes are sent as everybody may see them.
 
     Raises

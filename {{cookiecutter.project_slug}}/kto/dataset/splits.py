@@ -11,8 +11,8 @@ import io
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from kto.config import Config
 from kto.near_duplicates import NearDuplicates, size_for
+from kto.settings import Settings
 from kto.tables import Row, read_csv, read_rows, write_text
 
 NAMES = ("train", "test")
@@ -61,7 +61,7 @@ class KnownPrompts:
 
 
 def read_known(
-    config: Config, folder: Path, memory: Path, in_use: Iterable[str], all_votes: Iterable[Row]
+    config: Settings, folder: Path, memory: Path, in_use: Iterable[str], all_votes: Iterable[Row]
 ) -> KnownPrompts:
     """Return the prompts that were exported or have votes.
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from kto import card as cards
 from kto import texts
-from kto.config import Config
 from kto.dataset import rows, splits, votes
 from kto.dataset.agreement import krippendorff_alpha
 from kto.dataset.privacy import StoredVotes, VoteFiles
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
+from kto.settings import Settings
 from kto.tables import Row, write_rows, write_text
 from kto.texts import TextsError, number, t
 from kto.vote import deletions, outdated
@@ -46,7 +46,7 @@ class Collected(NamedTuple):
 
 
 def collect(
-    config: Config, files: VoteFiles, stored: StoredVotes, responses: Responses, forgotten: Collection[str]
+    config: Settings, files: VoteFiles, stored: StoredVotes, responses: Responses, forgotten: Collection[str]
 ) -> Collected:
     """Join the votes of earlier exports and those in Argilla, without those of people who are forgotten.
 
@@ -88,7 +88,7 @@ class Dataset:
         return {name: part for name, part in (("train", self.rows.train), ("test", self.rows.test)) if part}
 
 
-def decide(config: Config, output: Path, files: VoteFiles, collected: Collected, out: LeftOut) -> Dataset:
+def decide(config: Settings, output: Path, files: VoteFiles, collected: Collected, out: LeftOut) -> Dataset:
     """Make rows, figures and card of the votes on what is not left out; nothing is written.
 
     Raises
@@ -106,7 +106,7 @@ def decide(config: Config, output: Path, files: VoteFiles, collected: Collected,
     return Dataset(collected, counted, parts, {**known.exported, **parts.by_prompt}, numbers, card)
 
 
-def write(config: Config, output: Path, files: VoteFiles, dataset: Dataset) -> None:
+def write(config: Settings, output: Path, files: VoteFiles, dataset: Dataset) -> None:
     """Write everything. What is private is whole before anything else is replaced: a run may end at any point.
 
     Raises
@@ -137,7 +137,7 @@ def write(config: Config, output: Path, files: VoteFiles, dataset: Dataset) -> N
         write_text(card_path(config), dataset.card)
 
 
-def report(config: Config, output: Path, dataset: Dataset, *, asked_argilla: bool = True) -> None:
+def report(config: Settings, output: Path, dataset: Dataset, *, asked_argilla: bool = True) -> None:
     """Print the figures, and what is worth a remark; raise `UserError` if there is no row to train on."""
     parts, collected = dataset.rows, dataset.collected
     if not parts.train:
@@ -184,12 +184,12 @@ def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.Prompts
 # --- the card ---------------------------------------------------------------------------------------------------------
 
 
-def card_path(config: Config) -> Path:
+def card_path(config: Settings) -> Path:
     """Return the file of the dataset's card."""
     return texts.published(config.root, "dataset/README.md")
 
 
-def read_card(config: Config) -> str:
+def read_card(config: Settings) -> str:
     """Return `dataset/README.md` as it is, or as it is made if there is none."""
     path = card_path(config)
     try:
@@ -200,7 +200,7 @@ def read_card(config: Config) -> str:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def fill_card(config: Config, numbers: Mapping[str, str], models: Sequence[str]) -> str:
+def fill_card(config: Settings, numbers: Mapping[str, str], models: Sequence[str]) -> str:
     """Return the dataset card with these numbers and models; what else people wrote into `dataset/README.md` stays."""
     lines = [f"| {t(name)} | {figure} |" for name, figure in numbers.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])

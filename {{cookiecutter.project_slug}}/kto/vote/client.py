@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kto.config import Config
 from kto.errors import UserError
 from kto.patience import PASSING, patiently
 from kto.secrets import secret
+from kto.settings import Settings
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -23,7 +23,7 @@ _BY_STATUS = {
 }
 
 
-def connect(config: Config) -> "rg.Argilla":
+def connect(config: Settings) -> "rg.Argilla":
     """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
 
     Raises

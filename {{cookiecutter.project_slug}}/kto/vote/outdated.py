@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kto import left_out
 from kto.ask.prompts import load as load_prompts
 from kto.command_line import Parser, run
-from kto.config import Config, load
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
 from kto.secrets import secret
+from kto.settings import Settings, load
 from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions
@@ -44,7 +44,7 @@ class PromptsInUse(NamedTuple):
     complete: bool
 
 
-def prompts_in_use(config: Config) -> PromptsInUse:
+def prompts_in_use(config: Settings) -> PromptsInUse:
     """Return the prompts of the project, then those that only `data/generations` has: it may be older than the file.
 
     Raises
@@ -71,7 +71,7 @@ def _asks_outdated(record: Mapping[str, Any], in_use: PromptsInUse) -> bool:
     return id is not None and is_outdated(id, in_use)
 
 
-def leave_queue(dataset: "rg.Dataset", config: Config) -> None:
+def leave_queue(dataset: "rg.Dataset", config: Settings) -> None:
     """Let answers whose prompt is no longer in use, and those that are left out, leave the queue; bring back others.
 
     Raises

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto import dotenv
-from kto.config import Config
 from kto.errors import UserError
+from kto.settings import Settings
 from kto.tables import read_csv
 from kto.vote.client import argilla_errors
 
@@ -31,7 +31,7 @@ def read_passwords(path: Path) -> dict[str, str]:
     return {row["name"]: row["password"] for row in rows if row["name"] and row["password"]}
 
 
-def invite(client: "rg.Argilla", config: Config) -> list[str]:
+def invite(client: "rg.Argilla", config: Settings) -> list[str]:
     """Open the task to the people in `[annotation] annotators` and return the names of those who are new.
 
     A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kto import left_out
-from kto.config import Config
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.record_ids import record_ids, text_id
 from kto.rendering import argilla_answer, as_written
+from kto.settings import Settings
 from kto.tables import Row, read_batches, read_rows
 from kto.texts import t
 from kto.vote import deletions
@@ -48,7 +48,7 @@ def list_records(dataset: "rg.Dataset", include: str = "") -> list[dict[str, Any
     raise UserError("argilla_failed", url=client.api_url, reason=f"{len(records)}/{total}")
 
 
-def read_generations(config: Config) -> list[Row]:
+def read_generations(config: Settings) -> list[Row]:
     """Return the rows of `data/generations` that `make_records` needs.
 
     Answers in the wrong language become None, unless `[annotation] wrong_language` wants them. The raw answers, which
@@ -132,7 +132,7 @@ def last_activity(dataset: "rg.Dataset") -> str:
 
 
 def upload_records(
-    dataset: "rg.Dataset", generations: Iterable[Mapping[str, Any]], config: Config | None = None
+    dataset: "rg.Dataset", generations: Iterable[Mapping[str, Any]], config: Settings | None = None
 ) -> int:
     """Add the answers that the Argilla dataset lacks, and return how many those were.
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from kto.config import Config
 from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.secrets import secret
+from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, task
 from kto.vote.deletions import Seen
@@ -79,7 +79,7 @@ class Responses(NamedTuple):
     seen: Seen = Seen()
 
 
-def read(config: Config) -> Responses:
+def read(config: Settings) -> Responses:
     """Read the responses to all records: submitted ones count, drafts and discarded ones do not.
 
     Raises
@@ -155,7 +155,7 @@ def _utc(text: str) -> datetime.datetime:
 # --- the database of a server that is stopped -------------------------------------------------------------------------
 
 
-def _stopped_database(config: Config) -> Path | None:
+def _stopped_database(config: Settings) -> Path | None:
     """Return the database of the Argilla in `.env` if that is this project's own, on this machine, and not running."""
     path = config.root / ".argilla" / "argilla.db"
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
@@ -178,7 +178,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
-def _read_database(config: Config, path: Path) -> tuple[int, str, str, dict[str, str], list[dict[str, Any]]]:
+def _read_database(config: Settings, path: Path) -> tuple[int, str, str, dict[str, str], list[dict[str, Any]]]:
     """Return `min_submitted`, id, last activity, user names by id, and records as the REST API gives them."""
     dataset_query = """
         SELECT datasets.id, distribution, last_activity_at FROM datasets JOIN workspaces ON workspaces.id = workspace_id

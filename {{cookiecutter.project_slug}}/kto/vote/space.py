@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from kto import card as cards
 from kto import dotenv
 from kto.command_line import Parser, run
-from kto.config import Config, load
 from kto.errors import UserError
+from kto.settings import Settings, load
 from kto.texts import published, t
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # the
 _FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other stage passes
 
 
-def _upload(api: "HfApi", config: Config, workspace: str) -> None:
+def _upload(api: "HfApi", config: Settings, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
     with tempfile.TemporaryDirectory() as folder:
         files = Path(shutil.copytree(published(config.root, "space"), Path(folder) / "space"))
@@ -43,7 +43,7 @@ def _upload(api: "HfApi", config: Config, workspace: str) -> None:
         )
 
 
-def create_space(config: Config, timeout: float = 1800, pause: float = 10) -> str:
+def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> str:
     """Make the Space of `[annotation] space` if there is none, wait until it runs, and return its address.
 
     The owner's name, password and key are random and ours alone: the image's defaults are public knowledge. They are

@@ -6,18 +6,18 @@ from pathlib import Path
 from kto import left_out
 from kto.ask import answers_page, earlier_table, table, targets
 from kto.ask.store import Store
-from kto.config import Config
 from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.record_ids import record_ids
+from kto.settings import Settings
 from kto.tables import Row, read_batches, read_lines, read_rows, split_models, write_lines, write_rows
 from kto.texts import t
 from kto.vote import deletions
 from kto.vote.deletions import Seen
 
 
-def take_out(config: Config, ids: Iterable[str], who: str, reason: str) -> LeftOut:
+def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> LeftOut:
     """Leave out records and prompts from now on, and return everything that is left out.
 
     Raises
@@ -43,7 +43,7 @@ def take_out(config: Config, ids: Iterable[str], who: str, reason: str) -> LeftO
     return left_out.add(config.root, lines)
 
 
-def take_out_deleted(config: Config, now: Seen) -> LeftOut:
+def take_out_deleted(config: Settings, now: Seen) -> LeftOut:
     """Leave out what the lead has deleted in Argilla, say so, and return everything that is left out.
 
     Raises
@@ -60,18 +60,18 @@ def take_out_deleted(config: Config, now: Seen) -> LeftOut:
     return out
 
 
-def known_votes(config: Config) -> list[Row]:
+def known_votes(config: Settings) -> list[Row]:
     """Return what is known here of all votes; an answer may be in no table any more."""
     columns = ("record_id", "prompt_id", "prompt", "generation_model")
     folders = (config.root / "data" / "private" / "votes", config.root / "data" / "votes")
     return [row for folder in folders for row in read_rows(folder / "train.parquet", columns)]
 
 
-def _table(config: Config) -> Path:
+def _table(config: Settings) -> Path:
     return config.root / "data" / "generations" / "train.parquet"
 
 
-def known_answers(config: Config) -> Iterator[tuple[str, str, list[dict[str, str]], list[str]]]:
+def known_answers(config: Settings) -> Iterator[tuple[str, str, list[dict[str, str]], list[str]]]:
     """Yield prompt id, model, conversation and record ids of each answer in the table of generations."""
     columns = ("generation_model", "generation_prompt", "generations", "raw_generation_responses")
     for batch in read_batches(_table(config), ("prompt_id", *columns)) if _table(config).exists() else ():
@@ -81,7 +81,7 @@ def known_answers(config: Config) -> Iterator[tuple[str, str, list[dict[str, str
                 yield row["prompt_id"], model, conversation, ids
 
 
-def clear_table(config: Config, out: LeftOut) -> None:
+def clear_table(config: Settings, out: LeftOut) -> None:
     """Take what is left out from `data/generations`; the answer store gets before what it lacks.
 
     While generate.py runs nothing happens here: it reads the same file when it writes the table.
@@ -121,7 +121,7 @@ def clear_table(config: Config, out: LeftOut) -> None:
             raise
 
 
-def _routes(config: Config) -> list[targets.ModelTarget]:
+def _routes(config: Settings) -> list[targets.ModelTarget]:
     """Return the routes of all models, for the keys of their answers; [] where a model in a folder is not here."""
     try:
         return targets.find(config, targets.gate_for(config), "http://127.0.0.1/v1")  # nothing is asked there

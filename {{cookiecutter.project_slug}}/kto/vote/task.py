@@ -3,9 +3,9 @@
 import sys
 from typing import TYPE_CHECKING
 
-from kto.config import Config
 from kto.errors import UserError
 from kto.pages import values_of
+from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import argilla_errors, request
 
@@ -16,7 +16,7 @@ GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
 
 
-def find_task(client: "rg.Argilla", config: Config) -> "rg.Dataset | None":
+def find_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset | None":
     """Return the Argilla dataset of this project, None if there is none.
 
     Raises
@@ -37,7 +37,7 @@ def find_task(client: "rg.Argilla", config: Config) -> "rg.Dataset | None":
     return dataset
 
 
-def make_task(client: "rg.Argilla", config: Config) -> "rg.Dataset":
+def make_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset":
     """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
 
     One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
@@ -71,7 +71,7 @@ def make_task(client: "rg.Argilla", config: Config) -> "rg.Dataset":
     return dataset
 
 
-def _settings(client: "rg.Argilla", config: Config, notice: str) -> "rg.Settings":
+def _settings(client: "rg.Argilla", config: Settings, notice: str) -> "rg.Settings":
     import argilla as rg
 
     values = values_of(config)

@@ -30,8 +30,8 @@ sys.path.insert(0, str(ROOT))
 try:
     from kto import dotenv
     from kto.command_line import Parser, run
-    from kto.config import load
     from kto.errors import UserError
+    from kto.settings import load
     from kto.texts import t
     from kto.vote.argilla_server.home import (
         ensure_owner,
@@ -239,6 +239,7 @@ if __name__ == "__main__":
 #     "argilla-server==2.8.0",
 #     "click==8.1.8", # the last one that its typer can use
 #     "fakeredis==2.40.0",
+#     "pydantic==2.9.2", # the one that argilla-server pins
 #     "pyyaml==6.0.3",
 # ]
 #
