@@ -181,7 +181,7 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
         first = json.loads((project / "prompts" / "mine.jsonl").read_text("utf-8").splitlines()[0])["prompt"]
 
         # What is taken out for good leaves the page, too.
-        from kto.ask.prompts import prompt_id
+        from kto.ask.prompt_sources import prompt_id
         from kto.settings import load as load_settings
         from kto.vote import taking_out
 

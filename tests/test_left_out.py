@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from earlier_project import put_into
 from generating import DUTCH, ENGLISH, generate, run, use, write_prompts
-from kto.ask.prompts import prompt_id
+from kto.ask.prompt_sources import prompt_id
 from kto.record_ids import text_id
 from kto.vote import outdated
 from kto.vote.client import connect

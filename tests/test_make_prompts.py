@@ -74,7 +74,7 @@ def counted(output: str) -> dict[str, int]:
 
 
 def test_what_is_asked_and_what_comes_of_it(project: Path, server: ModelServer) -> None:
-    done = run(project, "make_prompts.py")
+    done = run(project, "generate.py", "prompts")
     assert (done.returncode, done.stderr) == (0, "")
     rows = new(project)
     assert [row["prompt"] for row in rows] == [text for number in (1, 2, 3) for text in sentences(number)][:12]
@@ -93,7 +93,7 @@ def test_what_is_asked_and_what_comes_of_it(project: Path, server: ModelServer) 
 
     # Nothing is missing, so nobody is asked.
     server.chats.clear()
-    done = run(project, "make_prompts.py")
+    done = run(project, "generate.py", "prompts")
     assert done.returncode == 0 and new(project) == rows and not server.chats
 
     # Deleted lines stay away; the file is filled up, and what the people wrote stays as they wrote it.
@@ -101,7 +101,7 @@ def test_what_is_asked_and_what_comes_of_it(project: Path, server: ModelServer) 
     lines = path.read_text(encoding="utf-8").splitlines()
     kept = "\n".join(["", lines[0].replace('": "', '" :  "'), *lines[4:]])  # no line end
     path.write_text(kept, encoding="utf-8")
-    done = run(project, "make_prompts.py")
+    done = run(project, "generate.py", "prompts")
     assert done.returncode == 0, done.stderr
     content = path.read_text(encoding="utf-8")
     assert content.startswith(kept + "\n") and content.endswith("\n") and len(new(project)) == 12
@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on(project: Path, server: ModelServer) -> None:
     server.latency = 0.3
     first: list[int] = []
     for how in (signal.SIGINT, signal.SIGKILL):
-        with start(project, "make_prompts.py") as process:
+        with start(project, "generate.py", "prompts") as process:
             deadline = time.monotonic() + 60
             while len(server.chats) < 6:
                 assert time.monotonic() < deadline and process.poll() is None
@@ -130,7 +130,7 @@ def test_an_interrupted_run_goes_on(project: Path, server: ModelServer) -> None:
         first += asked[:-4]  # the others were in flight
         server.chats.clear()
     server.latency = 0.0
-    assert run(project, "make_prompts.py").returncode == 0
+    assert run(project, "generate.py", "prompts").returncode == 0
     assert not set(first) & {number_of(chat.body) for chat in server.chats}
     # It is as if nothing had happened.
     assert [row["prompt"] for row in new(project)] == [text for number in range(1, 21) for text in sentences(number)]
@@ -149,7 +149,7 @@ def test_what_is_not_new_and_what_is_in_another_language(project: Path, server: 
         DUTCH[0],
     ]
     server.reply = lambda body: "\n".join(told if number_of(body) == 1 else DUTCH)
-    done = run(project, "make_prompts.py", "--count", "3")
+    done = run(project, "generate.py", "prompts", "--count", "3")
     assert done.returncode == 1 and "1 of 3 new prompts" in done.stderr and "nothing new" in done.stderr
     assert [row["prompt"] for row in new(project)] == [fresh]
     counts = counted(done.stdout)
@@ -186,7 +186,7 @@ def test_hostile_answers_do_no_harm(project: Path, server: ModelServer) -> None:
         return (200, hostile) if isinstance(hostile, dict) else hostile
 
     server.reply = reply
-    done = run(project, "make_prompts.py")
+    done = run(project, "generate.py", "prompts")
     assert done.returncode == 1 and "of 500 new prompts" in done.stderr
     texts = [row["prompt"] for row in new(project)]
     for number in (901, 903, 904, 905):
@@ -197,7 +197,7 @@ def test_hostile_answers_do_no_harm(project: Path, server: ModelServer) -> None:
 
 def test_a_server_that_refuses(project: Path, server: ModelServer) -> None:
     server.fail(status=402, body='{"error": "No credit is left."}')
-    done = run(project, "make_prompts.py")
+    done = run(project, "generate.py", "prompts")
     assert done.returncode == 1 and "No credit is left" in done.stderr and "0 of 12" in done.stderr
     assert not new(project) and len(server.chats) <= 4
 
@@ -212,7 +212,7 @@ def test_a_model_on_this_machine(project: Path, server: ModelServer) -> None:
     use(project, "generation", inference="local", models=["acme/one", "acme/two"], base_url="")
     use(project, "new_prompts", model="acme/two", count=3)
     use(project, "local", command=command)
-    done = run(project, "make_prompts.py", env={"PYTHONPATH": str(project)})
+    done = run(project, "generate.py", "prompts", env={"PYTHONPATH": str(project)})
     assert done.returncode == 0, done.stderr
     assert [(row["prompt"], row["model"]) for row in new(project)] == [(text, "acme/two") for text in sentences(1)[:3]]
     assert not server.chats
@@ -233,19 +233,19 @@ def test_what_cannot_be_done_is_said(
     project: Path, server: ModelServer, section: str, settings: dict[str, str], arguments: list[str], sentence: str
 ) -> None:
     use(project, section, **{name: value.replace("{url}", server.url) for name, value in settings.items()})
-    done = run(project, "make_prompts.py", *arguments, env={"HF_TOKEN": "hf_secret"})
+    done = run(project, "generate.py", "prompts", *arguments, env={"HF_TOKEN": "hf_secret"})
     assert done.returncode in (1, 2) and sentence in done.stderr
     assert not server.chats and not new(project)
 
 
 def test_a_new_file_that_is_already_the_source(project: Path, server: ModelServer) -> None:
     use(project, "generation", prompts="prompts/new.jsonl", prompt_column="model")
-    done = run(project, "make_prompts.py", "--count", "4", "--yes")
+    done = run(project, "generate.py", "prompts", "--count", "4", "--yes")
     assert done.returncode == 0, done.stderr
     assert [row["model"] for row in new(project)] == sentences(1)[:4]
     server.chats.clear()
     (project / "prompts" / "new.jsonl").write_text("", encoding="utf-8")  # all were bad
-    assert run(project, "make_prompts.py", "--count", "2").returncode == 0
+    assert run(project, "generate.py", "prompts", "--count", "2").returncode == 0
     assert len(server.chats) <= 2 and not {row["model"] for row in new(project)} & set(sentences(1)[:4])
 
 

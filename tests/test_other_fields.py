@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from generating import TEMPLATE, run, use, write_prompts
-from kto.ask.prompts import prompt_id
+from kto.ask.prompt_sources import prompt_id
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]

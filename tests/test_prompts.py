@@ -11,7 +11,7 @@ import pytest
 from generating import TEMPLATE
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kto.ask import prompts
+from kto.ask import prompt_sources
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
@@ -30,10 +30,10 @@ def settings(root: Path, source: str, column: str = "prompt", split: str = "trai
 
 def load(
     folder: Path, content: bytes | str, limit: int | None = None, column: str = "prompt", name: str = "x.jsonl"
-) -> prompts.Prompts:
+) -> prompt_sources.Prompts:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    return prompts.load(settings(folder, name, column), limit)
+    return prompt_sources.load(settings(folder, name, column), limit)
 
 
 def texts_in(folder: Path, content: bytes | str, column: str = "prompt", name: str = "x.csv") -> list[str]:
@@ -64,12 +64,12 @@ def test_texts_come_out_as_they_went_in(
 
 @given(TEXT)
 def test_the_id_follows_from_the_text_alone(text: str) -> None:
-    assert prompts.prompt_id(text) == prompts.prompt_id(unicodedata.normalize("NFD", text))
-    assert len(prompts.prompt_id(text)) == 16 and int(prompts.prompt_id(text), 16) >= 0
+    assert prompt_sources.prompt_id(text) == prompt_sources.prompt_id(unicodedata.normalize("NFD", text))
+    assert len(prompt_sources.prompt_id(text)) == 16 and int(prompt_sources.prompt_id(text), 16) >= 0
 
 
 def test_the_id_never_changes() -> None:
-    assert prompts.prompt_id("Hoe houd ik brood vers?") == "6dd6822e2d793bcb"
+    assert prompt_sources.prompt_id("Hoe houd ik brood vers?") == "6dd6822e2d793bcb"
 
 
 @pytest.mark.parametrize(
@@ -224,20 +224,20 @@ def test_whatever_the_file_holds_the_error_is_a_sentence(
 )
 def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
     (tmp_path / "mine").write_text("", encoding="utf-8")
-    [origin] = prompts.sources(settings(tmp_path, name))
+    [origin] = prompt_sources.sources(settings(tmp_path, name))
     assert isinstance(origin, kind)
 
 
 @pytest.mark.parametrize("name", ["what is this?", "a/b/c", "https://example.org/x"])
 def test_neither_a_path_nor_a_dataset(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="no source of prompts"):
-        prompts.sources(settings(tmp_path, name))
+        prompt_sources.sources(settings(tmp_path, name))
 
 
 def test_a_path_outside_the_project(tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere.jsonl"
     outside.write_text('{"frage": "Wie geht es?"}\n', encoding="utf-8")
-    found = prompts.load(settings(tmp_path / "project", str(outside), "frage"))
+    found = prompt_sources.load(settings(tmp_path / "project", str(outside), "frage"))
     assert [prompt.text for prompt in found.prompts] == ["Wie geht es?"]
 
 
@@ -262,14 +262,14 @@ def dataset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, ["Eén", "Twee"]), (1, ["Eén"]), (2, ["Eén", "Twee"])])
 def test_a_dataset(dataset: str, tmp_path: Path, limit: int | None, expected: list[str]) -> None:
-    found = prompts.load(settings(tmp_path / "project", dataset, "text"), limit)
+    found = prompt_sources.load(settings(tmp_path / "project", dataset, "text"), limit)
     assert [prompt.text for prompt in found.prompts] == expected
     assert limit is not None or (found.duplicates, found.empty) == (1, 2)
 
 
 def test_a_dataset_without_the_column(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column “prompt”.*: text"):
-        prompts.load(settings(tmp_path / "project", dataset))
+        prompt_sources.load(settings(tmp_path / "project", dataset))
 
 
 @pytest.mark.parametrize(
@@ -281,4 +281,4 @@ def test_a_dataset_without_the_column(dataset: str, tmp_path: Path) -> None:
 )
 def test_a_dataset_that_cannot_be_read(dataset: str, tmp_path: Path, name: str, split: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        prompts.load(settings(tmp_path / "project", name, "text", split))
+        prompt_sources.load(settings(tmp_path / "project", name, "text", split))

@@ -56,7 +56,7 @@ def own_files(project: Path) -> set[str]:
 
 OWNED = {
     *("README.md", "LICENSE", "settings.toml", "texts.yaml", "pyproject.toml", "setup_argilla.ipynb"),
-    *("check.py", "generate.py", "make_prompts.py", "hub_job.py", "export.py", "train.py"),
+    *("check.py", "generate.py", "vote.py", "export.py", "train.py"),
     *("prompts/starter.jsonl", "prompts/system_prompt.txt"),
     *("publish/community/announcement.md", "publish/community/consent.md", "publish/community/guidelines.md"),
     *("publish/dataset/README.md", "publish/space/.oauth.yaml", "publish/space/Dockerfile", "publish/space/README.md"),

@@ -15,7 +15,7 @@ from voting import Task, argilla, english, task
 sys.path.insert(0, str(TEMPLATE))
 
 from kto import tables
-from kto.ask import prompts
+from kto.ask import prompt_sources
 from kto.dataset import rows
 from kto.vote.client import connect
 from kto.vote.task import make_task
@@ -70,7 +70,7 @@ def seed_for(test: list[str], train: list[str]) -> int:
     """Return a seed by which chance puts these prompts there, at a fraction of a half."""
 
     def drawn(text: str, seed: int) -> bool:
-        return rows._fraction(seed, "split", prompts.prompt_id(text)) < 0.5
+        return rows._fraction(seed, "split", prompt_sources.prompt_id(text)) < 0.5
 
     return next(
         seed

@@ -138,7 +138,7 @@ def test_rows_that_leave_are_said_before_anything_is_asked(project: Path, server
 
 
 def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server: ModelServer) -> None:
-    """A dataset's column and filter, and the prompts of make_prompts.py or the starter file beside it."""
+    """A dataset's column and filter, and the prompts of `generate.py prompts` or the starter file beside it."""
     rows = [{"vraag": "Yorùbá?", "code": "yor"}, {"vraag": "Dutch?", "code": "nld"}]
     add_file(project, "both.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     add_file(project, "plain.txt", "Plain?\n")
@@ -182,7 +182,7 @@ def test_new_prompts_go_beside_the_others(project: Path, server: ModelServer) ->
     text = "Which questions should I ask before I rent a flat in another town?"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "reply", lambda body: f"1. {text}\n2. {PROMPTS[0]}")
-        import make_prompts
+        from kto.ask import prompts as make_prompts
 
         done = call(make_prompts, project, "--count", "1", "--output", str(project / "prompts" / "new.jsonl"))
     assert done.returncode == 0, done.stderr

@@ -78,7 +78,7 @@ def test_the_terminal_is_closed(project: Path) -> None:
     assert len(answers(project)) == 5 and len(server.chats) == 10
 
 
-@pytest.mark.parametrize("command", [["check.py"], ["check.py", "pages"], ["make_prompts.py", "--help"]])
+@pytest.mark.parametrize("command", [["check.py"], ["check.py", "pages"], ["generate.py", "prompts", "--help"]])
 def test_other_commands(project: Path, command: list[str]) -> None:
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     read = subprocess.run([sys.executable, *command], cwd=project, env=ENVIRONMENT, encoding="utf-8", **pipes)

@@ -23,7 +23,7 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml, render
 sys.path.insert(0, str(TEMPLATE))
 
 from kto import tables, texts
-from kto.ask import prompts, table
+from kto.ask import prompt_sources, table
 from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.settings import Settings
@@ -42,11 +42,11 @@ def make_generations(answers: Mapping[str, Sequence[str | None]], models: Sequen
     """Return rows as generate.py writes them, for prompt → one answer per model (None is a gap)."""
     return [
         {
-            "prompt_id": prompts.prompt_id(prompt),
+            "prompt_id": prompt_sources.prompt_id(prompt),
             "input": prompt,
             "system_prompt": SYSTEM_PROMPT,
             "generation_model": list(models),
-            "generation_prompt": [prompts.messages(SYSTEM_PROMPT, prompt)] * len(models),
+            "generation_prompt": [prompt_sources.messages(SYSTEM_PROMPT, prompt)] * len(models),
             "raw_generation_responses": list(texts),
             "generations": list(texts),
             "finish_reason": [None if text is None else "stop" for text in texts],

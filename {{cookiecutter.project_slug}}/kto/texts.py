@@ -24,7 +24,7 @@ FILES = {
     "generate": "generate.py",
     "export": "export.py",
     "train": "train.py",
-    "prompts": "make_prompts.py",
+    "prompts": "generate.py prompts",
     "pages": "check.py pages",
     "job": "generate.py job",
     "vote": "vote.py",

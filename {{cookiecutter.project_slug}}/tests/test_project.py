@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kto import pages, texts
-from kto.ask import prompts
+from kto.ask import prompt_sources
 from kto.settings import load as load_settings
 
 ROOT = texts.ROOT
@@ -55,9 +55,9 @@ def test_every_page_can_be_filled(page: Path) -> None:
 
 def test_prompts_can_be_read() -> None:
     settings = load_settings()
-    files = [origin for origin in prompts.sources(settings) if isinstance(origin, Path)]
+    files = [origin for origin in prompt_sources.sources(settings) if isinstance(origin, Path)]
     if files:  # a dataset on the Hub is there when somebody asks for it
-        assert prompts.load(settings, origins=files).prompts
+        assert prompt_sources.load(settings, origins=files).prompts
 
 
 def test_notebook_has_no_outputs() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kto.ask.prompts import Prompt
+from kto.ask.prompt_sources import Prompt
 from kto.ask.store import Answer, Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
 from kto.model_names import public_names

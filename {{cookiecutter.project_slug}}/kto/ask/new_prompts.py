@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from kto.ask import lookups
 from kto.ask.language import Gate
 from kto.ask.language_worker import LanguageWorker
-from kto.ask.prompts import STARTER, prompt_id, sources
-from kto.ask.prompts import load as load_prompts
-from kto.ask.prompts import read as read_prompts
+from kto.ask.prompt_sources import STARTER, prompt_id, sources
+from kto.ask.prompt_sources import load as load_prompts
+from kto.ask.prompt_sources import read as read_prompts
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message, StoredAnswer
 from kto.ask.targets import ModelTarget

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
-from kto.ask.prompts import messages
+from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
 from kto.ask.table import schema

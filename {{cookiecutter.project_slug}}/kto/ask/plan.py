@@ -11,11 +11,11 @@ from pathlib import Path
 
 from kto import left_out
 from kto.ask import earlier_table, lookups, open_files, servers, targets
-from kto.ask import prompts as prompts_of
+from kto.ask import prompt_sources as prompts_of
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
-from kto.ask.prompts import Prompt, messages
+from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean

@@ -1,338 +1,186 @@
-"""The prompts: from the starter file, files (JSONL, CSV, or text with one per line) and datasets on the Hub."""
+"""Too few prompts? Let a model write new ones → prompts/new.jsonl, for people to read before step 1.
 
+    uv run generate.py prompts [--count N] [--base-url URL] [--yes] [--output FILE]
+
+Every answer is kept in data/answers.sqlite as soon as it arrives, so a second run asks only for what is missing.
+"""
+
+import argparse
 import contextlib
 import dataclasses
-import hashlib
-import itertools
-import re
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import json
+import sqlite3
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from kto import left_out
-from kto.ask import prompt_files
-from kto.ask.prompt_files import OTHER_FILES, Filter, NoColumn, Problem, Unusable, is_path, text_of
-from kto.ask.store import Message
+from kto import progress, sqlite_files
+from kto.ask import report, servers, serving, targets
+from kto.ask.new_prompts import COUNTS, Book, Maker, judge_for
+from kto.ask.plan import Estimate
+from kto.ask.prompt_sources import sources
+from kto.ask.servers import Server
+from kto.ask.store import Store
+from kto.ask.targets import ModelTarget
+from kto.ask.writer import AnswerWriter
+from kto.command_line import Parser, run, wait_for_enter
 from kto.errors import UserError
-from kto.files import as_path
-from kto.settings import Settings
-from kto.texts import t
+from kto.lock import alone
+from kto.secrets import secret
+from kto.settings import Settings, load
+from kto.texts import ROOT, number, t
 
-STARTER = Path("prompts") / "starter.jsonl"
-_USUAL_COLUMN = "prompt"  # of the starter file
-_SHOWN = 5  # bad lines that a message lists
-_LISTED = 50  # names of configurations and splits in a message
-LOOKED_AT = 10_000
-"""Rows that `look_at_dataset` looks at, at most."""
-_WHOLE_SPLIT = re.compile(r"(?!all\Z)[\w.-]+")
-_DATASET_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
+_READ = 600  # tokens of a request, about
+_WRITTEN = 60  # tokens of a prompt in an answer, about; more in scripts that tokenizers know less well
+_ALWAYS = ("asked", "instructions", "new")  # counts that are shown even if they are 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-    """One prompt: the text as it was written, and the id that follows from it."""
-
-    id: str
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompts:
-    """All prompts, each once and in the order of the sources, and what was passed over.
-
-    Attributes
-    ----------
-    duplicates, empty
-        How many there were before in some source, and how many rows are without a text.
-    unfiltered
-        Sources that have none of the columns that the filter names, so all of them was taken.
-    """
-
-    prompts: list[Prompt]
-    duplicates: int
-    empty: int
-    unfiltered: list[Path | str]
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(t("new_prompts.help"))
+    parser.add_argument("--count", metavar="N", help=t("new_prompts.help_count"))
+    parser.add_argument("--base-url", metavar="URL", help=t("generate.help_base_url"))
+    parser.add_argument("--yes", action="store_true", help=t("generate.help_yes"))
+    default = ROOT / "prompts" / "new.jsonl"
+    parser.add_argument("--output", type=Path, default=default, metavar="FILE", help=t("new_prompts.help_output"))
+    options = parser.parse_args(argv)
+    if options.count is not None:
+        if not (options.count.isascii() and options.count.isdigit() and 0 < int(options.count[:9]) <= 1_000_000):
+            raise UserError("bad_count", value=options.count)
+        options.count = int(options.count)
+    options.output = options.output.resolve()
+    if options.output.suffix.lower() != ".jsonl":
+        raise UserError("no_jsonl_name", path=options.output)
+    return options
 
 
-def prompt_id(text: str) -> str:
-    """Return the id of a prompt: the first 16 hex digits of the SHA-256 of its text in UTF-8, NFC.
-
-    NFC because the same letters can be written with different code points, and editors change them silently.
-    """
-    return hashlib.sha256(unicodedata.normalize("NFC", text).encode("utf-8")).hexdigest()[:16]
-
-
-def messages(system_prompt: str, text: str) -> list[Message]:
-    """Return the conversation that a model gets; without a system prompt it has one message."""
-    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    return [*system, {"role": "user", "content": text}]
-
-
-def sources(config: Settings) -> list[Path | str]:
-    """Return where the prompts come from: paths, and ids of datasets on the Hub.
+def with_one_model(config: Settings) -> Settings:
+    """Return the settings with the model that writes the prompts as the only one.
 
     Raises
     ------
     UserError
-        One of them is neither.
+        It is not in the list of models.
     """
-    return [_source(config.root, name) for name in config.generation.prompts]
+    models = config.generation.models
+    model = config.new_prompts.model or models[0]
+    if model not in models:
+        raise UserError("no_such_writer", model=model, models=", ".join(models))
+    return config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
 
 
-def _source(root: Path, name: str) -> Path | str:
-    """Return a path if there is such a file, or if the name ends or begins as only a path does; else the id.
-
-    Relative paths start at the project folder.
-    """
-    path = root / STARTER if name == "starter" else as_path(root, name)
-    if path is None:
-        raise UserError("no_such_prompts", name=name)
-    if name == "starter" or ((is_path(name) or path.is_file()) and path.suffix.lower() not in OTHER_FILES):
-        return path
-    if is_path(name) or not _DATASET_ID.fullmatch(name):
-        raise UserError("no_such_prompts", name=name)
-    return name
-
-
-def load(
-    config: Settings, limit: int | None = None, token: str | None = None, origins: Sequence[Path | str] | None = None
-) -> Prompts:
-    """Return the prompts of the project, each once, where it comes first, without those that are left out.
-
-    Parameters
-    ----------
-    limit
-        Only so many, the first ones; what comes after them is not read.
-    origins
-        Only those in these of the sources; then there may be none.
+def agree(config: Settings, maker: Maker, target: ModelTarget, yes: bool) -> None:
+    """Say what it will take; where that may cost money, go on only if it is wanted.
 
     Raises
     ------
     UserError
-        A source cannot be read, a line of a file is wrong (the message says which), or there is no prompt.
+        Nobody is there to be asked.
     """
-    every = sources(config)
-    unwanted = left_out.read(config.root).ids
-    found: dict[str, Prompt] = {}
-    unfiltered: dict[Path | str, Collection[str]] = {}
-    duplicates = empty = 0
-    for origin in every if origins is None else origins:
-        opened = _open(config, origin, limit is not None, token)
-        has_prompts = False
-        for text in opened.texts:
-            if text is None:
-                empty += 1
-                continue
-            has_prompts = True
-            prompt = Prompt(prompt_id(text), text)
-            if prompt.id in unwanted:
-                continue
-            if prompt.id in found:
-                duplicates += 1
-                continue
-            found[prompt.id] = prompt
-            if len(found) == limit:
-                return Prompts(list(found.values()), duplicates, empty, [*unfiltered])
-        if opened.chosen.others and not has_prompts:
-            columns, values = (", ".join(each) for each in (opened.chosen.wanted, opened.chosen.others))
-            raise UserError("technical.filter_fits_nothing", source=origin, columns=columns, values=values)
-        if config.generation.prompt_filter and not opened.chosen.wanted:
-            unfiltered[origin] = opened.columns
-    if unfiltered.keys() == {*every}:  # so the name of a column is wrong
-        _need_filter_columns(every[0], unfiltered[every[0]], Filter(config.generation.prompt_filter))
-    if not found and origins is None:
-        raise UserError("no_prompts", source=", ".join(map(str, every)))
-    return Prompts(list(found.values()), duplicates, empty, [*unfiltered])
+    print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
+    requests = maker.requests()
+    longest = int(target.arguments["max_tokens"])
+    written = min(_WRITTEN * config.new_prompts.per_request, longest)
+    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, target.prices)
+    if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
+        return
+    print(report.before({target.model: estimate}))
+    if estimate.cost is None:
+        print(t("generate.cost_unknown"))
+    if not yes:
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise UserError("prompts_need_yes")
+        wait_for_enter(t("generate.go_on"))
 
 
-def texts_in(config: Settings, path: Path) -> Iterable[str]:
-    """Return the prompts in one of the files, also those that are left out; raise `UserError` as `load` does."""
-    return (text for text in _open(config, path, False, None).texts if text is not None)
+def ask(config: Settings, maker: Maker, target: ModelTarget, writer: AnswerWriter) -> None:
+    """Ask the model, on its server or on this machine."""
 
+    def settled() -> dict[str, int]:
+        return {target.model: maker.counts["new"] - before}
 
-class _Opened(NamedTuple):
-    """A source: its texts, None for a row without one; its columns, and the filter that they fit."""
-
-    texts: Iterable[str | None]
-    columns: Collection[str]
-    chosen: Filter
-
-
-def _open(config: Settings, origin: Path | str, streaming: bool, token: str | None) -> _Opened:
-    if isinstance(origin, str):
-        return _open_dataset(config, origin, streaming, token)
-    content = _content(origin)
-    columns = prompt_files.columns(content, origin.suffix, config.generation.prompt_column)
-    column, chosen = _fitting(config, columns)
-    return _Opened(_texts(origin, content, column, chosen), columns, chosen)
-
-
-def _fitting(config: Settings, columns: Collection[str]) -> tuple[str, Filter]:
-    """Return the column and the filter for a source with these columns: of several, each may have other ones."""
-    column, chosen = config.generation.prompt_column, Filter(config.generation.prompt_filter)
-    if len(config.generation.prompts) > 1:
-        if column not in columns and _USUAL_COLUMN in columns:
-            column = _USUAL_COLUMN
-        if chosen.wanted.keys().isdisjoint(columns):
-            chosen = Filter()
-    return column, chosen
-
-
-def read(path: Path, column: str) -> list[str]:
-    """Return the prompts in a file, in the format that its name says; JSONL if it says none.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or lines are wrong (the message says which).
-    """
-    return _texts(path, _content(path), column, Filter())
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError("no_prompts_file", path=path, reason=error.strerror or error) from None
-
-
-def _texts(path: Path, content: bytes, column: str, chosen: Filter) -> list[str]:
-    try:
-        texts, problems = prompt_files.read(content, path.suffix, column, chosen)
-    except NoColumn as error:
-        _need_filter_columns(path, error.columns, chosen)
-        raise UserError("no_csv_column", path=path, column=column, columns=", ".join(error.columns)) from None
-    if problems:
-        shown = [_bad_line(each) for each in problems[:_SHOWN]]
-        listed = "\n".join(f"  - {problem}" for problem in shown)
-        if len(problems) > _SHOWN:
-            listed += "\n" + t("generate.more_lines", number=len(problems) - _SHOWN)
-        raise UserError("bad_prompts", path=path, problems=listed)
-    return texts
-
-
-def _bad_line(problem: Problem) -> str:
-    reason = t(f"generate.{problem.why.text}", **problem.why.values)
-    return t("generate.bad_line", number=str(problem.line), reason=reason)
-
-
-def _need_filter_columns(source: object, columns: Collection[str], chosen: Filter) -> None:
-    """Raise `UserError` if there is no column of some name in the filter."""
-    for name in chosen.wanted:
-        if name not in columns:
-            raise UserError("technical.no_filter_column", source=source, column=name, columns=", ".join(columns))
-
-
-def _open_dataset(config: Settings, name: str, streaming: bool, token: str | None, most: int | None = None) -> _Opened:
-    """Open a dataset on the Hub: nobody here can correct a row of it that has no text.
-
-    Parameters
-    ----------
-    streaming
-        Download only what is read; `datasets` cannot do that for a part of a split, or for several.
-    most
-        How many rows are looked at.
-    """
-    import datasets  # takes a second, and only this source needs it
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
-    split = config.generation.prompt_split
-    streaming = streaming and _WHOLE_SPLIT.fullmatch(split) is not None
-    with _said_plainly(config, name, token):
-        rows = datasets.load_dataset(
-            name, _configuration(config, name, token), split=split, streaming=streaming, token=token or None
-        )
-        head = next(iter(rows), None)
-        if head is None:
-            return _Opened((), (), Filter(config.generation.prompt_filter))
-        column, chosen = _fitting(config, head)
-        if column not in head:
-            raise UserError("no_prompt_column", source=name, column=column, columns=", ".join(head))
-        _need_filter_columns(name, head, chosen)
-
-    def texts() -> Iterator[str | None]:
-        labels = {
-            each: rows.features[each] for each in chosen.wanted if hasattr((rows.features or {}).get(each), "names")
-        }
-        with _said_plainly(config, name, token):
-            for row in itertools.islice(rows.select_columns([*dict.fromkeys((column, *chosen.wanted))]), most):
-                try:
-                    if chosen.takes(row | {each: _label(feature, row[each]) for each, feature in labels.items()}):
-                        yield text_of(row, column)
-                except Unusable:
-                    yield None
-
-    return _Opened(texts(), [*head], chosen)
-
-
-def _configuration(config: Settings, name: str, token: str | None) -> str | None:
-    """Return the configuration to read; of several datasets, one may have no other than its own."""
-    import datasets
-
-    chosen = config.generation.prompt_config
-    if chosen and len(config.generation.prompts) > 1:
-        configs = datasets.get_dataset_config_names(name, token=token or None)
-        return None if chosen not in configs and len(configs) == 1 else chosen
-    return chosen or None
-
-
-@contextlib.contextmanager
-def _said_plainly(config: Settings, name: str, token: str | None) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # the library raises whatever the format's reader raises
-        raise _why_no_dataset(config, name, token, error) from None
-
-
-def _label(feature: Any, value: object) -> object:
-    """Return the name of a class that a dataset stores as a number; -1 is none."""
-    return feature.int2str(value) if isinstance(value, int) and value >= 0 else value
-
-
-def _why_no_dataset(config: Settings, name: str, token: str | None, error: Exception) -> UserError:
-    """Return what to say of a dataset that cannot be read: often it has no such configuration, or no such split."""
-    import datasets
-
-    settings = config.generation
-    chosen = settings.prompt_config
-    with contextlib.suppress(Exception):  # it cannot be asked that either
-        configs = datasets.get_dataset_config_names(name, token=token or None)
-        default = datasets.get_dataset_default_config_name(name, token=token or None)
-        if chosen not in configs and (chosen or (default is None and len(configs) > 1)):
-            return UserError("no_prompt_config", source=name, configs=_some(configs))
-        splits = datasets.get_dataset_split_names(name, chosen or default, token=token or None)
-        parts = re.findall(r"(?:^|\+)\s*([\w.-]+)", settings.prompt_split)
-        if not {*parts, "all"} - {"all"} <= {*splits}:
-            return UserError(
-                "technical.no_prompt_split", source=name, split=settings.prompt_split, splits=_some(splits)
+    before = maker.counts["new"]
+    with contextlib.ExitStack() as stack:
+        if target.server is None:
+            log = config.root / "data" / "logs" / "model-1.log"
+            print(t("generate.starting", model=target.model, log=log.relative_to(config.root)), flush=True)
+            target = dataclasses.replace(
+                target, server=Server(stack.enter_context(serving.serving(config, target.model, log)))
             )
-    return UserError("bad_dataset", source=name, reason=" ".join(str(error).split())[:300])
+        stack.enter_context(progress.shown(t("new_prompts.count_new"), {target.model: maker.missing}, settled))
+        maker.ask(target, writer)
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_LISTED], *(["…"] if len(names) > _LISTED else [])])
+def table(maker: Maker) -> str:
+    """Return what became of the answers, as a table for people."""
+    shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
+    return report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown})
 
 
-def look_at_dataset(config: Settings, name: str, token: str | None) -> bool:
-    """Read the first rows of a dataset on the Hub as `load` would; return whether there was a prompt among them.
+def make(config: Settings, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
+    """Make so many new prompts, or as many as there are to get."""
+    own = with_one_model(config)
+    gate = targets.gate_for(own)
+    target = targets.find(own, gate, options.base_url)[0]
+    with contextlib.ExitStack() as stack:
+        judge = judge_for(config)
+        if judge:
+            stack.callback(judge.close)
+        maker = Maker(config, book, wanted, judge)
+        writer = stack.enter_context(contextlib.closing(AnswerWriter(store.path)))
+        try:
+            maker.replay(target, writer)
+            if maker.missing > 0:
+                if target.server:  # a server that cannot be used says so here
+                    target = target.priced(servers.offers(target.server))
+                agree(config, maker, target, options.yes)
+                ask(own, maker, target, writer)
+        except KeyboardInterrupt:
+            print(t("generate.interrupted"), file=sys.stderr)
+            raise
+    return maker
 
-    Raises
-    ------
-    UserError
-        It cannot be read, or lacks what the settings name.
-    """
-    import datasets
 
-    settings = config.generation
+def _with_new(config: Settings, output: Path) -> str:
+    """Return the list of sources as settings.toml has it, with the file of new prompts."""
+    there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
+    path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
+    names = [*config.generation.prompts, *([] if output in there else [path.as_posix()])]
+    return json.dumps(names, ensure_ascii=False)  # a string of TOML is one of JSON
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make what is missing, say how it went and how to go on. 1 if there are fewer than wanted."""
+    options = parse(argv)
+    config = load()
+    with_one_model(config)  # before anything is written
     try:
-        datasets.ReadInstruction.from_spec(settings.prompt_split)
-    except Exception as error:
-        raise _why_no_dataset(config, name, token, error) from None
-    whole = re.match(r"[\w.-]+", settings.prompt_split)  # a part of it would be downloaded
-    split = whole[0] if whole else settings.prompt_split
-    some = config.model_copy(update={"generation": settings.model_copy(update={"prompt_split": split})})
-    return any(_open_dataset(some, name, True, token, LOOKED_AT).texts)
+        return add_new_prompts(config, options)
+    except sqlite3.Error as error:
+        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
+
+
+def add_new_prompts(config: Settings, options: argparse.Namespace) -> int:
+    """Do what `main` says."""
+    data = config.root / "data"
+    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
+        book = Book(config, options.output, secret(config, "HF_TOKEN"))
+        total = options.count or config.new_prompts.count
+        if book.there >= total:
+            print(t("new_prompts.enough", path=options.output, number=book.there))
+            return 0
+        maker = make(config, options, store, book, total - book.there)
+    print(table(maker))
+    made = maker.counts["new"]
+    if made or book.there:
+        print(t("new_prompts.next", path=options.output, setting=f"prompts = {_with_new(config, options.output)}"))
+    if not targets.gate_for(config).supported:
+        print(t("generate.not_judged", language=config.language.autonym))
+    if maker.missing > 0:
+        if maker.reason:
+            raise UserError("prompts_failed", number=made, total=maker.wanted, reason=maker.reason)
+        raise UserError("prompts_exhausted", number=made, total=maker.wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -29,7 +29,7 @@ from kto.ask import lookups
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
 from kto.ask.pipeline import StoredLLM, process_rows
-from kto.ask.prompts import messages
+from kto.ask.prompt_sources import messages
 from kto.ask.writer import AnswerSink
 from kto.errors import UserError
 from kto.tables import Row

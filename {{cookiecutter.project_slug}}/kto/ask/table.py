@@ -13,7 +13,7 @@ from kto.ask import lookups
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
 from kto.ask.plan import Plan
-from kto.ask.prompts import Prompt, messages
+from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.store import Answer
 from kto.cleaning import clean
 from kto.left_out import LeftOut
@@ -32,7 +32,7 @@ def schema() -> "pa.Schema":
     conversation = messages_type()
     return pa.schema(
         [
-            ("prompt_id", pa.string()),  # see kto.ask.prompts.prompt_id
+            ("prompt_id", pa.string()),  # see kto.ask.prompt_sources.prompt_id
             ("input", pa.string()),  # the prompt as it was written
             ("system_prompt", pa.string()),  # "" if there is none
             # From here on lists, all in the order of the models in settings.toml.

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from kto import pages, texts
-from kto.ask import prompts, untranslated
+from kto.ask import prompt_sources, untranslated
 from kto.check.findings import Findings
 from kto.hub_lookup import Hub, Unreachable
 from kto.settings import Settings
@@ -30,11 +30,11 @@ def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> No
     origins: list[Path | str] = []
     english = 0
     with found.collect():
-        origins = prompts.sources(config)
+        origins = prompt_sources.sources(config)
     for origin in origins:
         with found.collect():
             if isinstance(origin, Path):
-                there = prompts.load(config, origins=[origin])
+                there = prompt_sources.load(config, origins=[origin])
                 english += untranslated.english_prompts(config, (prompt.text for prompt in there.prompts))
                 found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
                 found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
@@ -44,7 +44,7 @@ def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> No
         found.notes[:0] = untranslated.sentences(config, english)
     if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
         with found.collect():  # what is wrong with all of them together
-            prompts.load(config)
+            prompt_sources.load(config)
 
 
 def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Findings) -> None:
@@ -54,5 +54,5 @@ def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Find
         found.problems.append(t("check.unreachable", name=name, reason=known))
     elif not known:
         found.problems.append(t("check.no_dataset", name=name))
-    elif not prompts.look_at_dataset(config, name, token):
-        found.notes.append(t("technical.no_prompt_yet", source=name, number=prompts.LOOKED_AT))
+    elif not prompt_sources.look_at_dataset(config, name, token):
+        found.notes.append(t("technical.no_prompt_yet", source=name, number=prompt_sources.LOOKED_AT))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kto import git_history, left_out
-from kto.ask.prompts import load as load_prompts
-from kto.ask.prompts import prompt_id, sources, texts_in
+from kto.ask.prompt_sources import load as load_prompts
+from kto.ask.prompt_sources import prompt_id, sources, texts_in
 from kto.command_line import Parser
 from kto.dataset import publish, steps, votes
 from kto.dataset.options import add_options

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kto.ask.prompts import prompt_id
+from kto.ask.prompt_sources import prompt_id
 from kto.dotenv import write_private
 from kto.errors import UserError
 from kto.record_ids import record_ids, text_id

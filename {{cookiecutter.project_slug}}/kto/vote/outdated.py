@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import left_out
-from kto.ask.prompts import load as load_prompts
+from kto.ask.prompt_sources import load as load_prompts
 from kto.command_line import Parser, run
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
