@@ -199,7 +199,8 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
 def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kto.ask import report
     from kto.ask.plan import Estimate
-    from kto.ask.table import Found
+    from kto.ask.table import TableCounts
+    from kto.ask.targets import ModelTarget
     from kto.ask.writer import RunCounts
 
     texts = texts_of(tag)
@@ -211,9 +212,10 @@ def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) ->
         "x" * 90,
         "e",
     ]
-    has = Found(100_000, 99_000, 1_000, 12, 34_567, 3, Counter(right=90_000, wrong=8_000, unchecked=1_000))
+    has = TableCounts(100_000, 99_000, 1_000, 12, 34_567, 3, Counter(right=90_000, wrong=8_000, unchecked=1_000))
     did = RunCounts(99_000, 99_000, 12_345_678, 123_456_789, 1e6, 1234.5)
-    after = report.after(names, dict.fromkeys(names, has), dict.fromkeys(names, did), set(names))
+    targets = [ModelTarget(name, None, {}, {}, 1, 1, 1, prices=(1e-6, 1e-6)) for name in names]
+    after = report.after(targets, dict.fromkeys(names, has), dict.fromkeys(names, did))
     before = report.before(dict.fromkeys(names, Estimate(100_000, 12_345_678, 1, 123_456_789, (1e-6, 1e-6))))
     for shown in (after, before):
         assert max(map(cell_len, shown.splitlines())) <= 80

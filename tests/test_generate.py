@@ -414,3 +414,47 @@ def test_a_model_server_that_is_never_ready(project: Path) -> None:
     use(project, "local", command=["no-such-command", "{model}"])
     done = run(project, "generate.py")
     assert done.returncode == 1 and "did not start" in done.stdout and "no-such-command" in done.stdout
+
+
+ADDED = """
+        from distilabel.steps import StepInput, step
+        from distilabel.steps.tasks import UltraFeedback
+        from kto.ask.pipeline import StoredLLM
+
+        @step(inputs=["generations"], outputs=["longest"])
+        def longest(rows: StepInput):
+            yield [row | {"longest": max(map(len, filter(None, row["generations"])), default=0)} for row in rows]
+
+        judge = StoredLLM(target=targets[0], sink=writer)
+        rate = UltraFeedback(name="rate", llm=judge, aspect="helpfulness", input_mappings={"instruction": "input"})
+        answers >> longest(name="longest") >> rate
+"""
+
+
+def test_a_step_that_somebody_adds_runs_and_lands_in_the_table(project: Path, server: ModelServer) -> None:
+    """distilabel's own UltraFeedback, asked of a stored model, and a step of five lines."""
+    use(project, "generation", base_url=server.url)
+    rating = "#### Output for Text {n}\nType: 1\nRationale: x\nRating: {n}\nRationale: fine {n}"
+    answer = server.reply
+
+    def reply(body: dict) -> object:
+        asked = body["messages"][-1]["content"]
+        return "\n\n".join(rating.format(n=n) for n in (1, 2)) if "#### Output" in asked else answer(body)
+
+    server.reply = reply
+    script = project / "generate.py"
+    code = script.read_text(encoding="utf-8")
+    assert code.count("        prompts >> models >> answers\n") == 1
+    added = code.replace("        prompts >> models >> answers\n", f"        prompts >> models >> answers{ADDED}")
+    script.write_text(added, encoding="utf-8")
+    done = run(project, "generate.py", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(project)
+    assert [row["longest"] for row in rows] == [max(map(len, row["generations"])) for row in rows]
+    assert [row["ratings"] for row in rows] == [[1, 2]] * len(rows) and rows[0]["rationales-for-ratings"] == [
+        "fine 1",
+        "fine 2",
+    ]
+    asked = len(server.chats)
+    assert run(project, "generate.py").returncode == 0 and table(project) == rows
+    assert len(server.chats) == asked  # what the added step asked is stored, too

@@ -28,7 +28,7 @@ from typing import Any
 from kto.ask import lookups
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
-from kto.ask.pipeline import StoredLLM, process_rows
+from kto.ask.pipeline import StoredLLM, ask, process_rows
 from kto.ask.prompt_sources import messages
 from kto.ask.writer import AnswerSink
 from kto.errors import UserError
@@ -66,19 +66,18 @@ class _Outbox:
 class _Actor:
     """Asks one model, on some machine of the cluster."""
 
-    async def start(self, pickled: bytes) -> None:
-        """Get ready; the step travels in a call, because Ray logs what constructors get."""
-        self._step, language = pickle.loads(pickled)
-        self._language = LanguageWorker(*language) if language else None
+    async def start(self, name: str, pickled: bytes) -> None:
+        """Get ready; key and address travel in a call, because Ray logs what constructors get."""
+        target, language = pickle.loads(pickled)
         self._outbox = _Outbox()
-        self._loop = asyncio.get_running_loop()
-        self._step.llm.sink, self._step.llm.language = self._outbox, self._language
+        worker = LanguageWorker(*language) if language else None
+        self._step = ask(name, target, self._outbox, worker, {})
         self._step.load()
-        self._step.llm.start(self._loop)
+        self._step.llm.start(asyncio.get_running_loop())
 
     async def ask(self, wanted: Mapping[str, Sequence[Lookup]], rows: Sequence[Row]) -> AsyncIterator[list[Event]]:
         """Yield what happens while the model answers these rows, for the `AnswerSink` of `generate.py`."""
-        self._step.llm.wanted = wanted if self._step.llm.wanted is None else self._step.llm.wanted | wanted
+        self._step.llm.wanted = self._step.llm.wanted | wanted
         running = asyncio.create_task(asyncio.to_thread(process_rows, self._step, [rows]))
         while not running.done() or self._outbox.events:
             await asyncio.wait([running], timeout=_EVERY)
@@ -153,8 +152,7 @@ class Cluster:
                 options = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
                 actor = ray.remote(_Actor).options(**options).remote()
                 language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
-                sent = step.model_copy(update={"llm": StoredLLM(target=llm.target, sink=None, wanted={})})
-                actor.start.remote(ray.cloudpickle.dumps((sent, language)))
+                ray.get(actor.start.remote(step.name, ray.cloudpickle.dumps((llm.target, language))))
                 self._actors[step.name] = actor
             return self._actors[step.name]
 
