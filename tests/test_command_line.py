@@ -22,7 +22,7 @@ from kto import texts
 
 HEAVY = (
     *("argilla", "argilla_server", "distilabel", "datasets", "pandas", "pyarrow", "numpy", "torch", "transformers"),
-    *("ray", "huggingface_hub", "httpx", "httpx2", "aiohttp", "requests", "openai", "pydantic", "jinja2", "nbformat"),
+    *("ray", "huggingface_hub", "httpx", "httpx2", "aiohttp", "requests", "openai", "jinja2", "nbformat"),
     *("sqlalchemy", "fastapi", "uvicorn", "py3langid"),
 )
 """Packages of which each takes from a twentieth of a second to three."""
@@ -60,7 +60,6 @@ def test_all_commands_are_known() -> None:
     of_ours = {
         "kto/processes.py",
         "kto/ask/language_worker.py",
-        "kto/ask/ray_job.py",
     }  # nobody but the commands starts these
     assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "kto/ask/serve.py"}
 
@@ -167,7 +166,7 @@ def test_counts_are_written_as_the_language_does_and_ports_are_not(project: Path
 
 @pytest.mark.parametrize(("said", "goes_on"), [("", True), (" ", True), ("n", False), ("nee", False), (None, False)])
 def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, goes_on: bool) -> None:
-    from kto.command_line import wait_for_enter
+    from kto.terminal import wait_for_enter
 
     def answer(_: str) -> str:
         if said is None:

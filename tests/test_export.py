@@ -105,7 +105,7 @@ def test_votes_and_rows(voted: Task) -> None:
 
     for line in ("Prompts: 3", "Votes: 17", "People who voted: 3", "Left out because of a tie: 1", "Thumbs up: 3"):
         assert line in done.stdout.splitlines()
-    card = (voted.project / "dataset" / "README.md").read_text(encoding="utf-8")
+    card = (voted.project / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
     assert re.search(r"\| Agreement \(Krippendorff's α\) \| 0\.\d\d \|", card)
 
 
@@ -228,7 +228,7 @@ def test_no_votes_yet(task: Task) -> None:
     record = next(iter(task.records().values()))
     task.vote("amina", record, "good", status="draft")
     task.vote("piet", record, "bad", status="discarded")
-    card = (task.project / "dataset" / "README.md").read_bytes()
+    card = (task.project / "publish" / "dataset" / "README.md").read_bytes()
     done = task.export("--push")
     assert done.returncode == 1  # this is said first
     assert done.stderr.startswith("This project has no owner on the Hub.")
@@ -236,7 +236,7 @@ def test_no_votes_yet(task: Task) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Nobody has voted yet. Drafts and discarded records do not count.\n"
     assert not (task.data / "votes").exists() and not (task.data / "kto").exists()
-    assert (task.project / "dataset" / "README.md").read_bytes() == card
+    assert (task.project / "publish" / "dataset" / "README.md").read_bytes() == card
 
 
 def test_only_ties_then_one_class_then_both(task: Task) -> None:
@@ -275,7 +275,7 @@ def test_all_votes_withdrawn_and_only_a_tie_left(task: Task) -> None:
     done = task.export()
     assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("Nobody has voted yet.")
     assert list((task.data / "kto").iterdir()) == [] and task.table("votes/train.parquet") == []
-    assert "| Votes | 0 |" in (task.project / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "| Votes | 0 |" in (task.project / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
     one = records["Question?", "one"]
     task.vote("amina", one, "good")
     assert task.export().returncode == 0 and task.table("kto/train.parquet")
@@ -426,7 +426,7 @@ def test_output_elsewhere_and_a_split_that_is_gone(voted: Task, tmp_path: Path) 
             ),
             "cannot be read",
         ),
-        (lambda task: (task.project / "dataset" / "README.md").write_text("# Mine\n"), "numbers"),
+        (lambda task: (task.project / "publish" / "dataset" / "README.md").write_text("# Mine\n"), "numbers"),
         (lambda task: (task.data / "kto" / "train.parquet").unlink() or block(task.data / "kto"), "cannot be written"),
     ],
 )
@@ -448,7 +448,7 @@ def block(folder: Path) -> None:
 
 
 def test_what_people_wrote_into_the_card_stays(voted: Task) -> None:
-    path = voted.project / "dataset" / "README.md"
+    path = voted.project / "publish" / "dataset" / "README.md"
     path.write_text(path.read_text(encoding="utf-8") + "\nOur own words.\n", encoding="utf-8")
     for _ in range(2):
         assert voted.export().returncode == 0

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 from kto.record_ids import text_id
-from voting import SYSTEM_PROMPT, Task, argilla, english, generations, tables, task
+from voting import SYSTEM_PROMPT, Task, argilla, english, table, tables, task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -104,7 +104,7 @@ def test_many_answers_are_read_in_seconds(voted: Task) -> None:
     rows = [
         {"generation_prompt": [SENT] * 4, "generations": each, "raw_generation_responses": each} for each in answers
     ]
-    tables.write_rows(voted.data / "generations" / "train.parquet", rows, generations.schema())
+    tables.write_rows(voted.data / "generations" / "train.parquet", rows, table.schema())
     wanted = {text_id(PROMPT, "Answer 7 of 3. " * 20), "unknown"}
     found = votes.find_texts(voted.data / "generations" / "train.parquet", wanted)
     assert [text.completion[0]["content"] for text in found.values()] == ["Answer 7 of 3. " * 20]

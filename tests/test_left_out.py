@@ -195,7 +195,7 @@ def test_an_answer_is_taken_out(voted: Task, monkeypatch: pytest.MonkeyPatch) ->
     assert answers(voted, "private/votes/train.parquet") == EVERYTHING[0]
     table = {row["input"]: row for row in voted.table("generations/train.parquet")}
     assert table[BREAD]["generations"] == [None, "Freeze it."] and "In paper." not in str(table)
-    card = (voted.project / "dataset" / "README.md").read_text("utf-8")
+    card = (voted.project / "publish" / "dataset" / "README.md").read_text("utf-8")
     assert "| Answers and prompts that were taken out for good | 1 |" in card and "| Votes | 6 |" in card
     assert "paper" not in (voted.project / "prompts" / "left_out.jsonl").read_text("utf-8")
     again = voted.export("--leave-out", id, "--reason", "asked")

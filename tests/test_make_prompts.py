@@ -273,7 +273,6 @@ GOOD = "How do I keep bread fresh?"
             ["Psalm 23: what does it say?", "Psalm 91: what does it say?"],
             ["Psalm 23: what does it say?", "Psalm 91: what does it say?"],
         ),
-        ([f"प्रश्न 1: {GOOD}", f"प्रश्न 2: {GOOD}"], [GOOD, GOOD]),
         (["1.5 litres or 2.5 litres, what is more?"], ["1.5 litres or 2.5 litres, what is more?"]),
         (
             ["“Me” or “I”: which is right?", "What does “ciao” mean?"],

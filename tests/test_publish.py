@@ -82,7 +82,7 @@ def task(voted: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Stan
 
 
 def card_of(task: Task) -> Path:
-    return task.project / "dataset" / "README.md"
+    return task.project / "publish" / "dataset" / "README.md"
 
 
 def facts(repo: Repo) -> dict[str, Any]:

@@ -108,7 +108,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from datasets import load_dataset
-from kto import publish_generations
+from kto.ask import publish_generations
 from kto.settings import load as load_settings
 for path in sys.argv[2:]:
     publish_generations.push(load_settings(), Path(path))

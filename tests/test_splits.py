@@ -109,7 +109,7 @@ def test_an_answer_with_few_votes_is_no_row(asked: Task) -> None:
         if kept:
             assert done.returncode == 0
             assert f"Left out because of too few votes: {2 - kept}" in done.stdout.splitlines()
-            card = (asked.project / "dataset" / "README.md").read_text(encoding="utf-8")
+            card = (asked.project / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
             assert f"| Left out because of too few votes | {2 - kept} |" in card
             assert all(row["n_votes"] >= (1 if kept == 2 else 2) for row in exported_rows(asked))
         else:
@@ -215,7 +215,7 @@ def test_pairs_of_an_earlier_version_are_left_out_of_test(asked: Task) -> None:
         assert exported(asked) == {EDITED: "train", OTHERS[0]: "test", OTHERS[1]: "train"}
         line = "Left out of test because train has almost the same prompt"
         assert f"{line}: 2" in done.stdout.splitlines()
-        assert f"| {line} | 2 |" in (asked.project / "dataset" / "README.md").read_text(encoding="utf-8")
+        assert f"| {line} | 2 |" in (asked.project / "publish" / "dataset" / "README.md").read_text(encoding="utf-8")
 
 
 def as_drawn(task: Task, wanted: dict[str, str]) -> None:

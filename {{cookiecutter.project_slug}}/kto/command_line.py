@@ -116,29 +116,3 @@ def dollars(text: str | None) -> float | None:
     if not (math.isfinite(amount) and amount >= 0):
         raise UserError("bad_max_cost", value=text)
     return amount
-
-
-def wait_for_enter(question: str) -> None:
-    """Show a question, and go on when Enter is pressed; everything else ends the command as Ctrl-C does."""
-    try:
-        said = input(question)
-    except (EOFError, OSError):  # Ctrl-D; or the terminal is gone
-        raise KeyboardInterrupt from None
-    if said.strip():  # perhaps a "no"
-        raise KeyboardInterrupt
-
-
-def enter_pressed(question: str) -> bool:
-    """Show a question and tell whether Enter is the answer; where there is no terminal, nobody is asked.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        Ctrl-C, or the end of the input.
-    """
-    if not (sys.stdin and sys.stdin.isatty()):
-        return False
-    try:
-        return not input(f"{question.rstrip()} ").strip()
-    except EOFError:  # Ctrl-D
-        raise KeyboardInterrupt from None

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from kto.output import survive_unread_output
+from kto.terminal import survive_unread_output
 from kto.texts import TextsError, t
 
 

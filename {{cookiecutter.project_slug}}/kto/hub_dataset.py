@@ -27,11 +27,11 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from kto import card as cards
-from kto.command_line import enter_pressed
 from kto.errors import UserError
 from kto.hub import passes, told_plainly
 from kto.pages import MARKED, fingerprint
 from kto.patience import patiently
+from kto.terminal import enter_pressed
 from kto.texts import t
 
 if TYPE_CHECKING:

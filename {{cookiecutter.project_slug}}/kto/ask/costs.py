@@ -6,9 +6,9 @@ import sys
 
 from kto.ask import report, untranslated
 from kto.ask.plan import Plan
-from kto.command_line import wait_for_enter
 from kto.errors import UserError
 from kto.secrets import secret
+from kto.terminal import wait_for_enter
 from kto.texts import number, t
 
 _BYTES_PER_ANSWER = 8192  # in the store, generously

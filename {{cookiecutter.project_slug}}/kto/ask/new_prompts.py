@@ -8,7 +8,7 @@ import os
 import random
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from kto.ask.language_worker import LanguageWorker
 from kto.ask.prompt_sources import STARTER, prompt_id, sources
 from kto.ask.prompt_sources import load as load_prompts
 from kto.ask.prompt_sources import read as read_prompts
-from kto.ask.runner import ModelRunner
 from kto.ask.store import Message, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
@@ -32,6 +31,8 @@ from kto.texts import t
 
 if TYPE_CHECKING:
     from distilabel.steps.tasks import SelfInstruct
+
+    from kto.ask.runner import ModelRunner
 
 
 COUNTS = ("asked", "stored", "failed", "instructions", "offered", "unusable", "wrong", "duplicates", "near", "new")
@@ -47,13 +48,11 @@ _LONGEST_EXAMPLE = 300  # characters
 _ROUND = 2  # requests in a round per request in flight
 _FRUITLESS = 20  # requests, one after the other, that brought nothing new, after which no more are sent
 
-_BULLET = re.compile(r"[-*+•‣●○▪◦·–—]\s+")
-_NUMBER = re.compile(r"([^\d]{0,24}?)\s*#?(\d{1,3})\s*(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
+_BULLET = re.compile(r"^[-*+•–—]\s+")
+_NUMBER = re.compile(r"(\d{1,3})(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
 _NO_PROMPT = re.compile(r"[#|{}<]|[\[\]]|```|~~~|[=_*-]{3}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|\[[^\[\]]*[^\W\d_]{2}[^\[\]]*\]|<[^<>]{2,60}>|_{3,}|\.{4,}")
-_JSON_PAIR = re.compile(r'"\s*:\s*["\[{\d]')
 _COLONS = (":", "：", "፦")
-_MARKS = ("***", "**", "__", "*", "_")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "”": "”", "„": "“", "‘": "’", "‚": "‘", "’": "’", "«": "»", "»": "«"}
 _QUOTES |= {"‹": "›", "›": "‹", "「": "」", "『": "』", "＂": "＂", "`": "`"}
 _CONTROLS = re.compile("[\u00ad\u202a-\u202e\u2060-\u2069\ufeff]")  # joiners and marks of direction stay
@@ -73,30 +72,17 @@ def in_answer(lines: Iterable[str], most: int, cut: bool) -> list[str | None]:
     Parameters
     ----------
     most
-        So many lines are looked at.
+        Lines that are looked at.
     cut
         The last line is not whole, because the answer was too long.
     """
     found = [line for line in lines if line.strip()]
-    if cut:
-        found = found[:-1]
-    tidied = [_tidied(line) for line in found[:most]]
-    numbered = [_NUMBER.match(line) for line in tidied]
-    # "Question 1: …, Question 2: …" in whatever language. "Psalm 23: …" may be what a prompt is about.
-    numbers: defaultdict[str, set[int]] = defaultdict(set)
-    for match in numbered:
-        if match:
-            numbers[_label(match)].add(int(match[2]))
-    texts = []
-    for line, match in zip(tidied, numbered, strict=True):
-        if match and ({1, 2} <= numbers[_label(match)] or (not _label(match) and match[2] == "1")):
-            line = line[match.end() :].lstrip("*_ ")
-        texts.append(_prompt(line))
-    return texts
-
-
-def _label(match: re.Match[str]) -> str:
-    return match[1].strip("*_(（- ").casefold()
+    tidied = [_tidied(line) for line in (found[:-1] if cut else found)[:most]]
+    numbers = [_NUMBER.match(line) for line in tidied]
+    listed = any(match and int(match[1]) == 1 for match in numbers)  # "7. sınıfta" may begin a question
+    return [
+        _prompt(line[match.end() :] if match and listed else line) for line, match in zip(tidied, numbers, strict=True)
+    ]
 
 
 def _tidied(line: str) -> str:
@@ -104,38 +90,19 @@ def _tidied(line: str) -> str:
     if len(line) > 2 * LONGEST:
         return ""
     text = " ".join(_CONTROLS.sub("", unicodedata.normalize("NFC", line)).split())
-    bullet = _BULLET.match(text)
-    return _unmarked(text[bullet.end() :] if bullet else text)
+    return _BULLET.sub("", text, count=1).strip("* ")
 
 
-def _prompt(text: str) -> str | None:
-    """Return a line without what stands around the prompt, None if what is left is no prompt."""
-    if _NO_PROMPT.match(text):
-        return None
-    before = None
-    while text != before:
-        before = text
-        text = _unquoted(_unmarked(text))
-    if text.count("**") == 1:  # the other one was before the number
-        text = text.replace("**", "").strip()
+def _prompt(line: str) -> str | None:
+    """Return a line without the marks around the prompt, None if what is left is no prompt."""
+    text = _unquoted(line.strip("* "))
     letters = [char for char in text if unicodedata.category(char)[0] in "LMN"]
     weight = sum(3 if unicodedata.east_asian_width(char) in "WF" else 1 for char in letters)
-    if len(text) > LONGEST or weight < _FEWEST_LETTERS:
+    if len(text) > LONGEST or weight < _FEWEST_LETTERS or text.endswith(_COLONS):
         return None
     if any(unicodedata.category(char) in ("Cc", "Cs", "Co") or char == "\ufffd" for char in text):
         return None
-    if text.endswith(_COLONS) or _PLACEHOLDER.search(text) or _JSON_PAIR.search(text):
-        return None
-    return text
-
-
-def _unmarked(text: str) -> str:
-    """Return a text without the stars around it that make it bold."""
-    for mark in _MARKS:
-        inner = text[len(mark) : -len(mark)]
-        if inner and text.startswith(mark) and text.endswith(mark) and mark not in inner:
-            return inner.strip()
-    return text
+    return None if _NO_PROMPT.match(text) or _PLACEHOLDER.search(text) else text
 
 
 def _unquoted(text: str) -> str:
@@ -325,6 +292,8 @@ class Maker:
         writer: AnswerWriter,
         work: "Callable[[SelfInstruct, ModelRunner], Awaitable[None]]",
     ) -> None:
+        from kto.ask.runner import ModelRunner
+
         task = self._task(target, writer)
         runner = ModelRunner(target, writer, self._judge)
         try:
@@ -361,7 +330,7 @@ class Maker:
             return topic, t("new_prompts.context", **values)
         return topic, t("new_prompts.context_examples", examples=examples, **values)
 
-    async def _replay(self, task: "SelfInstruct", runner: ModelRunner) -> None:
+    async def _replay(self, task: "SelfInstruct", runner: "ModelRunner") -> None:
         while self.missing > 0:
             topic, context = self._context(self._next)
             found = await runner.look_up(_messages(task, context))
@@ -372,7 +341,7 @@ class Maker:
             await self._take(task, found[chosen].stored, topic)
             self._next += 1
 
-    async def _ask(self, task: "SelfInstruct", runner: ModelRunner) -> None:
+    async def _ask(self, task: "SelfInstruct", runner: "ModelRunner") -> None:
         while self.missing > 0 and self._fruitless < _FRUITLESS:
             size = max(1, min(self.requests(), _ROUND * self._concurrency))
             numbers = range(self._next, self._next + size)
@@ -393,7 +362,7 @@ class Maker:
                 return
 
     async def _answer(
-        self, task: "SelfInstruct", runner: ModelRunner, number: int
+        self, task: "SelfInstruct", runner: "ModelRunner", number: int
     ) -> tuple[str, StoredAnswer | None, str, bool]:
         """Return a request's topic, its answer, why that is missing, and whether the model was asked."""
         topic, context = self._context(number)

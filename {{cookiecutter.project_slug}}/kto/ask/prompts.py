@@ -22,11 +22,12 @@ from kto.ask.servers import Server
 from kto.ask.store import Store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
-from kto.command_line import Parser, run, wait_for_enter
+from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.lock import alone
 from kto.secrets import secret
 from kto.settings import Settings, load
+from kto.terminal import wait_for_enter
 from kto.texts import ROOT, number, t
 
 _READ = 600  # tokens of a request, about

@@ -1,4 +1,4 @@
-"""Standard output and error that nobody may be reading: `| head -1`, a closed terminal, a closed descriptor."""
+"""The terminal: a question that Enter answers, and output that nobody may be reading (`| head -1`, a closed one)."""
 
 import os
 import signal
@@ -53,3 +53,29 @@ def survive_unread_output() -> None:
         setattr(sys, name, _Output(stream))
     if hasattr(signal, "SIGHUP"):  # sent when the terminal is closed; not on Windows
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def wait_for_enter(question: str) -> None:
+    """Show a question, and go on when Enter is pressed; everything else ends the command as Ctrl-C does."""
+    try:
+        said = input(question)
+    except (EOFError, OSError):  # Ctrl-D; or the terminal is gone
+        raise KeyboardInterrupt from None
+    if said.strip():  # perhaps a "no"
+        raise KeyboardInterrupt
+
+
+def enter_pressed(question: str) -> bool:
+    """Show a question and tell whether Enter is the answer; where there is no terminal, nobody is asked.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C, or the end of the input.
+    """
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    try:
+        return not input(f"{question.rstrip()} ").strip()
+    except EOFError:  # Ctrl-D
+        raise KeyboardInterrupt from None
