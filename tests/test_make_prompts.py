@@ -189,10 +189,11 @@ def test_hostile_answers_do_no_harm(project: Path, server: ModelServer) -> None:
     done = run(project, "generate.py", "prompts")
     assert done.returncode == 1 and "of 500 new prompts" in done.stderr
     texts = [row["prompt"] for row in new(project)]
-    for number in (901, 903, 904, 905):
+    for number in (901, 903, 904):
         assert set(sentences(number)) <= set(texts)
-    others = set(texts) - {text for number in (901, 903, 904, 905) for text in sentences(number)}
-    assert others <= {"why is it so?", "What stands here backwards, and why?"}
+    others = set(texts) - {text for number in (901, 903, 904) for text in sentences(number)}
+    labelled = {f"Question {n}: {text}" for n, text in enumerate(sentences(905), 1)}  # for people to mend
+    assert others <= {"why is it so?", "What stands here backwards, and why?"} | labelled
 
 
 def test_a_server_that_refuses(project: Path, server: ModelServer) -> None:
