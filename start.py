@@ -1,5 +1,6 @@
 """Render a project or run the tests with nothing but Python and pip: `python3 start.py`, `python3 start.py test`.
 
+`python3 start.py test --quick` leaves out the tests that start servers and browsers.
 `python3 start.py language TAG` begins the catalogue of a language, or says what is left to do in it.
 
 Everything is installed into `.tools/` beside this file, so an externally managed Python (PEP 668) is no obstacle and
@@ -69,7 +70,11 @@ def main(arguments: list[str]) -> int:
     if testing:
         # All of them: files beside each other, in their order. Tests wait for servers as often as they compute.
         processes = str(min(os.cpu_count() or 1, 4))
-        options = arguments[1:] or ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"]
+        whole = arguments[1:] in ([], ["--quick"])
+        options = [
+            *(["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"] if whole else []),
+            *arguments[1:],
+        ]
         return subprocess.run([python, "-m", "pytest", *options], cwd=HERE, env=environ).returncode
     if cataloguing:
         return subprocess.run(

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -32,6 +33,24 @@ def pytest_sessionstart() -> None:
 
 
 LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
+SLOW = (
+    *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "earlier", "earlier_answers"),
+    *("end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "kill", "left_out", "pages"),
+    *("privacy", "prompt_sources", "publish", "publish_generations", "ray", "reading", "render", "search", "serving"),
+    *("small_servers", "space", "splits", "standin_hub", "store_drive", "terminal", "thinking", "training", "update"),
+    *("vote", "voting_page"),
+)
+"""Subjects of the files that start servers, browsers or many commands."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only what takes no server and no browser")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the slow files where that is wanted."""
+    slow = collection_path.stem.removeprefix("test_") in SLOW
+    return True if slow and config.getoption("--quick") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
