@@ -2,6 +2,7 @@
 
 `python3 start.py test --quick` leaves out the tests that start servers and browsers.
 `python3 start.py language TAG` begins the catalogue of a language, or says what is left to do in it.
+`python3 start.py update PATH [--dry-run]` brings a project to the code of this template.
 
 Everything is installed into `.tools/` beside this file, so an externally managed Python (PEP 668) is no obstacle and
 nothing else on the machine changes. With cookiecutter already installed, `cookiecutter PATH-TO-THIS-FOLDER` does the
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
         sys.exit(f"This is Python {sys.version.split()[0]}. Use Python 3.11 or newer.")
-    testing, cataloguing = arguments[:1] == ["test"], arguments[:1] == ["language"]
+    testing = arguments[:1] == ["test"]
     scripts = environment("test" if testing else "render")
     # The commands find each other and the interpreter of their environment first.
     environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUTF8": "1"}
@@ -76,10 +77,9 @@ def main(arguments: list[str]) -> int:
             *arguments[1:],
         ]
         return subprocess.run([python, "-m", "pytest", *options], cwd=HERE, env=environ).returncode
-    if cataloguing:
-        return subprocess.run(
-            [python, "-B", str(HERE / "tools" / "language.py"), *arguments[1:]], env=environ
-        ).returncode
+    if arguments[:1] in (["language"], ["update"]):
+        tool = str(HERE / "tools" / f"{arguments[0]}.py")
+        return subprocess.run([python, "-B", tool, *arguments[1:]], env=environ).returncode
     called = [Path(sys.executable).name, str(HERE / "start.py")]
     environ["KTO_COMMAND"] = subprocess.list2cmdline(called) if os.name == "nt" else shlex.join(called)
     if Path.cwd() == HERE and not {"-o", "--output-dir", "--help", "--version"} & set(arguments):
