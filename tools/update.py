@@ -113,6 +113,7 @@ def render(project: Path, staging: Path) -> Path:
     }
     template = json.loads((REPOSITORY / "cookiecutter.json").read_text(encoding="utf-8"))
     own = {name: template[name] for name in ("_extensions", "_copy_without_render")}
+    own |= {name: "" for name in template if name.startswith("__check")}  # they were checked when they were given
     (staging / "answers.json").write_text(json.dumps({"cookiecutter": own | answers}), encoding="utf-8")
     config = staging / "config.yaml"
     config.write_text(json.dumps({"replay_dir": str(staging / "replay"), "cookiecutters_dir": str(staging)}), "utf-8")
@@ -311,7 +312,7 @@ def main(arguments: list[str]) -> int:
     staging.mkdir()
     try:
         steps, told = plan(project, staging)
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+    except Exception as error:  # of cookiecutter, Jinja, TOML, YAML: nothing has been touched yet
         shutil.rmtree(staging, ignore_errors=True)
         print(f"The project cannot be read: {error!r}. Nothing was changed.", file=sys.stderr)
         return 1
