@@ -13,7 +13,7 @@ import pytest
 from rendering import REPOSITORY, TEMPLATE
 
 sys.path.insert(0, str(REPOSITORY))
-from tools import update  # noqa: E402
+from tools import update
 
 EDITED = ("export.py", ".gitignore", "pyproject.toml")
 

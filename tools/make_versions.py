@@ -45,7 +45,9 @@ def main() -> None:
         if file.is_file() and is_ours(path) and "__pycache__" not in path:
             files.setdefault(path.removeprefix(f"{TEMPLATE}/"), set()).add(print_of(path, file.read_bytes()))
     result = {"files": {path: sorted(files[path]) for path in sorted(files)}, "texts": " ".join(sorted(texts - now))}
-    (REPOSITORY / "tools" / "versions.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8", newline="\n")
+    (REPOSITORY / "tools" / "versions.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ written: after a kill the same command finishes.
 import ast
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -135,7 +134,9 @@ def missing_imports(script: Path, root: Path) -> list[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kto" and not node.level:
             missing += [f"{node.module}.{each.name}" for each in node.names if not _has(root, node.module, each.name)]
         elif isinstance(node, ast.Import):
-            missing += [each.name for each in node.names if each.name.split(".")[0] == "kto" and not _has(root, each.name)]
+            missing += [
+                each.name for each in node.names if each.name.split(".")[0] == "kto" and not _has(root, each.name)
+            ]
     return missing
 
 
@@ -185,7 +186,11 @@ def own_texts(old: str, texts: set[str], new: Path) -> str:
     current = dict(flat_texts(yaml.safe_load((new / "kto" / "texts.yaml").read_text(encoding="utf-8"))))
     own: dict = {}
     for key, text in flat_texts(yaml.safe_load(old)):
-        if key in current and print_of_text(key, text) not in texts and print_of_text(key, text) != print_of_text(key, current[key]):
+        if (
+            key in current
+            and print_of_text(key, text) not in texts
+            and print_of_text(key, text) != print_of_text(key, current[key])
+        ):
             *sections, name = key.split(".")
             node = own
             for section in sections:
@@ -241,7 +246,11 @@ def plan(project: Path, staging: Path) -> tuple[list[list[str]], list[str]]:
             beside = f"{path.removesuffix('.py')}.new.py" if path.endswith(".py") else f"{path}.new"
             missing = missing_imports(there, new) if path.endswith(".py") else []
             says = f" It does not run any more, for it needs {', '.join(missing)}." if missing else ""
-            put(beside, content, f"the new {path}; yours is edited and stays.{says or ' It still imports.' * path.endswith('.py')}")
+            put(
+                beside,
+                content,
+                f"the new {path}; yours is edited and stays.{says or ' It still imports.' * path.endswith('.py')}",
+            )
             if path in (".gitignore", "pyproject.toml"):
                 text, added = with_missing(path, there.read_text(encoding="utf-8"), content.decode())
                 if added:
@@ -264,7 +273,7 @@ def plan(project: Path, staging: Path) -> tuple[list[list[str]], list[str]]:
         old = texts.read_text(encoding="utf-8")
         put("texts.old.yaml", texts.read_bytes(), "your texts as they were")
         put("texts.yaml", own_texts(old, set(versions["texts"].split()), new).encode(), "only what you changed")
-    os.replace(new / "kto", staging / "kto")
+    (new / "kto").replace(staging / "kto")
     return steps, told
 
 
@@ -274,15 +283,15 @@ def apply(project: Path, after: Callable[[int], None] = lambda step: None) -> No
     for number, (what, path) in enumerate(json.loads((staging / JOURNAL).read_text(encoding="utf-8"))):
         target, fresh, former = project / path, staging / "new" / path, staging / "kto.old"
         if what == "away" and (staging / "kto").exists() and target.exists():
-            os.replace(target, former)
+            target.replace(former)
         elif what == "in" and (staging / "kto").exists():
-            os.replace(staging / "kto", target)
+            (staging / "kto").replace(target)
         elif what == "keep" and former.exists():
             kept = next(path for n in range(1, 1000) if not (path := project / f"kto.old{n if n > 1 else ''}").exists())
-            os.replace(former, kept)
+            former.replace(kept)
         elif what == "put" and fresh.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(fresh, target)
+            fresh.replace(target)
         elif what == "remove":
             target.unlink(missing_ok=True)
         after(number)
@@ -323,7 +332,7 @@ def main(arguments: list[str]) -> int:
         return 0
     draft = staging / "journal.part"
     draft.write_text(json.dumps(steps), encoding="utf-8")
-    os.replace(draft, staging / JOURNAL)
+    draft.replace(staging / JOURNAL)
     apply(project)
     print("Updated.")
     return 0
