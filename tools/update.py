@@ -1,6 +1,6 @@
 """Bring a project to the code of this template: `python3 start.py update PATH [--dry-run]`.
 
-`kto/` is replaced whole; scripts that nobody edited are replaced, and beside an edited one the new one is laid. Settings,
+`kto/` is replaced whole; scripts that nobody edited are replaced, beside an edited one the new one is laid. Settings,
 prompts, pages, cards and data are never opened for writing. Everything is prepared in `.kto-update/`, then a journal is
 written: after a kill the same command finishes.
 """
