@@ -12,8 +12,8 @@ import earlier_project
 import pytest
 from rendering import REPOSITORY, TEMPLATE
 
-sys.path.insert(0, str(REPOSITORY))
-from tools import update
+sys.path.insert(0, str(REPOSITORY / "tools"))
+import update
 
 EDITED = ("export.py", ".gitignore", "pyproject.toml")
 
@@ -111,11 +111,13 @@ def test_killed_process(earlier: Path, updated: Path, tmp_path: Path) -> None:
     project = tmp_path / "killed"
     shutil.copytree(earlier, project)
     code = (
-        "import os, signal, sys; from tools import update; real = update.apply\n"
+        "import os, signal, sys, update; real = update.apply\n"
         "update.apply = lambda path: real(path, lambda step: os.kill(os.getpid(), signal.SIGKILL))\n"
         "update.main(sys.argv[1:])"
     )
-    done = subprocess.run([sys.executable, "-B", "-c", code, str(project)], cwd=REPOSITORY, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, str(project)], cwd=REPOSITORY / "tools", capture_output=True
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (project / "kto").exists()
     assert update.main([str(project)]) == 0

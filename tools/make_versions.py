@@ -2,15 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
+from update import TEMPLATE, flat_texts, is_ours, print_of, print_of_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
-from tools.update import TEMPLATE, flat_texts, is_ours, print_of, print_of_text  # noqa: E402
 
 FIRST = "48701f0"
 
