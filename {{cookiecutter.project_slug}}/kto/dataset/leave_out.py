@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kto import git_history, left_out
+from kto import left_out
 from kto.ask.prompt_sources import load as load_prompts
 from kto.ask.prompt_sources import prompt_id, sources, texts_in
 from kto.command_line import Parser
 from kto.dataset import publish, steps, votes
 from kto.dataset.options import add_options
-from kto.dataset.privacy import VoteFiles
+from kto.dataset.privacy import VoteFiles, git
 from kto.errors import UserError
 from kto.left_out import LEAD
 from kto.secrets import secret
@@ -91,7 +91,8 @@ def say_where(config: Settings, id: str) -> None:
 
 def say_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     """Say which committed files below these paths, and which datasets on the Hub (see `_published`), have it still."""
-    if files := git_history.committed_files(config.root, *paths):
+    listed = git(config.root, "-c", "core.quotePath=false", "log", "--all", "--format=", "--name-only", "--", *paths)
+    if files := sorted({*listed.splitlines()} - {""}):
         print(t("technical.left_out_in_git", files=", ".join(files)), file=sys.stderr)
     from kto.hub_dataset import PUSHED
 

@@ -9,14 +9,15 @@ Projects of an earlier version have all of it in `data/votes`. The next export s
 whole before a public one is replaced or removed, so a run that was killed loses nothing, and the next one goes on.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kto import git_history
 from kto.dataset import votes
 from kto.errors import UserError
 from kto.tables import Row, read_lines, read_rows, split_models, write_lines, write_rows
@@ -209,8 +210,24 @@ class VoteFiles:
 
     def committed_as(self) -> str:
         """Return the name that git has for the public folder if commits hold files of it, "" if none does."""
-        committed = git_history.ask(self.public, "log", "--all", "-1", "--format=%h", "--", ".")
-        return git_history.ask(self.public, "rev-parse", "--show-prefix").rstrip("/") if committed else ""
+        committed = git(self.public, "log", "--all", "-1", "--format=%h", "--", ".")
+        return git(self.public, "rev-parse", "--show-prefix").rstrip("/") if committed else ""
+
+
+def git(folder: Path, *words: str) -> str:
+    """Return what `git` prints in a folder; "" if there is no git, no repository, or no answer."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            ["git", *words],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=True,
+        ).stdout.strip()
+    return ""
 
 
 def _with_lists(votes: Iterable[Row]) -> list[Row]:
