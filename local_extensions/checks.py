@@ -124,7 +124,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
     if path.suffix.lower() in files.OTHER_FILES:
         return f"{path} is no file of prompts that can be read. {_SOURCES}"
     try:
-        found, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
+        found, wrong = files.read(path.read_bytes(), path.suffix, files.Selection("prompt"))
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except ValueError:

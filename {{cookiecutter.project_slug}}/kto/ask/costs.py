@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 
-from kto.ask import report, untranslated
+from kto.ask import prompt_sources, report
 from kto.ask.plan import Plan
 from kto.errors import UserError
 from kto.secrets import secret
@@ -32,8 +32,8 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
     estimates = plan.estimate()
     every = {model: estimates[model] for model in estimates if options.dry_run or model not in plan.unusable}
     texts = {text for model in every for text in plan.wanted[model]}
-    english = untranslated.english_prompts(config, texts)
-    for sentence in untranslated.sentences(config, english):
+    english = prompt_sources.english_prompts(config, texts)
+    for sentence in prompt_sources.english_notes(config, english):
         print(sentence)
     estimates = {model: estimate for model, estimate in every.items() if estimate.requests}
     costs = [estimate.cost for estimate in estimates.values()]

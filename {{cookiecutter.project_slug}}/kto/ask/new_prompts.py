@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from kto.ask import lookups
 from kto.ask.language import Gate
 from kto.ask.language_worker import LanguageWorker
+from kto.ask.prompt_files import Selection
 from kto.ask.prompt_sources import STARTER, prompt_id, sources
 from kto.ask.prompt_sources import load as load_prompts
 from kto.ask.prompt_sources import read as read_prompts
@@ -149,8 +150,8 @@ class Book:
         names = config.generation.models
         self._names = dict(zip(names, public_names(names), strict=True))
         self._waiting: list[NewPrompt] = []
-        written = read_prompts(output, self._column) if output.exists() else []
-        offered = read_prompts(self._offered_path, "prompt") if self._offered_path.exists() else []
+        written = read_prompts(output, Selection(self._column)) if output.exists() else []
+        offered = read_prompts(self._offered_path, Selection("prompt")) if self._offered_path.exists() else []
         project = self._project(token)
         self.there = len({prompt_id(text) for text in written})
         self._offered = {prompt_id(text) for text in offered}  # before this run
@@ -174,7 +175,7 @@ class Book:
 
     def _starter(self) -> list[str]:
         try:
-            return read_prompts(self._config.root / STARTER, "prompt")
+            return read_prompts(self._config.root / STARTER, Selection("prompt"))
         except UserError:  # not everybody keeps it
             return []
 

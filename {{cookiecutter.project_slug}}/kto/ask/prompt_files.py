@@ -1,32 +1,31 @@
-"""Files of prompts: JSONL, CSV or TSV, or text with one prompt per line. The template reads its answer with this, too.
+"""Files of prompts: JSONL, CSV or TSV, or text with one prompt per line.
 
-So it imports nothing that is not there when a project is made, and what is wrong is no sentence yet but the key of one.
+The template checks an answer with this, too, so it imports nothing but what a bare Python has, and its errors hold the
+key of a text instead of the sentence.
 """
 
 import csv
 import io
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kto.long_cells import long_cells
 
 _BOM = b"\xef\xbb\xbf"
-_TABLES = (".csv", ".tsv")
-FILES = (".jsonl", ".json", ".ndjson", ".txt", *_TABLES)
-"""Ends of names that are always paths; what is neither text nor a table is read as JSONL."""
+FILES = (".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv")
+"""Suffixes of files that can be read; a file with another name is read as JSONL."""
 OTHER_FILES = (".parquet", ".xlsx", ".xls", ".ods", ".docx", ".odt", ".pdf")
-"""Ends of names that are paths, too, but of files that nothing here reads."""
+"""Suffixes of files that cannot."""
 _PATH = re.compile(r"[.~/\\]|[A-Za-z]:[\\/]|.*\\", re.DOTALL)
-_DELIMITERS = (",", ";", "\t")
-_NO_DELIMITER = "\x1f"  # a character that nobody types, for tables with one column
+_DELIMITERS = ("\x1f", ",", ";", "\t")  # the first one, which nobody types, for tables with one column
 _USERS = ("user", "human")
-_SEEN = 10  # values of other rows that a message lists
+_MAX_OTHERS = 10
 
 
 class Unusable(ValueError):
-    """Why a line or row holds no prompt: a text under `generate`, and what its placeholders stand for."""
+    """Why a row holds no prompt: the key of a text under `generate`, and the values of its placeholders."""
 
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text)
@@ -34,222 +33,194 @@ class Unusable(ValueError):
 
 
 class NoColumn(Exception):
-    """A table lacks a column that is wanted; it has `columns`."""
+    """A table lacks a column; `columns` are those it has."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)
         self.columns = columns
 
 
-class Problem(NamedTuple):
-    """A line without a prompt."""
+class Selection:
+    """What is taken of a source: the texts in a column, of rows in which other columns have a value that is wanted.
 
-    line: int
-    why: Unusable
-
-
-class Filter:
-    """`prompt_filter`: only rows in which each of these columns has this value, or one of these.
+    Parameters
+    ----------
+    column
+        The column of the prompts.
+    wanted
+        Value, or list of values, by column; see `prompt_filter` in the settings.
+    several
+        Sources may differ in their columns: one without `column` has `prompt`, one without a column of `wanted` is
+        taken whole.
 
     Attributes
     ----------
-    wanted
-        Value, or list of values, by column.
+    columns
+        Columns of the source, as the head of a table or the first row says.
     others
         Some of the values in rows that were passed over.
     """
 
-    def __init__(self, wanted: Mapping[str, object] | None = None) -> None:
-        self.wanted = wanted or {}
+    def __init__(self, column: str, wanted: Mapping[str, object] | None = None, several: bool = False) -> None:
+        self.column, self._several = column, several
+        self.wanted = {name: _texts(value) for name, value in (wanted or {}).items()}
+        self.columns: Sequence[str] = ()
         self.others: dict[str, None] = {}
 
-    def takes(self, row: object) -> bool:
-        """Tell whether a row is wanted; raise `Unusable` if it lacks a column."""
+    def fit(self, columns: Iterable[str]) -> None:
+        """Note the columns of the source."""
+        self.columns = [*columns]
+        if self._several:
+            if self.column not in self.columns and "prompt" in self.columns:
+                self.column = "prompt"
+            if self.wanted.keys().isdisjoint(self.columns):
+                self.wanted = {}
+
+    def prompt_in(self, row: object) -> str | None:
+        """Return the prompt in a row, None if the row is not wanted; raise `Unusable` if it should have one.
+
+        Of a conversation, a list of messages, it is the first message of the user: later ones mean nothing without the
+        answers in between.
+        """
         if not isinstance(row, Mapping):
-            return True  # it is no prompt either, and whoever reads it will say so
-        for column, value in self.wanted.items():
-            if column not in row:
-                raise Unusable("line_no_column", column=column)
-            there = row[column] if isinstance(row[column], list) else [row[column]]
-            # A CSV file knows no numbers.
-            values = {*map(str, value if isinstance(value, list) else [value])}
-            if not any(str(each) in values for each in there):
-                if len(self.others) < _SEEN:
-                    self.others |= dict.fromkeys(map(str, there))
-                return False
-        return True
+            raise Unusable("line_no_object")
+        if not self.columns:
+            self.fit(row)
+        for name, wanted in self.wanted.items():
+            if name not in row:
+                raise Unusable("line_no_column", column=name)
+            values = _texts(row[name])
+            if not any(value in wanted for value in values):
+                if len(self.others) < _MAX_OTHERS:
+                    self.others |= dict.fromkeys(values)
+                return None
+        if self.column not in row:
+            raise Unusable("line_no_column", column=self.column)
+        text = row[self.column]
+        if not isinstance(text, str):
+            text = _first_question(text)
+        if not isinstance(text, str):
+            raise Unusable("line_no_text", column=self.column)
+        if not text.strip():
+            raise Unusable("line_empty", column=self.column)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            raise Unusable("line_no_unicode", column=self.column) from None
+        return text
+
+
+def _texts(value: object) -> list[str]:
+    """Return values as texts: a CSV file knows no numbers."""
+    return [*map(str, value if isinstance(value, list) else [value])]
 
 
 def is_path(name: str) -> bool:
-    """Tell whether a name can only be meant as a path, also where there is no such file."""
+    """Return whether a name can only be a path, also where there is no such file."""
     return name.lower().endswith((*FILES, *OTHER_FILES)) or _PATH.match(name) is not None
 
 
-def text_of(row: object, column: str) -> str:
-    """Return the prompt in a row; raise `Unusable` with the reason if there is none.
-
-    Of a conversation, a list of messages, it is the first thing that the user says: what comes later means nothing
-    without the answers in between.
-    """
-    if not isinstance(row, Mapping):
-        raise Unusable("line_no_object")
-    if column not in row:
-        raise Unusable("line_no_column", column=column)
-    text = row[column]
-    if not isinstance(text, str):
-        text = _first_question(text)
-    if not isinstance(text, str):
-        raise Unusable("line_no_text", column=column)
-    if not text.strip():
-        raise Unusable("line_empty", column=column)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
-        raise Unusable("line_no_unicode", column=column) from None
-    return text
-
-
 def _first_question(conversation: object) -> object:
-    """Return what the user says first in messages such as {"role": "user", "content": "…"}, None if there is none."""
+    """Return the first message of the user in messages such as {"role": "user", "content": "…"}, None without one."""
     if isinstance(conversation, Mapping):  # a dict of columns, as `datasets` makes it of some lists
-        columns = [each for each in conversation.values() if isinstance(each, list)]
+        columns = [values for values in conversation.values() if isinstance(values, list)]
         conversation = [dict(zip(conversation, message, strict=True)) for message in zip(*columns, strict=False)]
     for message in conversation if isinstance(conversation, list) else ():
         if isinstance(message, Mapping) and message.get("role", message.get("from")) in _USERS:
-            said = message.get("content", message.get("value"))
-            if not isinstance(said, list):
-                return said
-            parts = [part.get("text") if isinstance(part, Mapping) else part for part in said]
+            content = message.get("content", message.get("value"))
+            if not isinstance(content, list):
+                return content
+            parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
             texts = [part for part in parts if isinstance(part, str)]
             return "".join(texts) if len(texts) == len(parts) else None  # a picture is no text
     return None
 
 
-def columns(content: bytes, suffix: str, column: str) -> list[str]:
-    """Return the names of a file's columns, as the head of a table or the first object says; text has none.
-
-    Of several ways to read the head of a table, that counts in which it has `column`.
-    """
-    content = content.removeprefix(_BOM)
-    if suffix.lower() in _TABLES:
-        with long_cells():
-            return _header(content.decode("utf-8", "replace"), column)[0]
-    for _, line in _lines(content, []) if suffix.lower() != ".txt" else ():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            return [*row]
-    return []
-
-
-def read(content: bytes, suffix: str, column: str, chosen: Filter) -> tuple[list[str], list[Problem]]:
-    """Return the prompts in a file whose name has this suffix, and the lines that have none but should.
+def read(content: bytes, suffix: str, selection: Selection) -> tuple[list[str], list[tuple[int, Unusable]]]:
+    """Return the prompts in a file with this suffix, and the numbers of the lines that hold none but should.
 
     Raises
     ------
     NoColumn
-        It is a table without the column, or without one that the filter names.
+        A table lacks the column, or one that the filter names.
     """
-    content = content.removeprefix(_BOM)
-    problems: list[Problem] = []
-    if suffix.lower() in _TABLES:
-        with long_cells():
-            texts = _read_table(content, column, chosen, problems)
-    elif suffix.lower() == ".txt":
-        texts = _read_text(content, chosen, problems)
-    else:
-        texts = _read_jsonl(content, column, chosen, problems)
+    texts: list[str] = []
+    problems: list[tuple[int, Unusable]] = []
+    rows_of = {".csv": _rows_of_table, ".tsv": _rows_of_table, ".txt": _rows_of_text}.get(suffix.lower(), _rows_of_json)
+    with long_cells():
+        for number, row in rows_of(content.removeprefix(_BOM), selection):
+            try:
+                if isinstance(row, Unusable):
+                    raise row
+                text = selection.prompt_in(row)
+                if text is not None:
+                    texts.append(text)
+            except Unusable as why:
+                problems.append((number, why))
     return texts, problems
 
 
-def _lines(content: bytes, problems: list[Problem]) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers.
+def _lines(content: bytes) -> Iterator[tuple[int, str | Unusable]]:
+    r"""Yield the lines that are not empty, with their numbers.
 
-    They end with \\n only: other characters that Python takes for line ends may stand inside a text.
+    They end with \n only: other characters that Python takes for line ends may stand inside a text.
     """
     for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            try:
-                yield number, line.decode("utf-8")
-            except UnicodeDecodeError:
-                problems.append(Problem(number, Unusable("line_no_utf8")))
-
-
-def _read_text(content: bytes, chosen: Filter, problems: list[Problem]) -> list[str]:
-    """Return the prompts in a file with one per line; empty lines are passed over, space around a prompt is cut."""
-    texts = []
-    for number, line in _lines(content, problems):
         try:
-            if line.strip() and chosen.takes({}):
-                texts.append(line.strip())
-        except Unusable as why:  # it has no columns
-            problems.append(Problem(number, why))
-    return texts
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            yield number, Unusable("line_no_utf8")
+            continue
+        if text.strip():
+            yield number, text
 
 
-def _read_jsonl(content: bytes, column: str, chosen: Filter, problems: list[Problem]) -> list[str]:
-    """Return the prompts in a file with one JSON object per line; empty lines are passed over."""
-    texts: list[str] = []
-    for number, line in _lines(content, problems):
+def _rows_of_text(content: bytes, selection: Selection) -> Iterator[tuple[int, object]]:
+    for number, line in _lines(content):
+        yield number, {selection.column: line.strip()} if isinstance(line, str) else line
+
+
+def _rows_of_json(content: bytes, _selection: Selection) -> Iterator[tuple[int, object]]:
+    for number, line in _lines(content):
         try:
-            row = json.loads(line)
-            if chosen.takes(row):
-                texts.append(text_of(row, column))
-        except Unusable as why:
-            problems.append(Problem(number, why))
+            yield number, json.loads(line) if isinstance(line, str) else line
         except (ValueError, RecursionError) as error:
-            problems.append(Problem(number, Unusable("line_no_json", reason=getattr(error, "msg", error))))
-    return texts
+            yield number, Unusable("line_no_json", reason=getattr(error, "msg", error))
 
 
-def _read_table(content: bytes, column: str, chosen: Filter, problems: list[Problem]) -> list[str]:
-    """Return the prompts in a CSV file, whatever stands between its cells; rows without any text are passed over."""
+def _rows_of_table(content: bytes, selection: Selection) -> Iterator[tuple[int, object]]:
+    """Yield the rows of a CSV file; its delimiter is the one by which it has the column, or else most columns."""
     try:
-        whole = content.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
-        list(_lines(content, problems))  # names the lines
-        return []
-    header, delimiter = _header(whole, column)
-    if header and not {column, *chosen.wanted} <= {*header}:
-        raise NoColumn(header)
-    rows = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter, strict=True)
-    texts: list[str] = []
-    begun = False
+        yield from ((number, line) for number, line in _lines(content) if isinstance(line, Unusable))
+        return
+    headers: dict[str, list[str]] = {}
+    for delimiter in _DELIMITERS:
+        _, first = next(_cells(text, delimiter), (1, []))
+        headers[delimiter] = [] if isinstance(first, Unusable) else [cell.strip() for cell in first]
+    delimiter, names = max(headers.items(), key=lambda header: (selection.column in header[1], len(header[1])))
+    selection.fit(names)
+    if names and not {selection.column, *selection.wanted} <= {*names}:
+        raise NoColumn(names)
+    for number, cells in itertools.islice(_cells(text, delimiter), 1 if names else 0, None):
+        if isinstance(cells, Unusable):
+            yield number, cells
+        elif any(map(str.strip, cells[len(names) :])):  # without quotation marks, or they would be in one cell
+            yield number, Unusable("line_more_cells")
+        else:
+            pairs = [*itertools.zip_longest(names, cells[: len(names)], fillvalue="")]
+            yield number, {name: cell.replace("\r\n", "\n") for name, cell in reversed(pairs)}
+
+
+def _cells(table: str, delimiter: str) -> Iterator[tuple[int, list[str] | Unusable]]:
+    """Yield the rows that are not empty, with the numbers of their first lines."""
+    reader = csv.reader(io.StringIO(table, newline=""), delimiter=delimiter, strict=True)
     end = 0
-    number = 1
     try:
-        for row in rows:
-            number, end = end + 1, rows.line_num
-            if not any(map(str.strip, row)):
-                continue
-            if not begun:
-                begun = True
-                continue
-            try:
-                if any(map(str.strip, row[len(header) :])):  # without quotation marks, or they would be in one cell
-                    raise Unusable("line_more_cells")
-                cells = [*row, *[""] * len(header)]  # a row may be shorter
-                named = {name: cells[header.index(name)].replace("\r\n", "\n") for name in (column, *chosen.wanted)}
-                if chosen.takes(named):
-                    texts.append(text_of(named, column))
-            except Unusable as why:
-                problems.append(Problem(number, why))
-    except csv.Error as error:  # from here on nobody knows where a row begins
-        problems.append(Problem(end + 1, Unusable("line_no_csv", reason=error)))
-    return texts
-
-
-def _header(table: str, column: str) -> tuple[list[str], str]:
-    """Return the names of a table's columns, and the delimiter with which they hold `column`, or else are the most."""
-    found: list[tuple[list[str], str]] = []
-    for delimiter in (*_DELIMITERS, _NO_DELIMITER):
-        try:
-            rows = csv.reader(io.StringIO(table, newline=""), delimiter=delimiter, strict=True)
-            first = next((row for row in rows if any(map(str.strip, row))), [])
-        except csv.Error:
-            first = []
-        found.append(([cell.strip() for cell in first], delimiter))
-    header, delimiter = max(found, key=lambda each: (column in each[0], len(each[0])))
-    return header, delimiter if len(header) > 1 else _NO_DELIMITER
+        for cells in reader:
+            number, end = end + 1, reader.line_num
+            if any(map(str.strip, cells)):
+                yield number, cells
+    except csv.Error as error:  # where a row begins is not known from here on
+        yield end + 1, Unusable("line_no_csv", reason=error)

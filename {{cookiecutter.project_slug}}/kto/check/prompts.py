@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from kto import pages, texts
-from kto.ask import prompt_sources, untranslated
+from kto.ask import prompt_sources
 from kto.check.findings import Findings
 from kto.hub_lookup import Hub, Unreachable
 from kto.settings import Settings
@@ -35,13 +35,13 @@ def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> No
         with found.collect():
             if isinstance(origin, Path):
                 there = prompt_sources.load(config, origins=[origin])
-                english += untranslated.english_prompts(config, (prompt.text for prompt in there.prompts))
+                english += prompt_sources.english_prompts(config, (prompt.text for prompt in there.prompts))
                 found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
                 found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
             else:
                 check_dataset(config, origin, hub, token, found)
     with found.collect():
-        found.notes[:0] = untranslated.sentences(config, english)
+        found.notes[:0] = prompt_sources.english_notes(config, english)
     if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
         with found.collect():  # what is wrong with all of them together
             prompt_sources.load(config)
