@@ -1,7 +1,7 @@
-"""New prompts from a model: what it is asked, what of its answers can be used, and what is new among that."""
+"""New prompts from a model: what it is asked, which lines of its answers are prompts, and which of these are new."""
 
 import asyncio
-import dataclasses
+import contextlib
 import json
 import math
 import os
@@ -9,18 +9,15 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto.ask import lookups
-from kto.ask.language import Gate
+from kto.ask import lookups, prompt_sources
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.prompt_files import Selection
-from kto.ask.prompt_sources import STARTER, prompt_id, sources
-from kto.ask.prompt_sources import load as load_prompts
-from kto.ask.prompt_sources import read as read_prompts
-from kto.ask.store import Message, StoredAnswer
+from kto.ask.prompt_sources import prompt_id
+from kto.ask.store import StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
@@ -37,20 +34,20 @@ if TYPE_CHECKING:
 
 
 COUNTS = ("asked", "stored", "failed", "instructions", "offered", "unusable", "wrong", "duplicates", "near", "new")
-"""What is counted: answers, then what became of the prompts in the answers; see the texts `new_prompts.count_…`."""
+"""What is counted: answers, then what became of the prompts in them; see the texts `new_prompts.count_…`."""
 
 LONGEST = 1000
 """Characters of a prompt, at most."""
-_FEWEST_LETTERS = 8  # of a prompt; a wide letter counts as three
-_LOOK = 100_000  # characters of an answer that are looked at: hostile ones have millions
-_MOST = 4  # times as many prompts in an answer as were asked for are looked at
+_MIN_LETTERS = 8  # of a prompt; a wide letter counts as three
+_MAX_ANSWER = 100_000  # characters of an answer that are read: hostile ones have millions
+_MAX_LINES = 4  # lines of an answer that are read, times the prompts that were asked for
 _EXAMPLES = 3  # prompts that a request shows
-_LONGEST_EXAMPLE = 300  # characters
+_MAX_EXAMPLE = 300  # characters
 _ROUND = 2  # requests in a round per request in flight
-_FRUITLESS = 20  # requests, one after the other, that brought nothing new, after which no more are sent
+_MAX_FRUITLESS = 20  # stop after this many consecutive requests that brought nothing new
 
 _BULLET = re.compile(r"^[-*+•–—]\s+")
-_NUMBER = re.compile(r"(\d{1,3})(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
+_NUMBER = re.compile(r"^(\d{1,3})(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
 _NO_PROMPT = re.compile(r"[#|{}<]|[\[\]]|```|~~~|[=_*-]{3}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|\[[^\[\]]*[^\W\d_]{2}[^\[\]]*\]|<[^<>]{2,60}>|_{3,}|\.{4,}")
 _COLONS = (":", "：", "፦")
@@ -59,31 +56,21 @@ _QUOTES |= {"‹": "›", "›": "‹", "「": "」", "『": "』", "＂": "＂"
 _CONTROLS = re.compile("[\u00ad\u202a-\u202e\u2060-\u2069\ufeff]")  # joiners and marks of direction stay
 
 
-@dataclasses.dataclass(frozen=True)
-class NewPrompt:
-    """A prompt that the project lacks."""
-
-    text: str
-    topic: str
-
-
 def in_answer(lines: Iterable[str], most: int, cut: bool) -> list[str | None]:
     """Return the prompts in the lines of an answer, None for a line that holds none.
 
     Parameters
     ----------
     most
-        Lines that are looked at.
+        Lines to read.
     cut
-        The last line is not whole, because the answer was too long.
+        The last line is incomplete, because the answer was too long.
     """
-    found = [line for line in lines if line.strip()]
-    tidied = [_tidied(line) for line in (found[:-1] if cut else found)[:most]]
-    numbers = [_NUMBER.match(line) for line in tidied]
-    listed = any(match and int(match[1]) == 1 for match in numbers)  # "7. sınıfta" may begin a question
-    return [
-        _prompt(line[match.end() :] if match and listed else line) for line, match in zip(tidied, numbers, strict=True)
-    ]
+    lines = [line for line in lines if line.strip()]
+    lines = [_tidied(line) for line in (lines[:-1] if cut else lines)[:most]]
+    # "7. sınıfta" may begin a question: only where there is a 1 are numbers those of a list.
+    numbered = any((number := _NUMBER.match(line)) and int(number[1]) == 1 for line in lines)
+    return [_prompt(_NUMBER.sub("", line) if numbered else line) for line in lines]
 
 
 def _tidied(line: str) -> str:
@@ -91,15 +78,15 @@ def _tidied(line: str) -> str:
     if len(line) > 2 * LONGEST:
         return ""
     text = " ".join(_CONTROLS.sub("", unicodedata.normalize("NFC", line)).split())
-    return _BULLET.sub("", text, count=1).strip("* ")
+    return _BULLET.sub("", text).strip("* ")
 
 
 def _prompt(line: str) -> str | None:
-    """Return a line without the marks around the prompt, None if what is left is no prompt."""
+    """Return a line without the marks around the prompt, None if the rest is no prompt."""
     text = _unquoted(line.strip("* "))
     letters = [char for char in text if unicodedata.category(char)[0] in "LMN"]
     weight = sum(3 if unicodedata.east_asian_width(char) in "WF" else 1 for char in letters)
-    if len(text) > LONGEST or weight < _FEWEST_LETTERS or text.endswith(_COLONS):
+    if len(text) > LONGEST or weight < _MIN_LETTERS or text.endswith(_COLONS):
         return None
     if any(unicodedata.category(char) in ("Cc", "Cs", "Co") or char == "\ufffd" for char in text):
         return None
@@ -116,23 +103,23 @@ def _unquoted(text: str) -> str:
     return text if bare[0] in inner or (bare[-1] in inner and bare[-1] not in "'’") else inner.strip()
 
 
-class Book:
-    """What there is, and what is new: the project's prompts, the new ones, and those that were offered before.
+class PromptPool:
+    """All known prompts (in use, proposed, rejected), and a test for new ones.
 
-    Lines that somebody deletes from the file with the new ones stay in `data/offered_prompts.jsonl`, so they do not
-    come back.
+    Lines that somebody deletes from the file of new prompts stay in `data/offered_prompts.jsonl`, so they do not come
+    back.
 
     Parameters
     ----------
     output
-        The file with the new prompts. Nothing in it is changed, lines are added.
+        The file of new prompts; lines are only added to it.
     token
-        Of the Hub, for prompts that are there.
+        Token of the Hub, for prompts in datasets there.
 
     Attributes
     ----------
-    there
-        How many prompts are in that file.
+    size
+        Number of prompts in that file.
     seeds
         The prompts from which examples are chosen: those of the project, without new ones.
 
@@ -143,82 +130,64 @@ class Book:
     """
 
     def __init__(self, config: Settings, output: Path, token: str) -> None:
-        self._config = config
-        self._output = output
-        self._offered_path = config.root / "data" / "offered_prompts.jsonl"
+        self._output, self._offered_path = output, config.root / "data" / "offered_prompts.jsonl"
         self._column = config.generation.prompt_column
-        names = config.generation.models
-        self._names = dict(zip(names, public_names(names), strict=True))
-        self._waiting: list[NewPrompt] = []
-        written = read_prompts(output, Selection(self._column)) if output.exists() else []
-        offered = read_prompts(self._offered_path, Selection("prompt")) if self._offered_path.exists() else []
-        project = self._project(token)
-        self.there = len({prompt_id(text) for text in written})
-        self._offered = {prompt_id(text) for text in offered}  # before this run
+        self._rows: list[dict[str, str]] = []  # not written yet
+        written = prompt_sources.read(output, Selection(self._column)) if output.exists() else []
+        offered = prompt_sources.read(self._offered_path, Selection("prompt")) if self._offered_path.exists() else []
+        # The file of new prompts may be a source before it exists, and there may be no prompt yet.
+        origins = [
+            origin
+            for origin in prompt_sources.sources(config)
+            if not isinstance(origin, Path) or origin.exists() or origin.resolve() != output
+        ]
+        in_use = [prompt.text for prompt in prompt_sources.load(config, token=token, origins=origins).prompts]
+        self.size = len({*map(prompt_id, written)})
+        self._offered = {*map(prompt_id, offered)}
         # A run may have ended between the two files.
         self._note([text for text in written if prompt_id(text) not in self._offered])
         self._offered.update(map(prompt_id, written))
-        self.seeds = self._without_new(project) or self._without_new(self._starter())
-        known = {prompt_id(text): text for text in (*project, *written, *offered)}
+        self.seeds = self._without_offered(in_use)
+        if not self.seeds:
+            with contextlib.suppress(UserError):  # the starter prompts may be gone
+                starter = prompt_sources.read(config.root / prompt_sources.STARTER, Selection("prompt"))
+                self.seeds = self._without_offered(starter)
+        known = {prompt_id(text): text for text in (*in_use, *written, *offered)}
         self._known = set(known)
         size = size_for(config.language.script)
         self._near = NearDuplicates(known.values(), config.new_prompts.similarity, size)
 
-    def _project(self, token: str) -> list[str]:
-        """Return the prompts of the project; there may be none, and that is why somebody wants new ones."""
-
-        def is_to_come(origin: Path | str) -> bool:
-            return isinstance(origin, Path) and origin.resolve() == self._output and not origin.exists()
-
-        origins = [origin for origin in sources(self._config) if not is_to_come(origin)]
-        return [prompt.text for prompt in load_prompts(self._config, token=token, origins=origins).prompts]
-
-    def _starter(self) -> list[str]:
-        try:
-            return read_prompts(self._config.root / STARTER, Selection("prompt"))
-        except UserError:  # not everybody keeps it
-            return []
-
-    def _without_new(self, texts: Iterable[str]) -> list[str]:
+    def _without_offered(self, texts: Iterable[str]) -> list[str]:
         return [text for text in texts if prompt_id(text) not in self._offered]
 
-    def look(self, text: str) -> str:
+    def why_not_new(self, text: str) -> str:
         """Return why a prompt is not new ("offered", "duplicates" or "near"), "" if it is."""
-        name = prompt_id(text)
-        if name in self._offered:
+        id = prompt_id(text)
+        if id in self._offered:
             return "offered"
-        if name in self._known:
+        if id in self._known:
             return "duplicates"
         return "near" if self._near.find(text) is not None else ""
 
-    def add(self, prompt: NewPrompt) -> None:
-        """Take in a new prompt; it is written with the next `write`."""
-        self._waiting.append(prompt)
-        self._known.add(prompt_id(prompt.text))
-        self._near.add(prompt.text)
+    def add(self, text: str, topic: str, model: str) -> None:
+        """Add a new prompt; the next `write` adds it to the file."""
+        # Its first column; if that is called `topic` or `model`, the file has no other of this name.
+        self._rows.append({self._column: text, "topic": topic, "model": model} | {self._column: text})
+        self._known.add(prompt_id(text))
+        self._near.add(text)
 
-    def write(self, model: str) -> None:
-        """Add what is new to the file.
-
-        Raises
-        ------
-        UserError
-            It cannot be written.
-        """
-        fresh, self._waiting = self._waiting, []
-        # The names of the columns must differ.
-        rows = [{"topic": each.topic, "model": self._names[model], self._column: each.text} for each in fresh]
-        first = self._column
-        _append(self._output, [{first: row[first]} | row for row in rows])
-        self._note([each.text for each in fresh])
+    def write(self) -> None:
+        """Add what is new to the file; raise `UserError` if it cannot be written."""
+        rows, self._rows = self._rows, []
+        _append(self._output, rows)
+        self._note([row[self._column] for row in rows])
 
     def _note(self, texts: Sequence[str]) -> None:
-        """Keep in mind that these were offered."""
         _append(self._offered_path, [{"prompt": text} for text in texts])
 
 
 def _append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Add lines to a file; what is in it stays as it is, also if somebody has it open."""
+    """Add lines to a file without touching the others, also if somebody has it open."""
     if not rows:
         return
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
@@ -235,18 +204,18 @@ def _append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         raise UserError("cannot_write", path=path, reason=error.strerror or error) from None
 
 
-class Maker:
-    """Asks one model for prompts and takes what is new, in the order of the requests.
+class PromptMaker:
+    """Asks one model for prompts and adds the new ones to the pool, in the order of the requests.
 
-    What is asked depends on the number of a request, the settings and the project's prompts alone; so a later run asks
-    the same, finds the answers in the store, and goes on behind them.
+    What is asked depends only on the number of a request, the settings and the project's prompts. So a later run asks
+    the same, finds the answers in the store, and goes on after them.
 
     Parameters
     ----------
     wanted
-        How many new ones.
-    judge
-        Of the language; None: nobody judges.
+        Number of new prompts to make.
+    language
+        Checks the language of prompts; None: nothing is checked.
 
     Attributes
     ----------
@@ -256,53 +225,64 @@ class Maker:
         Why a request failed, "" if none did.
     """
 
-    def __init__(self, config: Settings, book: Book, wanted: int, judge: LanguageWorker | None) -> None:
-        self._config = config
-        self._book = book
-        self._judge = judge
+    def __init__(self, config: Settings, pool: PromptPool, wanted: int, language: LanguageWorker | None) -> None:
+        self._config, self._pool, self._language = config, pool, language
+        models = config.generation.models
+        self._names = dict(zip(models, public_names(models), strict=True))
         self._topics = config.new_prompts.topics or (config.project.domain,)
+        self._seeds = [text for text in pool.seeds if len(text) <= _MAX_EXAMPLE]
         self._next = 0  # number of a request
-        self._fruitless = 0
+        self._fruitless = 0  # consecutive requests that brought nothing new
         self.wanted = wanted
         self.counts = Counter[str]()
         self.reason = ""
 
     @property
     def missing(self) -> int:
-        """How many are still wanted."""
+        """Number of prompts still to make."""
         return self.wanted - self.counts["new"]
 
     def requests(self) -> int:
         """Return about how many requests that takes, going by those that have been answered."""
         answered = self.counts["asked"] + self.counts["stored"]
-        found = self.counts["new"] + self.counts["offered"]
-        usual = found / answered if answered else self._config.new_prompts.per_request
+        brought = self.counts["new"] + self.counts["offered"]
+        usual = brought / answered if answered else self._config.new_prompts.per_request
         return math.ceil(self.missing / max(usual, 0.5))
 
-    def replay(self, target: ModelTarget, writer: AnswerWriter) -> None:
-        """Take what the store has, until an answer is missing; nobody is asked."""
-        asyncio.run(self._with_model(target, writer, self._replay))
+    async def run(self, target: ModelTarget, writer: AnswerWriter, only_stored: bool = False) -> None:
+        """Ask until there are enough prompts, or nothing new comes any more.
 
-    def ask(self, target: ModelTarget, writer: AnswerWriter) -> None:
-        """Ask until there are enough, or nothing new comes any more."""
-        asyncio.run(self._with_model(target, writer, self._ask))
-
-    async def _with_model(
-        self,
-        target: ModelTarget,
-        writer: AnswerWriter,
-        work: "Callable[[SelfInstruct, ModelRunner], Awaitable[None]]",
-    ) -> None:
+        Parameters
+        ----------
+        only_stored
+            Stop at the first answer that the store lacks; nobody is asked.
+        """
         from kto.ask.runner import ModelRunner
 
         task = self._task(target, writer)
-        runner = ModelRunner(target, writer, self._judge)
+        runner = ModelRunner(target, writer, self._language)
         try:
-            self._concurrency, self._model = target.concurrency, target.model
-            await work(task, runner)
+            while self.missing > 0 and self._fruitless < _MAX_FRUITLESS:
+                size = 1 if only_stored else max(1, min(self.requests(), _ROUND * target.concurrency))
+                failures = self.counts["failed"]
+                async with asyncio.TaskGroup() as group:
+                    numbers = range(self._next, self._next + size)
+                    requests = [group.create_task(self._request(task, runner, index, only_stored)) for index in numbers]
+                    for request in requests:
+                        topic, stored, failure, asked = await request
+                        if only_stored and asked:
+                            return
+                        self._next += 1
+                        self.reason = failure or self.reason
+                        self.counts["failed" if failure else "asked" if asked else "stored"] += 1
+                        new = await self._take(task, stored, topic, self._names[target.model])
+                        self._fruitless = 0 if new or not asked else self._fruitless + 1
+                self._pool.write()
+                if self.counts["failed"] - failures == size:  # each has been tried several times
+                    return
         finally:
             await runner.close()
-            self._book.write(target.model)
+            self._pool.write()
 
     def _task(self, target: ModelTarget, writer: AnswerWriter) -> "SelfInstruct":
         """Return distilabel's task with the model that `generate.py` would ask."""
@@ -320,111 +300,70 @@ class Maker:
         task.load()
         return task
 
-    def _context(self, number: int) -> tuple[str, str]:
-        """Return the topic of a request, and what it says about it: examples and a number make each another one."""
-        topic = self._topics[number % len(self._topics)]
-        seeds = [text for text in self._book.seeds if len(text) <= _LONGEST_EXAMPLE]
-        chosen = random.Random(f"{number}").sample(seeds, min(_EXAMPLES, len(seeds)))
-        examples = "\n".join(" ".join(text.split()) for text in chosen)
-        values = {"topic": topic, "number": number + 1}
-        if not examples:
-            return topic, t("new_prompts.context", **values)
-        return topic, t("new_prompts.context_examples", examples=examples, **values)
-
-    async def _replay(self, task: "SelfInstruct", runner: "ModelRunner") -> None:
-        while self.missing > 0:
-            topic, context = self._context(self._next)
-            found = await runner.look_up(_messages(task, context))
-            chosen = lookups.chosen([each.stored for each in found])
-            if chosen is None or lookups.is_missing(found):
-                return
-            self.counts["stored"] += 1
-            await self._take(task, found[chosen].stored, topic)
-            self._next += 1
-
-    async def _ask(self, task: "SelfInstruct", runner: "ModelRunner") -> None:
-        while self.missing > 0 and self._fruitless < _FRUITLESS:
-            size = max(1, min(self.requests(), _ROUND * self._concurrency))
-            numbers = range(self._next, self._next + size)
-            self._next += size
-            failures = 0
-            async with asyncio.TaskGroup() as group:
-                answers = [group.create_task(self._answer(task, runner, number)) for number in numbers]
-                for answer in answers:
-                    topic, kept, failure, asked = await answer
-                    self.counts["failed" if failure else "asked" if asked else "stored"] += 1
-                    if failure:
-                        failures += 1
-                        self.reason = failure
-                    new = await self._take(task, kept, topic)
-                    self._fruitless = 0 if new or not asked else self._fruitless + 1
-            self._book.write(self._model)
-            if failures == size:  # each has been tried several times
-                return
-
-    async def _answer(
-        self, task: "SelfInstruct", runner: "ModelRunner", number: int
+    async def _request(
+        self, task: "SelfInstruct", runner: "ModelRunner", index: int, only_stored: bool
     ) -> tuple[str, StoredAnswer | None, str, bool]:
-        """Return a request's topic, its answer, why that is missing, and whether the model was asked."""
-        topic, context = self._context(number)
-        conversation = _messages(task, context)
+        """Return a request's topic, its answer, why that is missing, and whether the store lacked it."""
+        topic = self._topics[index % len(self._topics)]
+        values = {"topic": topic, "number": index + 1}
+        chosen = random.Random(f"{index}").sample(self._seeds, min(_EXAMPLES, len(self._seeds)))
+        if chosen:
+            examples = "\n".join(" ".join(text.split()) for text in chosen)
+            context = t("new_prompts.context_examples", examples=examples, **values)
+        else:
+            context = t("new_prompts.context", **values)
+        conversation = [
+            {"role": message["role"], "content": message["content"]}
+            for message in task.format_input({"input": context})
+        ]
         found = await runner.look_up(conversation)
         asked = lookups.is_missing(found)
+        if asked and only_stored:
+            return topic, None, "", True
         return topic, *await runner.answer(conversation, found), asked
 
-    async def _take(self, task: "SelfInstruct", kept: StoredAnswer | None, topic: str) -> int:
-        """Take what is new in an answer; return how much that is."""
-        text = clean(kept.answer.text[:_LOOK]) if kept else None
-        if kept is None or text is None or self.missing <= 0:
+    async def _take(self, task: "SelfInstruct", stored: StoredAnswer | None, topic: str, model: str) -> int:
+        """Add what is new in an answer to the pool; return the number of new prompts."""
+        text = clean(stored.answer.text[:_MAX_ANSWER]) if stored else None
+        if stored is None or text is None or self.missing <= 0:
             return 0
-        cut = len(kept.answer.text) > _LOOK or kept.answer.finish_reason == "length"
+        before = self.counts["new"]
+        cut = len(stored.answer.text) > _MAX_ANSWER or stored.answer.finish_reason == "length"
         lines = task.format_output(text)["instructions"]
-        texts = in_answer(lines, _MOST * self._config.new_prompts.per_request, cut)
-        self.counts["instructions"] += len(texts)
-        self.counts["unusable"] += texts.count(None)
-        fresh: dict[str, str] = {}  # those of one answer may be alike, too
-        for each in texts:
-            if each is None:
-                continue
-            known = self._book.look(each)
-            if not known and prompt_id(each) in fresh:
-                known = "duplicates"
-            if known:
-                self.counts[known] += 1
+        prompts = in_answer(lines, _MAX_LINES * self._config.new_prompts.per_request, cut)
+        self.counts["instructions"] += len(prompts)
+        candidates: dict[str, str] = {}
+        for prompt in prompts:
+            if prompt is None:
+                why = "unusable"
+            elif prompt_id(prompt) in candidates:
+                why = "duplicates"
             else:
-                fresh[prompt_id(each)] = each
-        wrong = await self._wrong(list(fresh.values()), topic)
-        new = 0
-        for each in fresh.values():
-            known = "wrong" if each in wrong else self._book.look(each) or "new"
-            if known == "new":
-                if self.missing <= 0:  # left for a later run
-                    self.counts["instructions"] -= 1
-                    continue
-                new += 1
-                self._book.add(NewPrompt(each, topic))
-            self.counts[known] += 1
-        return new
+                why = self._pool.why_not_new(prompt)
+            if prompt is None or why:
+                self.counts[why] += 1
+            else:
+                candidates[prompt_id(prompt)] = prompt
+        wrong = await self._wrong(list(candidates.values()), topic)
+        for prompt in candidates.values():
+            why = "wrong" if prompt in wrong else self._pool.why_not_new(prompt)  # two may be alike
+            if why:
+                self.counts[why] += 1
+            elif self.missing > 0:
+                self._pool.add(prompt, topic, model)
+                self.counts["new"] += 1
+            else:
+                self.counts["instructions"] -= 1  # left for a later run
+        return self.counts["new"] - before
 
     async def _wrong(self, texts: Sequence[str], topic: str) -> set[str]:
-        """Return those that are in the wrong language."""
-        if self._judge is None or not texts:
+        """Return the texts in the wrong language."""
+        if self._language is None:
             return set()
-        judgements = await asyncio.gather(*(self._judge.check(text, topic) for text in texts))
-        verdicts = [judgement.verdict for judgement in judgements]
-        wrong = {text for text, verdict in zip(texts, verdicts, strict=True) if verdict == "wrong"}
+        checks = await asyncio.gather(*(self._language.check(text, topic) for text in texts))
+        wrong = {text for text, check in zip(texts, checks, strict=True) if check.verdict == "wrong"}
         # One of them may be too short to tell; together they say more.
-        rest = [text for text, verdict in zip(texts, verdicts, strict=True) if verdict == "unchecked"]
-        if len(rest) > 1 and (await self._judge.check("\n".join(rest), topic)).verdict == "wrong":
+        rest = [text for text, check in zip(texts, checks, strict=True) if check.verdict == "unchecked"]
+        if len(rest) > 1 and (await self._language.check("\n".join(rest), topic)).verdict == "wrong":
             wrong.update(rest)
         return wrong
-
-
-def _messages(task: "SelfInstruct", context: str) -> list[Message]:
-    return [{"role": each["role"], "content": each["content"]} for each in task.format_input({"input": context})]
-
-
-def judge_for(config: Settings) -> LanguageWorker | None:
-    """Start a judge of the project's language; None if nobody can judge it."""
-    gate = Gate(config.language.tag, config.language.script)
-    return LanguageWorker(config.language.tag, config.language.script) if gate.supported else None

@@ -6,6 +6,7 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 """
 
 import argparse
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from kto import progress, sqlite_files
 from kto.ask import report, servers, serving, targets
-from kto.ask.new_prompts import COUNTS, Book, Maker, judge_for
+from kto.ask.language_worker import LanguageWorker
+from kto.ask.new_prompts import COUNTS, PromptMaker, PromptPool
 from kto.ask.plan import Estimate
 from kto.ask.prompt_sources import sources
 from kto.ask.servers import Server
@@ -54,28 +56,72 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def with_one_model(config: Settings) -> Settings:
-    """Return the settings with the model that writes the prompts as the only one.
-
-    Raises
-    ------
-    UserError
-        It is not in the list of models.
-    """
+def main(argv: list[str] | None = None) -> int:
+    """Make the missing prompts, and say how it went and how to go on. 1 if there are fewer than wanted."""
+    options = parse(argv)
+    config = load()
     models = config.generation.models
     model = config.new_prompts.model or models[0]
     if model not in models:
         raise UserError("no_such_writer", model=model, models=", ".join(models))
-    return config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
+    path = config.root / "data" / "answers.sqlite"
+    try:
+        with alone(path.with_suffix(".lock")), Store(path):
+            pool = PromptPool(config, options.output, secret(config, "HF_TOKEN"))
+            total = options.count or config.new_prompts.count
+            if pool.size >= total:
+                print(t("new_prompts.enough", path=options.output, number=pool.size))
+                return 0
+            maker = make(config, model, options, path, pool, total - pool.size)
+    except sqlite3.Error as error:
+        raise sqlite_files.trouble(path, error) from None
+    shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
+    print(report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown}))
+    made = maker.counts["new"]
+    if made or pool.size:
+        print(t("new_prompts.next", path=options.output, setting=_setting(config, options.output)))
+    if not targets.gate_for(config).supported:
+        print(t("generate.not_judged", language=config.language.autonym))
+    if maker.missing > 0:
+        if maker.reason:
+            raise UserError("prompts_failed", number=made, total=maker.wanted, reason=maker.reason)
+        raise UserError("prompts_exhausted", number=made, total=maker.wanted)
+    return 0
 
 
-def agree(config: Settings, maker: Maker, target: ModelTarget, yes: bool) -> None:
-    """Say what it will take; where that may cost money, go on only if it is wanted.
+def make(
+    config: Settings, model: str, options: argparse.Namespace, store: Path, pool: PromptPool, wanted: int
+) -> PromptMaker:
+    """Let a model make new prompts: from the answers in the store, then from further ones."""
+    only = config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
+    gate = targets.gate_for(config)
+    [target] = targets.find(only, gate, options.base_url)
+    with contextlib.ExitStack() as stack:
+        language = LanguageWorker(gate.tag, gate.script) if gate.supported else None
+        if language:
+            stack.callback(language.close)
+        writer = stack.enter_context(contextlib.closing(AnswerWriter(store)))
+        maker = PromptMaker(config, pool, wanted, language)
+        try:
+            asyncio.run(maker.run(target, writer, only_stored=True))
+            if maker.missing > 0:
+                if target.server:  # a server that cannot be used says so here
+                    target = target.priced(servers.offers(target.server))
+                confirm(config, maker, target, options.yes)
+                ask(only, maker, target, writer)
+        except KeyboardInterrupt:
+            print(t("generate.interrupted"), file=sys.stderr)
+            raise
+    return maker
+
+
+def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool) -> None:
+    """Say what the requests will take; where they may cost money, go on only if it is wanted.
 
     Raises
     ------
     UserError
-        Nobody is there to be asked.
+        There is no terminal to confirm in.
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
     requests = maker.requests()
@@ -93,94 +139,27 @@ def agree(config: Settings, maker: Maker, target: ModelTarget, yes: bool) -> Non
         wait_for_enter(t("generate.go_on"))
 
 
-def ask(config: Settings, maker: Maker, target: ModelTarget, writer: AnswerWriter) -> None:
+def ask(config: Settings, maker: PromptMaker, target: ModelTarget, writer: AnswerWriter) -> None:
     """Ask the model, on its server or on this machine."""
-
-    def settled() -> dict[str, int]:
-        return {target.model: maker.counts["new"] - before}
-
     before = maker.counts["new"]
     with contextlib.ExitStack() as stack:
         if target.server is None:
             log = config.root / "data" / "logs" / "model-1.log"
             print(t("generate.starting", model=target.model, log=log.relative_to(config.root)), flush=True)
-            target = dataclasses.replace(
-                target, server=Server(stack.enter_context(serving.serving(config, target.model, log)))
-            )
-        stack.enter_context(progress.shown(t("new_prompts.count_new"), {target.model: maker.missing}, settled))
-        maker.ask(target, writer)
+            server = Server(stack.enter_context(serving.serving(config, target.model, log)))
+            target = dataclasses.replace(target, server=server)
+        totals = {target.model: maker.missing}
+        label = t("new_prompts.count_new")
+        stack.enter_context(progress.shown(label, totals, lambda: {target.model: maker.counts["new"] - before}))
+        asyncio.run(maker.run(target, writer))
 
 
-def table(maker: Maker) -> str:
-    """Return what became of the answers, as a table for people."""
-    shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
-    return report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown})
-
-
-def make(config: Settings, options: argparse.Namespace, store: Store, book: Book, wanted: int) -> Maker:
-    """Make so many new prompts, or as many as there are to get."""
-    own = with_one_model(config)
-    gate = targets.gate_for(own)
-    target = targets.find(own, gate, options.base_url)[0]
-    with contextlib.ExitStack() as stack:
-        judge = judge_for(config)
-        if judge:
-            stack.callback(judge.close)
-        maker = Maker(config, book, wanted, judge)
-        writer = stack.enter_context(contextlib.closing(AnswerWriter(store.path)))
-        try:
-            maker.replay(target, writer)
-            if maker.missing > 0:
-                if target.server:  # a server that cannot be used says so here
-                    target = target.priced(servers.offers(target.server))
-                agree(config, maker, target, options.yes)
-                ask(own, maker, target, writer)
-        except KeyboardInterrupt:
-            print(t("generate.interrupted"), file=sys.stderr)
-            raise
-    return maker
-
-
-def _with_new(config: Settings, output: Path) -> str:
-    """Return the list of sources as settings.toml has it, with the file of new prompts."""
-    there = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
+def _setting(config: Settings, output: Path) -> str:
+    """Return the line of settings.toml with the sources, and with the file of new prompts among them."""
+    files = {origin.resolve() for origin in sources(config) if isinstance(origin, Path)}
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
-    names = [*config.generation.prompts, *([] if output in there else [path.as_posix()])]
-    return json.dumps(names, ensure_ascii=False)  # a string of TOML is one of JSON
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Make what is missing, say how it went and how to go on. 1 if there are fewer than wanted."""
-    options = parse(argv)
-    config = load()
-    with_one_model(config)  # before anything is written
-    try:
-        return add_new_prompts(config, options)
-    except sqlite3.Error as error:
-        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
-
-
-def add_new_prompts(config: Settings, options: argparse.Namespace) -> int:
-    """Do what `main` says."""
-    data = config.root / "data"
-    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
-        book = Book(config, options.output, secret(config, "HF_TOKEN"))
-        total = options.count or config.new_prompts.count
-        if book.there >= total:
-            print(t("new_prompts.enough", path=options.output, number=book.there))
-            return 0
-        maker = make(config, options, store, book, total - book.there)
-    print(table(maker))
-    made = maker.counts["new"]
-    if made or book.there:
-        print(t("new_prompts.next", path=options.output, setting=f"prompts = {_with_new(config, options.output)}"))
-    if not targets.gate_for(config).supported:
-        print(t("generate.not_judged", language=config.language.autonym))
-    if maker.missing > 0:
-        if maker.reason:
-            raise UserError("prompts_failed", number=made, total=maker.wanted, reason=maker.reason)
-        raise UserError("prompts_exhausted", number=made, total=maker.wanted)
-    return 0
+    names = [*config.generation.prompts, *([] if output in files else [path.as_posix()])]
+    return f"prompts = {json.dumps(names, ensure_ascii=False)}"  # a string of TOML is one of JSON
 
 
 if __name__ == "__main__":
