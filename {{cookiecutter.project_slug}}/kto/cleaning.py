@@ -33,13 +33,6 @@ _AFTER_CHANNEL = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE = re.compile(r"\s*analysis(?=[A-Z])")
 _BARE_FINAL = re.compile("(?<![`\"'“«])assistantfinal")
 
-# An answer that begins with another letter, and has none of these, is no thought alone.
-_FIRST = "<[◁a"
-_ENDS = ("</", "[/", "◁/", "|>", "assistantfinal")
-
-# As `clean` was in the first version. Ids of records follow from texts, and a record keeps its id: see `former`.
-_FIRST_RULE = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|(?:(?!<think>).)*?</think>)", re.DOTALL)
-
 
 def clean(raw: str | None) -> str | None:
     """Return an answer without the thoughts before it and the space around it; None if that is all."""
@@ -48,28 +41,18 @@ def clean(raw: str | None) -> str | None:
     text = raw
     if "<|channel|>" in raw:
         text = _in_final_channel(raw)
-    elif "assistantfinal" in raw or _BARE.match(raw):
-        text = _without_bare_thought(raw)
+    elif "assistantfinal" in raw and (final := _BARE_FINAL.search(raw)):
+        text = raw[final.end() :]
+    elif _BARE.match(raw):
+        return None
     if any(sign in text for sign in _SIGNS):
         text = _without_thoughts(text)
     return text.strip() or None
 
 
 def has_text(raw: str) -> bool:
-    """Tell whether `clean` leaves something; quicker, for next to no answer has a mark."""
-    text = raw.strip()
-    if text and text[0] not in _FIRST and not any(end in text for end in _ENDS):
-        return True
-    return clean(text) is not None
-
-
-def former(raw: str | None) -> list[str]:
-    """Return the texts that earlier versions of `clean` made of an answer, the newest last."""
-    if raw is None:
-        return []
-    thought = _FIRST_RULE.match(raw) if "think>" in raw else None
-    text = raw[thought.end() if thought else 0 :].strip()
-    return [text] if text else []
+    """Return whether `clean` leaves something."""
+    return clean(raw) is not None
 
 
 def _without_thoughts(raw: str) -> str:
@@ -111,10 +94,3 @@ def _in_final_channel(raw: str) -> str:
         return raw  # it is about such marks
     end = _AFTER_CHANNEL.search(raw, final.end())
     return raw[final.end() : end.start() if end else len(raw)]
-
-
-def _without_bare_thought(raw: str) -> str:
-    final = _BARE_FINAL.search(raw)
-    if final:
-        return raw[final.end() :]
-    return "" if _BARE.match(raw) else raw

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 
-from kto.cleaning import former
+_FIRST_RULE = re.compile(r"\s*(?:<think>.*?(?:</think>|\Z)|(?:(?!<think>).)*?</think>)", re.DOTALL)
 
 
 def text_id(*texts: str) -> str:
@@ -12,15 +13,17 @@ def text_id(*texts: str) -> str:
 
 
 def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
-    """Return the ids that the record of an answer may have: that of its text, then those of earlier versions of it.
+    """Return the ids that the record of an answer may have: that of its text, and that of its text by an earlier rule.
 
-    An earlier version of this project may have cleaned the answer in another way. A record keeps its id, so an earlier
-    one counts if people have it already.
+    The first version of this project took other thoughts out of an answer. A record keeps its id, so the earlier one
+    counts if people have it already.
 
     Parameters
     ----------
     raw
-        The answer as it came.
+        The answer as the model gave it.
     """
-    texts = [answer, *(text for text in reversed(former(raw)) if text != answer)]
-    return [text_id(prompt, text) for text in texts]
+    raw = raw or ""
+    thought = _FIRST_RULE.match(raw) if "think>" in raw else None
+    earlier = raw[thought.end() if thought else 0 :].strip()
+    return [text_id(prompt, text) for text in dict.fromkeys((answer, earlier or answer))]
