@@ -11,43 +11,33 @@ import importlib.metadata
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+# Increase it when the same answer may get another verdict; remembered verdicts are then ignored.
 RULES = 2
-"""Increase it when the same answer may get another verdict; then nothing that was remembered counts any more."""
-
-LOOK = 8000
-"""Characters of an answer, and of a prompt, that are looked at: hostile ones have millions."""
-MIN_LETTERS = 20
-"""With fewer letters nothing is said. A Chinese letter counts as three: see `_DENSE`."""
-MIN_WRONG = 30
-"""An answer is not wrong with fewer letters in another language, without names and words of the prompt."""
-PART = 160
-"""Characters of a part, at least: two sentences, enough to tell neighbours apart."""
-PARTS = 10
-"""Parts of an answer that are identified; of a longer one those that are spread evenly over it."""
-SURE = 0.99
-"""Probability of the wanted language in the whole answer from which its parts are not looked at one by one."""
-WRONG = 0.6
-"""Probability of another language in a part, at least, before it counts as written in that."""
-CLEAR = 0.85
-"""The same for an answer in a script that is not the wanted one, but in which the language is written elsewhere."""
-MARGIN = math.log(4)
-"""How much more likely that language must be than the wanted one: logarithm of how many times."""
-NEAR_MARGIN = math.log(8)
-"""The same for neighbours, which the identifier confuses now and then."""
-LARGER = 1.5
-"""An answer is wrong if it has this many times more letters in other languages than in the wanted one."""
-MIN_CHARACTERS = 5
-"""Chinese characters that are written the other way, before an answer is wrong."""
-SOME_CHINESE = 0.02
-"""Share of the most common Chinese words from which a text without kana is no Japanese list."""
+MAX_TEXT = 8000  # characters of an answer, and of a prompt, that are read: hostile ones have millions
+MIN_LETTERS = 20  # with fewer letters an answer is unchecked; a Chinese letter counts as three, see `_DENSE`
+MIN_WRONG = 30  # letters in another language, without names and words of the prompt, before an answer is wrong
+PART = 160  # characters of a part, at least: two sentences, enough to tell neighbours apart
+MAX_PARTS = 10  # parts of an answer that are identified; of a longer one those that are spread evenly over it
+SURE = 0.99  # probability of the wanted language in the whole answer from which its parts are not identified
+WRONG = 0.6  # probability of another language from which a part counts as written in it
+CLEAR = 0.85  # the same for an answer in another script that the wanted language also has
+# How much more likely that language must be than the wanted one, as a logarithm; the second for neighbours, which the
+# identifier confuses now and then.
+MARGIN, NEAR_MARGIN = math.log(4), math.log(8)
+LARGER = 1.5  # an answer is wrong if it has this many times more letters in other languages than in the wanted one
+MIN_CHARACTERS = 5  # Chinese characters of the other way of writing before an answer is wrong
+SOME_CHINESE = 0.02  # share of the most common Chinese words from which a text without kana is no Japanese list
+# Share of kana in what can be Japanese, and in what cannot be Chinese: headings can do without, texts have half.
 NO_KANA, MUCH_KANA = 0.1, 0.25
-"""Share of kana in what can be Japanese, and in what cannot be Chinese: headings can do without, texts have half."""
+# Share of letters in the wanted script below which an answer is wrong, and from which it can be right.
 NO_SCRIPT, MOST_SCRIPT = 0.25, 0.5
-"""Share of letters in the wanted script below which an answer is wrong, and from which it can be right."""
 
+# The letters of each script, by its ISO 15924 code, as in a character class.
 _SCRIPTS = {
     "Arab": r"\u0600-\u06FF\u0750-\u077F\u0870-\u08FF\uFB50-\uFDFF\uFE70-\uFEFC",
     "Armn": r"\u0530-\u058F\uFB13-\uFB17",
@@ -75,14 +65,14 @@ _SCRIPTS = {
     "Telu": r"\u0C00-\u0C7F",
     "Thai": r"\u0E00-\u0E7F",
 }
-"""The letters of each script, by its ISO 15924 code, as in a character class."""
 _SCRIPTS |= {"Jpan": _SCRIPTS["Kana"] + _SCRIPTS["Hani"], "Hans": _SCRIPTS["Hani"], "Hant": _SCRIPTS["Hani"]}
 
+# Scripts in which the identifier knows one modern language: it could say nothing else, so it is not asked.
 _ALONE = {"Armn": "hy", "Ethi": "am", "Geor": "ka", "Grek": "el", "Gujr": "gu", "Guru": "pa", "Hans": "zh"}
 _ALONE |= {"Hant": "zh", "Hebr": "he", "Jpan": "ja", "Khmr": "km", "Knda": "kn", "Kore": "ko", "Laoo": "lo"}
 _ALONE |= {"Mlym": "ml", "Mymr": "my", "Orya": "or", "Sinh": "si", "Taml": "ta", "Telu": "te", "Thai": "th"}
-"""Scripts in which the identifier knows one modern language: there it could say nothing else, so it is not asked."""
 
+# The languages in which the identifier was measured, and good: see benchmarks/language_identification.py.
 _KNOWN = {
     "Arab": "ar arz fa ps ug ur",
     "Beng": "bn",
@@ -91,13 +81,13 @@ _KNOWN = {
     "Latn": "af az bs ca cs cy da de en eo es et eu fi fo fr ga gl ha hr hu id ig is it lb lt lv mg ms mt nl nn no pl"
     " pt ro rw sk sl so sq sr sv sw tk tl tr uz vi xh yo zu",
 }
-"""The languages in which the identifier was measured, and good: see benchmarks/language_identification.py."""
 
+# The identifier's codes for languages, where they differ.
 _CODES = {"nb": "no", "fil": "tl", "cmn": "zh", "iw": "he", "in": "id", "arb": "ar"}
-"""What the identifier calls a language."""
 
+# Languages that the identifier does not tell apart: each of them is right where another one is wanted.
 _ONE = ("bs hr sr", "ar ary arz", "uz uzs", "en pcm", "es ext", "fr gcf gcr")
-"""Languages that the identifier does not tell apart: each of them is right where another one is wanted."""
+# Neighbours, which the identifier confuses: only a large difference counts.
 _NEAR = (
     "af nl fy",
     "ast an ca es ext gl oc pt",
@@ -113,15 +103,13 @@ _NEAR = (
     "st nso xh zu",
     "az ba crh kk ky tk tr tt ug uz uzs",
 )
-"""Neighbours: only a large difference counts."""
 
+# Other scripts of a language. Its community uses one; whether the other will do is not for us to say.
 _ALSO = {"az": "Cyrl Arab", "bs": "Cyrl", "ha": "Arab", "kk": "Latn Arab", "ky": "Latn Arab", "ms": "Arab"}
 _ALSO |= {"pa": "Arab", "sr": "Latn Cyrl", "tg": "Latn Arab", "tk": "Cyrl Arab", "tt": "Latn Arab", "ug": "Latn Cyrl"}
 _ALSO |= {"uz": "Latn Cyrl Arab"}
-"""Other scripts in which a language is written. Its community uses one; whether the other will do is not for us."""
 
-_NONE = "zxx"
-"""What the identifier calls numbers, markup and the like."""
+_NONE = "zxx"  # the identifier's code for numbers, markup and the like
 
 _FENCED = re.compile(r"^[ \t>]{0,9}(```|~~~).*?(?:^[ \t>]{0,9}\1|\Z)", re.MULTILINE | re.DOTALL)
 _MARKED = re.compile(r"`[^`\n]*`|<[^<>\n]*>|\]\([^()\s]*\)|&#?[A-Za-z0-9]{2,8};")
@@ -143,11 +131,11 @@ _KANA = re.compile(f"[{_SCRIPTS['Kana']}]")
 
 
 class LanguageCheck(NamedTuple):
-    """What the gate says of an answer."""
+    """The language of an answer."""
 
     verdict: str  # "right", "wrong" or "unchecked"
-    language: str  # BCP-47 code of the language that was seen, "" if nobody looked or nobody knows
-    score: float  # probability of that language, from 0 to 1; 0.0 if nobody looked
+    language: str  # BCP-47 code of the language that was identified, "" for none
+    score: float  # probability of that language, from 0 to 1
 
 
 UNCHECKED = LanguageCheck("unchecked", "", 0.0)
@@ -190,7 +178,7 @@ class Gate:
         """Check an answer to a prompt; words that it took from there do not count against it."""
         if not self.supported:
             return UNCHECKED
-        text = prose(answer[:LOOK])
+        text = prose(answer[:MAX_TEXT])
         letters = "".join(_LETTERS.findall(text))
         total = _weight(letters)
         if total < MIN_LETTERS:
@@ -208,8 +196,8 @@ class Gate:
         return letters if self.script == "Latn" and letters.isascii() else self._outside.sub("", letters)
 
     def _in_other_script(self, text: str, letters: str) -> LanguageCheck:
-        """LanguageWorker an answer that has next to no letters of the wanted script."""
-        language, score = max(_identify(text[: PART * PARTS]).items(), key=lambda each: each[1])
+        """Check an answer that has next to no letters of the wanted script."""
+        language, score = max(_identify(text[: PART * MAX_PARTS]).items(), key=lambda each: each[1])
         also = self._also is not None and 2 * len(self._also.sub("", letters)) > len(letters)
         # In its other script the identifier may know the language, or take it for a neighbour of it.
         if also and (language in self._same | self._near or score < CLEAR):
@@ -218,7 +206,7 @@ class Gate:
         return LanguageCheck("wrong", language if known else "", score if known else 0.0)
 
     def _by_letters(self, letters: str, share: float) -> LanguageCheck:
-        """LanguageWorker an answer of which a good part is in a script that belongs to the wanted language alone."""
+        """Check an answer of which a good part is in a script that belongs to the wanted language alone."""
         if self.script in ("Hans", "Hant", "Jpan"):
             kana = len(_KANA.findall(letters)) / len(letters)
             if self.script == "Jpan" and kana < NO_KANA:
@@ -229,12 +217,8 @@ class Gate:
                 return LanguageCheck("wrong", "ja", min(1.0, 2 * kana))
         if share < MOST_SCRIPT:
             return UNCHECKED
-        if self.script in ("Hans", "Hant"):
-            return self._by_characters(letters, share)
-        return LanguageCheck("right", self._code, share)
-
-    def _by_characters(self, letters: str, share: float) -> LanguageCheck:
-        """LanguageWorker a Chinese answer: is it written in the wanted way?"""
+        if self.script not in ("Hans", "Hant"):
+            return LanguageCheck("right", self._code, share)
         han = self._outside.sub("", letters)
         # The old code pages of the mainland and of Taiwan tell which characters exist in one of the two ways only.
         simple, full = (han.encode(page, "ignore").decode(page) for page in ("gb2312", "big5"))
@@ -248,7 +232,7 @@ class Gate:
         return UNCHECKED
 
     def _by_parts(self, text: str, prompt: str, share: float) -> LanguageCheck:
-        """LanguageWorker an answer by what the identifier says of it, and of each of its parts if that is not clear."""
+        """Check an answer by what the identifier says of it, and of each of its parts if that is not clear."""
         parts = _parts(text)
         whole = self._look("\n".join(parts))
         language, score, lead = whole
@@ -262,7 +246,7 @@ class Gate:
             language, score, lead = self._look(part) if len(parts) > 1 else whole
             if lead < 0:
                 own, counted, language = language, "".join(_LETTERS.findall(part)), ""
-            elif self._is_other(language, score, lead):
+            elif language != _NONE and score >= WRONG and lead >= (NEAR_MARGIN if language in self._near else MARGIN):
                 counted = _own_words(part, prompt)
             else:
                 continue
@@ -276,10 +260,6 @@ class Gate:
         if ours and ours >= theirs:
             return LanguageCheck("right", own, weighted[""] / ours)
         return UNCHECKED
-
-    def _is_other(self, language: str, score: float, lead: float) -> bool:
-        enough = NEAR_MARGIN if language in self._near else MARGIN
-        return language != _NONE and score >= WRONG and lead >= enough
 
     def _look(self, part: str) -> tuple[str, float, float]:
         """Return the most likely language, its probability, and its lead: how much more likely than the wanted one.
@@ -301,16 +281,12 @@ class Gate:
 
 def prose(text: str) -> str:
     """Return a text without what is in no language or not the author's own: code, addresses, numbers, quotations."""
-    if "```" in text or "~~~" in text:
-        text = _FENCED.sub("\n", text)
-    text = _MARKED.sub(" ", text)
-    if ">" in text:
-        text = _CITED.sub("", text)
+    text = _CITED.sub("", _MARKED.sub(" ", _FENCED.sub("\n", text)))
     return _TECHNICAL.sub(" ", _QUOTED.sub(" ", text))
 
 
 def _parts(text: str) -> list[str]:
-    """Return the text in parts of whole lines, long lines cut at a space; at most `PARTS`, spread over the text."""
+    """Return the text in parts of whole lines, long lines cut at a space; at most `MAX_PARTS`, spread over the text."""
     parts = [""]
     for line in text.splitlines():
         while len(line) > 3 * PART:
@@ -322,12 +298,12 @@ def _parts(text: str) -> list[str]:
             parts.append("")
         parts[-1] = f"{parts[-1]}\n{line}" if parts[-1] else line
     parts = [part for part in parts if part]
-    return [parts[index * len(parts) // PARTS] for index in range(PARTS)] if len(parts) > PARTS else parts
+    return [parts[index * len(parts) // MAX_PARTS] for index in range(MAX_PARTS)] if len(parts) > MAX_PARTS else parts
 
 
 def _own_words(text: str, prompt: str) -> str:
     """Return the letters of the words that count against an answer: no names, and none that the prompt has."""
-    asked = set(_LETTERS.findall(prompt[:LOOK].casefold()))
+    asked = set(_LETTERS.findall(prompt[:MAX_TEXT].casefold()))
     # Names of films, dishes and people are in whatever language they are. They begin with a capital letter.
     return "".join(
         word for word in _LETTERS.findall(text) if not word[0].isupper() and not (asked and word.casefold() in asked)
@@ -341,11 +317,11 @@ def _weight(letters: str) -> int:
 
 def _identify(text: str) -> dict[str, float]:
     """Return the probability of each language that the identifier knows."""
-    return dict(_identifier()(text))
+    return dict(_identifier().rank(text))
 
 
 @functools.cache
-def _identifier() -> Callable[[str], list[tuple[str, float]]]:
+def _identifier() -> "LanguageIdentifier":
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # takes most of a second and 90 MB
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

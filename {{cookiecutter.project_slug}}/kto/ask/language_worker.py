@@ -11,7 +11,7 @@ from kto.ask.batches import Batched
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.texts import ROOT
 
-_BATCH = 100  # answers that are sent over at a time
+_BATCH = 100  # answers per message to the process
 
 
 class LanguageWorker:
@@ -25,18 +25,16 @@ class LanguageWorker:
 
     def __init__(self, tag: str, script: str) -> None:
         self.gate = Gate(tag, script)
-        environment = {**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        # It reads until its input ends, which happens also if we are killed.
+        # It reads until its input ends, which happens also if this process is killed.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kto.ask.language_worker", tag, script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
-            env=environment,
-            text=True,
+            env={**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for us alone
+            start_new_session=True,  # Ctrl-C does not reach it
         )
         self._batched = Batched(self._ask, _BATCH)
 
@@ -46,11 +44,8 @@ class LanguageWorker:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin and self._process.stdout
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+            self._process.communicate()
 
     def _ask(self, answers: Sequence[tuple[str, str]]) -> list[LanguageCheck]:
         assert self._process.stdin and self._process.stdout
@@ -62,21 +57,21 @@ class LanguageWorker:
                 return checks
         except (OSError, ValueError, TypeError):  # somebody killed it
             pass
-        self._process.kill()  # what it says from now on may belong to other answers
+        self._process.kill()  # its next output may belong to other answers
         return [_check(self.gate, answer, prompt) for answer, prompt in answers]
 
 
 def _check(gate: Gate, answer: str, prompt: str) -> LanguageCheck:
     try:
         return gate.check(answer, prompt)
-    except Exception:  # a text that breaks the gate must not keep the others waiting
+    except Exception:  # a text that breaks the gate must not hold up the others
         return UNCHECKED
 
 
 def main(tag: str, script: str) -> None:
-    """Check lines of JSON, each a list of answers with their prompts, until there are no more."""
+    """Check lines of JSON, each a list of answers with their prompts, until the input ends."""
     gate = Gate(tag, script)
-    gate.check("x " * 40)  # loads what it needs
+    gate.check("x " * 40)  # loads the identifier
     for line in sys.stdin:
         print(json.dumps([_check(gate, answer, prompt) for answer, prompt in json.loads(line)]), flush=True)
 
