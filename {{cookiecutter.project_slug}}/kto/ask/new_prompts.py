@@ -122,11 +122,6 @@ class PromptPool:
         Number of prompts in that file.
     seeds
         The prompts from which examples are chosen: those of the project, without new ones.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read.
     """
 
     def __init__(self, config: Settings, output: Path, token: str) -> None:
@@ -143,22 +138,19 @@ class PromptPool:
         ]
         in_use = [prompt.text for prompt in prompt_sources.load(config, token=token, origins=origins).prompts]
         self.size = len({*map(prompt_id, written)})
-        self._offered = {*map(prompt_id, offered)}
+        self._offered = {*map(prompt_id, [*written, *offered])}
         # A run may have ended between the two files.
-        self._note([text for text in written if prompt_id(text) not in self._offered])
-        self._offered.update(map(prompt_id, written))
-        self.seeds = self._without_offered(in_use)
+        remembered = {*map(prompt_id, offered)}
+        self._note([text for text in written if prompt_id(text) not in remembered])
+        self.seeds = [text for text in in_use if prompt_id(text) not in self._offered]
         if not self.seeds:
             with contextlib.suppress(UserError):  # the starter prompts may be gone
                 starter = prompt_sources.read(config.root / prompt_sources.STARTER, Selection("prompt"))
-                self.seeds = self._without_offered(starter)
+                self.seeds = [text for text in starter if prompt_id(text) not in self._offered]
         known = {prompt_id(text): text for text in (*in_use, *written, *offered)}
         self._known = set(known)
         size = size_for(config.language.script)
         self._near = NearDuplicates(known.values(), config.new_prompts.similarity, size)
-
-    def _without_offered(self, texts: Iterable[str]) -> list[str]:
-        return [text for text in texts if prompt_id(text) not in self._offered]
 
     def why_not_new(self, text: str) -> str:
         """Return why a prompt is not new ("offered", "duplicates" or "near"), "" if it is."""
@@ -190,14 +182,13 @@ def _append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Add lines to a file without touching the others, also if somebody has it open."""
     if not rows:
         return
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                lines = lines if file.read(1) == b"\n" else b"\n" + lines
-            file.write(lines)
+            file.seek(0)
+            begin = b"" if file.read().endswith(b"\n") or not file.tell() else b"\n"
+            file.write(begin + lines.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

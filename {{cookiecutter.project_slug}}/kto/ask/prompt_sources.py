@@ -37,7 +37,7 @@ class Prompt:
     text: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Prompts:
     """All prompts in the order of the sources, without duplicates.
 
@@ -46,13 +46,13 @@ class Prompts:
     duplicates, empty
         Number of rows passed over because the prompt came before, or because they hold no text.
     unfiltered
-        Sources with none of the columns that the filter names: all of their rows were taken.
+        Columns of the sources that have none of those in the filter: all of their rows were taken.
     """
 
-    prompts: list[Prompt]
-    duplicates: int
-    empty: int
-    unfiltered: list[Path | str]
+    prompts: list[Prompt] = dataclasses.field(default_factory=list)
+    duplicates: int = 0
+    empty: int = 0
+    unfiltered: dict[Path | str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 def prompt_id(text: str) -> str:
@@ -73,12 +73,7 @@ def sources(config: Settings) -> list[Path | str]:
     """Return the sources of the prompts: paths, and ids of datasets on the Hub.
 
     A name is a path if there is such a file, or if it ends or begins as only a path does; relative paths start at the
-    project folder.
-
-    Raises
-    ------
-    UserError
-        One of them is neither.
+    project folder. Raises `UserError` for what is neither.
     """
     origins: list[Path | str] = []
     for name in config.generation.prompts:
@@ -110,41 +105,42 @@ def load(
     UserError
         A source cannot be read, a line of a file is wrong (the message says which), or there is no prompt.
     """
-    all_sources = sources(config)
+    all_sources, wanted = sources(config), config.generation.prompt_filter or {}
     unwanted = left_out.read(config.root).ids
-    prompts: dict[str, Prompt] = {}
-    unfiltered: dict[Path | str, Sequence[str]] = {}
-    duplicates = empty = 0
+    result = Prompts()
+    known: set[str] = set()
     for origin in all_sources if origins is None else origins:
         selection = _selection(config)
         texts: Iterable[str | None]
         if isinstance(origin, Path):
             texts = read(origin, selection)
         else:
-            texts = _read_dataset(config, origin, selection, config.generation.prompt_split, limit is not None, token)
+            split = config.generation.prompt_split
+            texts = _read_dataset(config, origin, selection, split, token, streaming=limit is not None, most=None)
         has_prompts = False
         for text in texts:
             if text is None:
-                empty += 1
+                result.empty += 1
                 continue
             has_prompts = True
             prompt = Prompt(prompt_id(text), text)
-            if prompt.id in prompts:
-                duplicates += 1
+            if prompt.id in known:
+                result.duplicates += 1
             elif prompt.id not in unwanted:
-                prompts[prompt.id] = prompt
-                if len(prompts) == limit:
-                    return Prompts(list(prompts.values()), duplicates, empty, [*unfiltered])
+                known.add(prompt.id)
+                result.prompts.append(prompt)
+                if len(known) == limit:
+                    return result
         if selection.others and not has_prompts:
             columns, values = ", ".join(selection.wanted), ", ".join(selection.others)
             raise UserError("technical.filter_fits_nothing", source=origin, columns=columns, values=values)
-        if config.generation.prompt_filter and not selection.wanted:
-            unfiltered[origin] = selection.columns
-    if unfiltered.keys() == {*all_sources}:  # so the name of a column is wrong
-        _need_columns(all_sources[0], unfiltered[all_sources[0]], config.generation.prompt_filter or ())
-    if not prompts and origins is None:
+        if wanted and not selection.wanted:
+            result.unfiltered[origin] = selection.columns
+    if result.unfiltered.keys() == {*all_sources}:  # so the name of a column is wrong
+        _need_columns(all_sources[0], result.unfiltered[all_sources[0]], wanted)
+    if not known and origins is None:
         raise UserError("no_prompts", source=", ".join(map(str, all_sources)))
-    return Prompts(list(prompts.values()), duplicates, empty, [*unfiltered])
+    return result
 
 
 def _selection(config: Settings) -> Selection:
@@ -164,13 +160,7 @@ def texts_in(config: Settings, path: Path) -> list[str]:
 
 
 def read(path: Path, selection: Selection) -> list[str]:
-    """Return the prompts in a file.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or lines are wrong (the message says which).
-    """
+    """Return the prompts in a file; raise `UserError` if it cannot be read, or if lines are wrong."""
     try:
         texts, problems = prompt_files.read(path.read_bytes(), path.suffix, selection)
     except OSError as error:
@@ -180,10 +170,10 @@ def read(path: Path, selection: Selection) -> list[str]:
         columns = ", ".join(error.columns)
         raise UserError("no_csv_column", path=path, column=selection.column, columns=columns) from None
     if problems:
-        lines = []
-        for line, why in problems[:_MAX_LINES]:
-            reason = t(f"generate.{why.text}", **why.values)
-            lines.append("  - " + t("generate.bad_line", number=str(line), reason=reason))
+        lines = [
+            "  - " + t("generate.bad_line", number=str(line), reason=t(f"generate.{why.text}", **why.values))
+            for line, why in problems[:_MAX_LINES]
+        ]
         if len(problems) > _MAX_LINES:
             lines.append(t("generate.more_lines", number=len(problems) - _MAX_LINES))
         raise UserError("bad_prompts", path=path, problems="\n".join(lines))
@@ -191,22 +181,11 @@ def read(path: Path, selection: Selection) -> list[str]:
 
 
 def _read_dataset(
-    config: Settings,
-    name: str,
-    selection: Selection,
-    split: str,
-    streaming: bool,
-    token: str | None,
-    most: int | None = None,
+    config: Settings, name: str, selection: Selection, split: str, token: str | None, streaming: bool, most: int | None
 ) -> Iterator[str | None]:
-    """Yield the prompts in a dataset on the Hub, None for a row without a text: nobody here can correct it.
+    """Yield the prompts in the first `most` rows of a dataset on the Hub, None for a row without a text.
 
-    Parameters
-    ----------
-    streaming
-        Download only what is read; `datasets` cannot do that for a part of a split, or for several.
-    most
-        Rows to read, at most.
+    With `streaming` only what is read is downloaded; `datasets` cannot do that for a part of a split, or for several.
     """
     import datasets  # takes a second, and only this source needs it
 
@@ -230,17 +209,17 @@ def _read_dataset(
     features = rows.features or {}
     labels = {key: features[key] for key in selection.wanted if isinstance(features.get(key), datasets.ClassLabel)}
     with _dataset_errors(config, name, token):
-        for row in itertools.islice(rows.select_columns([*dict.fromkeys((selection.column, *selection.wanted))]), most):
+        for row in itertools.islice(rows.select_columns([*{selection.column, *selection.wanted}]), most):
             for key, label in labels.items():  # classes are stored as numbers, -1 for none
                 if row[key] is not None and row[key] >= 0:
                     row[key] = label.int2str(row[key])
             try:
                 text = selection.prompt_in(row)
-            except Unusable:
+            except Unusable:  # nobody here can correct it
                 yield None
-            else:
-                if text is not None:
-                    yield text
+                continue
+            if text is not None:
+                yield text
 
 
 @contextlib.contextmanager
@@ -274,10 +253,7 @@ def _some(names: Sequence[str]) -> str:
 def look_at_dataset(config: Settings, name: str, token: str | None) -> bool:
     """Read the first rows of a dataset on the Hub as `load` would; return whether there is a prompt among them.
 
-    Raises
-    ------
-    UserError
-        It cannot be read, or lacks what the settings name.
+    Raises `UserError` if it cannot be read, or lacks what the settings name.
     """
     import datasets
 
@@ -286,7 +262,7 @@ def look_at_dataset(config: Settings, name: str, token: str | None) -> bool:
         datasets.ReadInstruction.from_spec(split)
     whole = _SPLIT.match(split)  # a part of it would be downloaded
     split = whole[0] if whole else split
-    return any(_read_dataset(config, name, _selection(config), split, True, token, LOOKED_AT))
+    return any(_read_dataset(config, name, _selection(config), split, token, streaming=True, most=LOOKED_AT))
 
 
 def english_prompts(config: Settings, texts: Iterable[str]) -> int:

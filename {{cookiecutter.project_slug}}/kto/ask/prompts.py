@@ -118,10 +118,7 @@ def make(
 def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool) -> None:
     """Say what the requests will take; where they may cost money, go on only if it is wanted.
 
-    Raises
-    ------
-    UserError
-        There is no terminal to confirm in.
+    Raises `UserError` if there is no terminal to confirm in.
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
     requests = maker.requests()

@@ -12,7 +12,7 @@ from kto.texts import t
 
 
 def check_texts(config: Settings, found: Findings) -> None:
-    """Look at every text that some command or page will need, before anybody waits for it."""
+    """Check every text that a command or page will need, before anybody waits for it."""
     wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
     for key, names in wanted.items():
         with found.collect():
@@ -33,26 +33,26 @@ def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> No
         origins = prompt_sources.sources(config)
     for origin in origins:
         with found.collect():
-            if isinstance(origin, Path):
-                there = prompt_sources.load(config, origins=[origin])
-                english += prompt_sources.english_prompts(config, (prompt.text for prompt in there.prompts))
-                found.notes.append(t("check.prompts", number=len(there.prompts), source=origin))
-                found.notes += [t("technical.unfiltered", source=each) for each in there.unfiltered]
-            else:
+            if isinstance(origin, str):
                 check_dataset(config, origin, hub, token, found)
+                continue
+            read = prompt_sources.load(config, origins=[origin])
+            english += prompt_sources.english_prompts(config, (prompt.text for prompt in read.prompts))
+            found.notes.append(t("check.prompts", number=len(read.prompts), source=origin))
+            found.notes += [t("technical.unfiltered", source=source) for source in read.unfiltered]
     with found.collect():
         found.notes[:0] = prompt_sources.english_notes(config, english)
     if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
-        with found.collect():  # what is wrong with all of them together
+        with found.collect():  # an error of all of them together
             prompt_sources.load(config)
 
 
 def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Findings) -> None:
-    """Ask the Hub for a dataset of prompts, and read its first rows."""
-    known = hub.has_dataset(name)
-    if isinstance(known, Unreachable):
-        found.problems.append(t("check.unreachable", name=name, reason=known))
-    elif not known:
+    """Check that a dataset of prompts is on the Hub, and read its first rows."""
+    exists = hub.has_dataset(name)
+    if isinstance(exists, Unreachable):
+        found.problems.append(t("check.unreachable", name=name, reason=exists))
+    elif not exists:
         found.problems.append(t("check.no_dataset", name=name))
     elif not prompt_sources.look_at_dataset(config, name, token):
         found.notes.append(t("technical.no_prompt_yet", source=name, number=prompt_sources.LOOKED_AT))
