@@ -18,10 +18,7 @@ def size_for(script: str) -> int:
 
 
 def grams(text: str, size: int) -> set[str]:
-    """Return the character n-grams of a text; case, punctuation and Unicode normalization make no difference.
-
-    A text shorter than `size` is its own only n-gram.
-    """
+    """Return the n-grams of a text, or all of a shorter one; case, punctuation and normalization make no difference."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     # Marks belong to letters in most scripts of India and Southeast Asia.
     letters = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in plain)
@@ -30,17 +27,7 @@ def grams(text: str, size: int) -> set[str]:
 
 
 class NearDuplicates:
-    """An index of texts that finds near-duplicates of a new one.
-
-    Parameters
-    ----------
-    texts
-        The first ones.
-    similarity
-        Jaccard similarity from which two texts count as near-duplicates.
-    size
-        Characters in an n-gram.
-    """
+    """An index of texts, for near-duplicates of a new one: `similarity` or more (Jaccard of n-grams of this `size`)."""
 
     def __init__(self, texts: Iterable[str], similarity: float, size: int) -> None:
         self._similarity, self._size = similarity, size

@@ -15,13 +15,8 @@ def text_id(*texts: str) -> str:
 def record_ids(prompt: str, answer: str, raw: str | None) -> list[str]:
     """Return the ids that the record of an answer may have: that of its text, and that of its text by an earlier rule.
 
-    The first version of this project took other thoughts out of an answer. A record keeps its id, so the earlier one
-    counts if people have it already.
-
-    Parameters
-    ----------
-    raw
-        The answer as the model gave it.
+    The first version of this project took other thoughts out of the answer as the model gave it, `raw`. A record keeps
+    its id, so the earlier one counts if people have it already.
     """
     raw = raw or ""
     thought = _FIRST_RULE.match(raw) if "think>" in raw else None

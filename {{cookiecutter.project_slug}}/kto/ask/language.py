@@ -144,23 +144,13 @@ UNCHECKED = LanguageCheck("unchecked", "", 0.0)
 class Gate:
     """Checks answers for one language. Gates are cheap; the identifier is loaded with the first that needs it.
 
-    Parameters
-    ----------
-    tag
-        BCP-47 tag of the wanted language, such as "pt-BR".
-    script
-        ISO 15924 code of the script that it is written in, such as "Latn", "Jpan" or "Hant".
-
-    Attributes
-    ----------
-    supported
-        False if every verdict is "unchecked".
-    name
-        Identifier, its version, the rules and what is wanted: verdicts with the same name can be reused.
+    `tag` is a BCP-47 tag such as "pt-BR", `script` an ISO 15924 code such as "Latn", "Jpan" or "Hant". Unless
+    `supported`, every verdict is "unchecked".
     """
 
     def __init__(self, tag: str, script: str) -> None:
         self.tag, self.script = tag, script
+        # Verdicts with the same name can be reused.
         self.name = f"py3langid {importlib.metadata.version('py3langid')}/{RULES}/{tag}/{script}"
         primary = tag.replace("_", "-").split("-")[0].lower()
         self._code = code = _CODES.get(primary, primary)

@@ -15,13 +15,7 @@ _BATCH = 100  # answers per message to the process
 
 
 class LanguageWorker:
-    """Checks answers for one language; the process starts at once, and ends with this one.
-
-    Parameters
-    ----------
-    tag, script
-        As `kto.ask.language.Gate` takes them; the gate must support them.
-    """
+    """Checks answers for one language that the gate supports; the process starts at once, and ends with this one."""
 
     def __init__(self, tag: str, script: str) -> None:
         self.gate = Gate(tag, script)

@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from kto.ask.runner import ModelRunner
 
 
+# Answers, then what became of the prompts in them; see the texts `new_prompts.count_…`.
 COUNTS = ("asked", "stored", "failed", "instructions", "offered", "unusable", "wrong", "duplicates", "near", "new")
-"""What is counted: answers, then what became of the prompts in them; see the texts `new_prompts.count_…`."""
-
-LONGEST = 1000
-"""Characters of a prompt, at most."""
+LONGEST = 1000  # characters of a prompt
 _MIN_LETTERS = 8  # of a prompt; a wide letter counts as three
 _MAX_ANSWER = 100_000  # characters of an answer that are read: hostile ones have millions
 _MAX_LINES = 4  # lines of an answer that are read, times the prompts that were asked for
@@ -57,14 +55,9 @@ _CONTROLS = re.compile("[\u00ad\u202a-\u202e\u2060-\u2069\ufeff]")  # joiners an
 
 
 def in_answer(lines: Iterable[str], most: int, cut: bool) -> list[str | None]:
-    """Return the prompts in the lines of an answer, None for a line that holds none.
+    """Return the prompts in the first `most` lines of an answer, None for a line that holds none.
 
-    Parameters
-    ----------
-    most
-        Lines to read.
-    cut
-        The last line is incomplete, because the answer was too long.
+    The last line of an answer that was `cut` is incomplete.
     """
     lines = [line for line in lines if line.strip()]
     lines = [_tidied(line) for line in (lines[:-1] if cut else lines)[:most]]
@@ -106,22 +99,8 @@ def _unquoted(text: str) -> str:
 class PromptPool:
     """All known prompts (in use, proposed, rejected), and a test for new ones.
 
-    Lines that somebody deletes from the file of new prompts stay in `data/offered_prompts.jsonl`, so they do not come
-    back.
-
-    Parameters
-    ----------
-    output
-        The file of new prompts; lines are only added to it.
-    token
-        Token of the Hub, for prompts in datasets there.
-
-    Attributes
-    ----------
-    size
-        Number of prompts in that file.
-    seeds
-        The prompts from which examples are chosen: those of the project, without new ones.
+    To the file of new prompts, `output`, lines are only added. Those that somebody deletes there stay in
+    `data/offered_prompts.jsonl`, so they do not come back.
     """
 
     def __init__(self, config: Settings, output: Path, token: str) -> None:
@@ -137,11 +116,12 @@ class PromptPool:
             if not isinstance(origin, Path) or origin.exists() or origin.resolve() != output
         ]
         in_use = [prompt.text for prompt in prompt_sources.load(config, token=token, origins=origins).prompts]
-        self.size = len({*map(prompt_id, written)})
+        self.size = len({*map(prompt_id, written)})  # prompts in the file
         self._offered = {*map(prompt_id, [*written, *offered])}
         # A run may have ended between the two files.
         remembered = {*map(prompt_id, offered)}
         self._note([text for text in written if prompt_id(text) not in remembered])
+        # Examples are chosen from the prompts of the project, without new ones.
         self.seeds = [text for text in in_use if prompt_id(text) not in self._offered]
         if not self.seeds:
             with contextlib.suppress(UserError):  # the starter prompts may be gone
@@ -199,21 +179,7 @@ class PromptMaker:
     """Asks one model for prompts and adds the new ones to the pool, in the order of the requests.
 
     What is asked depends only on the number of a request, the settings and the project's prompts. So a later run asks
-    the same, finds the answers in the store, and goes on after them.
-
-    Parameters
-    ----------
-    wanted
-        Number of new prompts to make.
-    language
-        Checks the language of prompts; None: nothing is checked.
-
-    Attributes
-    ----------
-    counts
-        See `COUNTS`.
-    reason
-        Why a request failed, "" if none did.
+    the same, finds the answers in the store, and goes on after them. Without `language` no prompt's is checked.
     """
 
     def __init__(self, config: Settings, pool: PromptPool, wanted: int, language: LanguageWorker | None) -> None:
@@ -225,8 +191,8 @@ class PromptMaker:
         self._next = 0  # number of a request
         self._fruitless = 0  # consecutive requests that brought nothing new
         self.wanted = wanted
-        self.counts = Counter[str]()
-        self.reason = ""
+        self.counts = Counter[str]()  # by the names in `COUNTS`
+        self.reason = ""  # why a request failed
 
     @property
     def missing(self) -> int:
@@ -241,13 +207,7 @@ class PromptMaker:
         return math.ceil(self.missing / max(usual, 0.5))
 
     async def run(self, target: ModelTarget, writer: AnswerWriter, only_stored: bool = False) -> None:
-        """Ask until there are enough prompts, or nothing new comes any more.
-
-        Parameters
-        ----------
-        only_stored
-            Stop at the first answer that the store lacks; nobody is asked.
-        """
+        """Ask until there are enough prompts, or nothing new comes any more; `only_stored`: read the store alone."""
         from kto.ask.runner import ModelRunner
 
         task = self._task(target, writer)

@@ -1,7 +1,6 @@
 """Files of prompts: JSONL, CSV or TSV, or text with one prompt per line.
 
-The template checks an answer with this, too, so it imports nothing but what a bare Python has, and its errors hold the
-key of a text instead of the sentence.
+The template checks an answer with this, too: it imports what a bare Python has, and errors hold the key of a text.
 """
 
 import csv
@@ -14,10 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kto.long_cells import long_cells
 
 _BOM = b"\xef\xbb\xbf"
+# Suffixes of files that can be read (a file with another name is read as JSONL), and of files that cannot.
 FILES = (".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv")
-"""Suffixes of files that can be read; a file with another name is read as JSONL."""
 OTHER_FILES = (".parquet", ".xlsx", ".xls", ".ods", ".docx", ".odt", ".pdf")
-"""Suffixes of files that cannot."""
 _PATH = re.compile(r"[.~/\\]|[A-Za-z]:[\\/]|.*\\", re.DOTALL)
 _DELIMITERS = ("\x1f", ",", ";", "\t")  # the first one, which nobody types, for tables with one column
 _USERS = ("user", "human")
@@ -41,31 +39,17 @@ class NoColumn(Exception):
 
 
 class Selection:
-    """What is taken of a source: the texts in a column, of rows in which other columns have a value that is wanted.
+    """What is taken of a source: the texts in `column`, of rows with the wanted values in other columns.
 
-    Parameters
-    ----------
-    column
-        The column of the prompts.
-    wanted
-        Value, or list of values, by column; see `prompt_filter` in the settings.
-    several
-        Sources may differ in their columns: one without `column` has `prompt`, one without a column of `wanted` is
-        taken whole.
-
-    Attributes
-    ----------
-    columns
-        Columns of the source, as the head of a table or the first row says.
-    others
-        Some of the values in rows that were passed over.
+    `wanted` has a value, or a list of values, by column (`prompt_filter` in the settings). With `several` sources their
+    columns may differ: one without `column` is read by `prompt`, one without a column of `wanted` is taken whole.
     """
 
     def __init__(self, column: str, wanted: Mapping[str, object] | None = None, several: bool = False) -> None:
         self.column, self._several = column, several
         self.wanted = {name: _texts(value) for name, value in (wanted or {}).items()}
-        self.columns: Sequence[str] = ()
-        self.others: dict[str, None] = {}
+        self.columns: Sequence[str] = ()  # of the source, by the head of a table or the first row
+        self.others: dict[str, None] = {}  # some of the values in rows that were passed over
 
     def fit(self, columns: Iterable[str]) -> None:
         """Note the columns of the source."""
@@ -77,11 +61,7 @@ class Selection:
                 self.wanted = {}
 
     def prompt_in(self, row: object) -> str | None:
-        """Return the prompt in a row, None if the row is not wanted; raise `Unusable` if it should have one.
-
-        Of a conversation, a list of messages, it is the first message of the user: later ones mean nothing without the
-        answers in between.
-        """
+        """Return the prompt in a row, None if the row is not wanted; raise `Unusable` if it should have one."""
         if not isinstance(row, Mapping):
             raise Unusable("line_no_object")
         if not self.columns:
@@ -121,7 +101,7 @@ def is_path(name: str) -> bool:
 
 
 def _first_question(conversation: object) -> object:
-    """Return the first message of the user in messages such as {"role": "user", "content": "…"}, None without one."""
+    """Return the first message of the user; later ones mean nothing without the answers in between."""
     if isinstance(conversation, Mapping):  # a dict of columns, as `datasets` makes it of some lists
         columns = [values for values in conversation.values() if isinstance(values, list)]
         conversation = [dict(zip(conversation, message, strict=True)) for message in zip(*columns, strict=False)]
@@ -139,10 +119,7 @@ def _first_question(conversation: object) -> object:
 def read(content: bytes, suffix: str, selection: Selection) -> tuple[list[str], list[tuple[int, Unusable]]]:
     """Return the prompts in a file with this suffix, and the numbers of the lines that hold none but should.
 
-    Raises
-    ------
-    NoColumn
-        A table lacks the column, or one that the filter names.
+    Raises `NoColumn` if a table lacks the column, or one that the filter names.
     """
     texts: list[str] = []
     problems: list[tuple[int, Unusable]] = []
@@ -161,10 +138,8 @@ def read(content: bytes, suffix: str, selection: Selection) -> tuple[list[str], 
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, str | Unusable]]:
-    r"""Yield the lines that are not empty, with their numbers.
-
-    They end with \n only: other characters that Python takes for line ends may stand inside a text.
-    """
+    """Yield the lines that are not empty, with their numbers."""
+    # Other characters that Python takes for line ends may stand inside a text.
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             text = line.decode("utf-8")

@@ -21,8 +21,7 @@ from kto.settings import Settings
 from kto.texts import t
 
 STARTER = Path("prompts") / "starter.jsonl"
-LOOKED_AT = 10_000
-"""Rows that `look_at_dataset` reads, at most."""
+LOOKED_AT = 10_000  # rows that `look_at_dataset` reads, at most
 _MAX_LINES = 5  # bad lines that a message lists
 _MAX_NAMES = 50  # names of configurations and splits in a message
 _DATASET_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
@@ -39,19 +38,12 @@ class Prompt:
 
 @dataclasses.dataclass
 class Prompts:
-    """All prompts in the order of the sources, without duplicates.
-
-    Attributes
-    ----------
-    duplicates, empty
-        Number of rows passed over because the prompt came before, or because they hold no text.
-    unfiltered
-        Columns of the sources that have none of those in the filter: all of their rows were taken.
-    """
+    """All prompts in the order of the sources, without duplicates."""
 
     prompts: list[Prompt] = dataclasses.field(default_factory=list)
-    duplicates: int = 0
-    empty: int = 0
+    duplicates: int = 0  # rows with a prompt that came before
+    empty: int = 0  # rows without a text
+    # Columns of the sources that have none of those in the filter: all of their rows were taken.
     unfiltered: dict[Path | str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
@@ -93,12 +85,7 @@ def load(
 ) -> Prompts:
     """Return the prompts of the project without duplicates, and without those that are left out.
 
-    Parameters
-    ----------
-    limit
-        Read no more than the first `limit` prompts.
-    origins
-        Read only these of the sources; then there may be no prompt.
+    No more than the first `limit` are read; of the sources only `origins`, if given, which may hold no prompt.
 
     Raises
     ------
