@@ -1,8 +1,8 @@
 """The language gate: is an answer in the language of the community?
 
 A wrong “wrong” costs money and loses a good answer, so in doubt an answer is “unchecked”, and so is every answer in a
-language that the identifier does not know well. Where a script is written by one language only, the script decides.
-Everything happens on this computer, without a network. The numbers below were tuned on the texts of the template's own
+language that the identifier does not know well. Where a script belongs to one language only, the script decides.
+Nothing needs a network. The numbers below were tuned on the texts of the template's own
 catalogues and confirmed on news and law in the same languages: benchmarks/language_identification.py.
 """
 
@@ -88,21 +88,16 @@ _CODES = {"nb": "no", "fil": "tl", "cmn": "zh", "iw": "he", "in": "id", "arb": "
 # Languages that the identifier does not tell apart: each of them is right where another one is wanted.
 _ONE = ("bs hr sr", "ar ary arz", "uz uzs", "en pcm", "es ext", "fr gcf gcr")
 # Neighbours, which the identifier confuses: only a large difference counts.
-_NEAR = (
+_NEAR: tuple[str, ...] = (
     "af nl fy",
     "ast an ca es ext gl oc pt",
     "be bg mk ru sr uk",
-    "cs sk pl sl",
-    "da nn no sv fo is",
-    "hi mr ne sa gom",
-    "id ms jv",
-    "it lij vec",
-    "ar ary arz fa ps ur ug sdh ku",
-    "bn as",
     "bcl tl",
-    "st nso xh zu",
-    "az ba crh kk ky tk tr tt ug uz uzs",
+    "bn as",
+    "cs sk pl sl",
 )
+_NEAR += ("da nn no sv fo is", "hi mr ne sa gom", "id ms jv", "it lij vec", "ar ary arz fa ps ur ug sdh ku")
+_NEAR += ("st nso xh zu", "az ba crh kk ky tk tr tt ug uz uzs")
 
 # Other scripts of a language. Its community uses one; whether the other will do is not for us to say.
 _ALSO = {"az": "Cyrl Arab", "bs": "Cyrl", "ha": "Arab", "kk": "Latn Arab", "ky": "Latn Arab", "ms": "Arab"}
@@ -176,18 +171,16 @@ class Gate:
         share = _weight(self._wanted(letters)) / total
         if share >= NO_SCRIPT and not self._by_script:
             return self._by_parts(text, prompt, share)
-        judged = self._in_other_script(text, letters) if share < NO_SCRIPT else self._by_letters(letters, share)
-        if judged.verdict == "wrong" and _weight(_own_words(text, prompt)) < MIN_WRONG:
-            return UNCHECKED
-        return judged
+        check = self._in_other_script(text, letters) if share < NO_SCRIPT else self._by_letters(letters, share)
+        return UNCHECKED if check.verdict == "wrong" and _weight(_own_words(text, prompt)) < MIN_WRONG else check
 
     def _wanted(self, letters: str) -> str:
-        """Return those of the letters that are of the wanted script."""
+        """Return the letters of the wanted script."""
         return letters if self.script == "Latn" and letters.isascii() else self._outside.sub("", letters)
 
     def _in_other_script(self, text: str, letters: str) -> LanguageCheck:
         """Check an answer that has next to no letters of the wanted script."""
-        language, score = max(_identify(text[: PART * MAX_PARTS]).items(), key=lambda each: each[1])
+        language, score = max(_identify(text[: PART * MAX_PARTS]).items(), key=lambda item: item[1])
         also = self._also is not None and 2 * len(self._also.sub("", letters)) > len(letters)
         # In its other script the identifier may know the language, or take it for a neighbour of it.
         if also and (language in self._same | self._near or score < CLEAR):
@@ -245,16 +238,16 @@ class Gate:
         ours = letters.pop("", 0.0)
         theirs = sum(letters.values())
         if theirs >= MIN_WRONG and theirs >= LARGER * ours:
-            most = max(letters, key=lambda each: (letters[each], each))
+            most = max(letters, key=lambda code: (letters[code], code))
             return LanguageCheck("wrong", most, weighted[most] / letters[most])
         if ours and ours >= theirs:
             return LanguageCheck("right", own, weighted[""] / ours)
         return UNCHECKED
 
     def _look(self, part: str) -> tuple[str, float, float]:
-        """Return the most likely language, its probability, and its lead: how much more likely than the wanted one.
+        """Return the most likely language, its probability, and the logarithm of how many times that of the wanted one.
 
-        The lead is the logarithm of a ratio. If it is negative, the wanted language is the most likely one.
+        The last one is negative if the wanted language is the most likely.
         """
         if self.script != "Latn" and (latin := "".join(_LATIN.findall(part))):
             wanted = len(self._wanted("".join(_LETTERS.findall(part))))
@@ -263,7 +256,7 @@ class Gate:
         seen = _identify(part)
         ours = {code: seen.pop(code) for code in self._same if code in seen}
         own = min(1.0, sum(ours.values()))
-        other, score = max(seen.items(), key=lambda each: each[1])
+        other, score = max(seen.items(), key=lambda item: item[1])
         if own >= score:
             return max(ours, key=lambda code: ours[code]), own, -1.0
         return other, score, math.log(score / max(own, 1e-9))
@@ -280,8 +273,8 @@ def _parts(text: str) -> list[str]:
     parts = [""]
     for line in text.splitlines():
         while len(line) > 3 * PART:
-            cut = line.rfind(" ", PART, 2 * PART)
-            cut = cut if cut > 0 else 2 * PART
+            space = line.rfind(" ", PART, 2 * PART)
+            cut = space if space > 0 else 2 * PART
             parts.append(line[:cut])
             line = line[cut:]
         if len(parts[-1]) >= PART or (len(line) >= PART and len(parts[-1]) >= PART // 4):
@@ -294,14 +287,13 @@ def _parts(text: str) -> list[str]:
 def _own_words(text: str, prompt: str) -> str:
     """Return the letters of the words that count against an answer: no names, and none that the prompt has."""
     asked = set(_LETTERS.findall(prompt[:MAX_TEXT].casefold()))
-    # Names of films, dishes and people are in whatever language they are. They begin with a capital letter.
-    return "".join(
-        word for word in _LETTERS.findall(text) if not word[0].isupper() and not (asked and word.casefold() in asked)
-    )
+    # Names of films, dishes and people may be in any language; they begin with a capital letter.
+    words = (word for word in _LETTERS.findall(text) if not word[0].isupper())
+    return "".join(word for word in words if word.casefold() not in asked)
 
 
 def _weight(letters: str) -> int:
-    """Return how many letters these are; those of scripts that say more with one count more."""
+    """Return the number of letters; those of scripts that say more with one count as three."""
     return len(letters) if letters.isascii() else len(letters) + 2 * len(_DENSE.findall(letters))
 
 

@@ -117,35 +117,30 @@ class PromptPool:
         ]
         in_use = [prompt.text for prompt in prompt_sources.load(config, token=token, origins=origins).prompts]
         self.size = len({*map(prompt_id, written)})  # prompts in the file
-        self._offered = {*map(prompt_id, [*written, *offered])}
         # A run may have ended between the two files.
         remembered = {*map(prompt_id, offered)}
         self._note([text for text in written if prompt_id(text) not in remembered])
+        texts = {prompt_id(text): text for text in (*in_use, *written, *offered)}
+        self._known = dict.fromkeys(texts, "duplicates") | {prompt_id(text): "offered" for text in (*written, *offered)}
+        self._near = NearDuplicates(texts.values(), config.new_prompts.similarity, size_for(config.language.script))
+        starter: list[str] = []
+        with contextlib.suppress(UserError):  # somebody may have deleted it
+            starter = prompt_sources.read(config.root / prompt_sources.STARTER, Selection("prompt"))
         # Examples are chosen from the prompts of the project, without new ones.
-        self.seeds = [text for text in in_use if prompt_id(text) not in self._offered]
-        if not self.seeds:
-            with contextlib.suppress(UserError):  # the starter prompts may be gone
-                starter = prompt_sources.read(config.root / prompt_sources.STARTER, Selection("prompt"))
-                self.seeds = [text for text in starter if prompt_id(text) not in self._offered]
-        known = {prompt_id(text): text for text in (*in_use, *written, *offered)}
-        self._known = set(known)
-        size = size_for(config.language.script)
-        self._near = NearDuplicates(known.values(), config.new_prompts.similarity, size)
+        self.seeds = self._without_offered(in_use) or self._without_offered(starter)
+
+    def _without_offered(self, texts: Iterable[str]) -> list[str]:
+        return [text for text in texts if self._known.get(prompt_id(text)) != "offered"]
 
     def why_not_new(self, text: str) -> str:
         """Return why a prompt is not new ("offered", "duplicates" or "near"), "" if it is."""
-        id = prompt_id(text)
-        if id in self._offered:
-            return "offered"
-        if id in self._known:
-            return "duplicates"
-        return "near" if self._near.find(text) is not None else ""
+        return self._known.get(prompt_id(text)) or ("near" if self._near.find(text) is not None else "")
 
     def add(self, text: str, topic: str, model: str) -> None:
         """Add a new prompt; the next `write` adds it to the file."""
         # Its first column; if that is called `topic` or `model`, the file has no other of this name.
         self._rows.append({self._column: text, "topic": topic, "model": model} | {self._column: text})
-        self._known.add(prompt_id(text))
+        self._known[prompt_id(text)] = "duplicates"
         self._near.add(text)
 
     def write(self) -> None:

@@ -211,26 +211,24 @@ def _read_dataset(
 
 @contextlib.contextmanager
 def _dataset_errors(config: Settings, name: str, token: str | None) -> Iterator[None]:
+    """Raise what `datasets` raises as a `UserError`: often there is no such configuration, or no such split."""
+    import datasets
+
     try:
         yield
     except Exception as error:  # the library raises whatever the format's reader raises
-        raise _why_no_dataset(config, name, token, error) from None
-
-
-def _why_no_dataset(config: Settings, name: str, token: str | None, error: Exception) -> UserError:
-    """Return the error for a dataset that cannot be read: often it has no such configuration, or no such split."""
-    import datasets
-
-    chosen, split = config.generation.prompt_config, config.generation.prompt_split
-    with contextlib.suppress(Exception):  # the Hub may not answer this either
-        configs = datasets.get_dataset_config_names(name, token=token or None)
-        default = datasets.get_dataset_default_config_name(name, token=token or None)
-        if chosen not in configs and (chosen or (default is None and len(configs) > 1)):
-            return UserError("no_prompt_config", source=name, configs=_some(configs))
-        splits = datasets.get_dataset_split_names(name, chosen or default, token=token or None)
-        if not {*re.findall(r"(?:^|\+)\s*([\w.-]+)", split)} <= {*splits, "all"}:
-            return UserError("technical.no_prompt_split", source=name, split=split, splits=_some(splits))
-    return UserError("bad_dataset", source=name, reason=" ".join(str(error).split())[:300])
+        problem = UserError("bad_dataset", source=name, reason=" ".join(str(error).split())[:300])
+        chosen, split = config.generation.prompt_config, config.generation.prompt_split
+        with contextlib.suppress(Exception):  # the Hub may not answer this either
+            configs = datasets.get_dataset_config_names(name, token=token or None)
+            default = datasets.get_dataset_default_config_name(name, token=token or None)
+            if chosen not in configs and (chosen or (default is None and len(configs) > 1)):
+                problem = UserError("no_prompt_config", source=name, configs=_some(configs))
+            else:
+                splits = datasets.get_dataset_split_names(name, chosen or default, token=token or None)
+                if not {*re.findall(r"(?:^|\+)\s*([\w.-]+)", split)} <= {*splits, "all"}:
+                    problem = UserError("technical.no_prompt_split", source=name, split=split, splits=_some(splits))
+        raise problem from None
 
 
 def _some(names: Sequence[str]) -> str:

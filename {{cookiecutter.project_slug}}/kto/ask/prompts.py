@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 def make(
     config: Settings, model: str, options: argparse.Namespace, store: Path, pool: PromptPool, wanted: int
 ) -> PromptMaker:
-    """Let a model make new prompts: from the answers in the store, then from further ones."""
+    """Let a model make new prompts, on its server or on this machine: first from the answers in the store."""
     only = config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
     gate = targets.gate_for(config)
     [target] = targets.find(only, gate, options.base_url)
@@ -104,11 +104,20 @@ def make(
         maker = PromptMaker(config, pool, wanted, language)
         try:
             asyncio.run(maker.run(target, writer, only_stored=True))
-            if maker.missing > 0:
-                if target.server:  # a server that cannot be used says so here
-                    target = target.priced(servers.offers(target.server))
-                confirm(config, maker, target, options.yes)
-                ask(only, maker, target, writer)
+            if maker.missing <= 0:
+                return maker
+            if target.server:  # a server that cannot be used says so here
+                target = target.priced(servers.offers(target.server))
+            confirm(config, maker, target, options.yes)
+            if not target.server:
+                log = config.root / "data" / "logs" / "model-1.log"
+                print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
+                server = Server(stack.enter_context(serving.serving(only, model, log)))
+                target = dataclasses.replace(target, server=server)
+            before, totals = maker.counts["new"], {model: maker.missing}
+            label = t("new_prompts.count_new")
+            with progress.shown(label, totals, lambda: {model: maker.counts["new"] - before}):
+                asyncio.run(maker.run(target, writer))
         except KeyboardInterrupt:
             print(t("generate.interrupted"), file=sys.stderr)
             raise
@@ -134,21 +143,6 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
         if not (sys.stdin and sys.stdin.isatty()):
             raise UserError("prompts_need_yes")
         wait_for_enter(t("generate.go_on"))
-
-
-def ask(config: Settings, maker: PromptMaker, target: ModelTarget, writer: AnswerWriter) -> None:
-    """Ask the model, on its server or on this machine."""
-    before = maker.counts["new"]
-    with contextlib.ExitStack() as stack:
-        if target.server is None:
-            log = config.root / "data" / "logs" / "model-1.log"
-            print(t("generate.starting", model=target.model, log=log.relative_to(config.root)), flush=True)
-            server = Server(stack.enter_context(serving.serving(config, target.model, log)))
-            target = dataclasses.replace(target, server=server)
-        totals = {target.model: maker.missing}
-        label = t("new_prompts.count_new")
-        stack.enter_context(progress.shown(label, totals, lambda: {target.model: maker.counts["new"] - before}))
-        asyncio.run(maker.run(target, writer))
 
 
 def _setting(config: Settings, output: Path) -> str:

@@ -33,26 +33,19 @@ def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> No
         origins = prompt_sources.sources(config)
     for origin in origins:
         with found.collect():
-            if isinstance(origin, str):
-                check_dataset(config, origin, hub, token, found)
-                continue
-            read = prompt_sources.load(config, origins=[origin])
-            english += prompt_sources.english_prompts(config, (prompt.text for prompt in read.prompts))
-            found.notes.append(t("check.prompts", number=len(read.prompts), source=origin))
-            found.notes += [t("technical.unfiltered", source=source) for source in read.unfiltered]
+            if isinstance(origin, Path):
+                read = prompt_sources.load(config, origins=[origin])
+                english += prompt_sources.english_prompts(config, (prompt.text for prompt in read.prompts))
+                found.notes.append(t("check.prompts", number=len(read.prompts), source=origin))
+                found.notes += [t("technical.unfiltered", source=source) for source in read.unfiltered]
+            elif isinstance(exists := hub.has_dataset(origin), Unreachable):
+                found.problems.append(t("check.unreachable", name=origin, reason=exists))
+            elif not exists:
+                found.problems.append(t("check.no_dataset", name=origin))
+            elif not prompt_sources.look_at_dataset(config, origin, token):
+                found.notes.append(t("technical.no_prompt_yet", source=origin, number=prompt_sources.LOOKED_AT))
     with found.collect():
         found.notes[:0] = prompt_sources.english_notes(config, english)
     if len(origins) > 1 and all(isinstance(origin, Path) for origin in origins):
         with found.collect():  # an error of all of them together
             prompt_sources.load(config)
-
-
-def check_dataset(config: Settings, name: str, hub: Hub, token: str, found: Findings) -> None:
-    """Check that a dataset of prompts is on the Hub, and read its first rows."""
-    exists = hub.has_dataset(name)
-    if isinstance(exists, Unreachable):
-        found.problems.append(t("check.unreachable", name=name, reason=exists))
-    elif not exists:
-        found.problems.append(t("check.no_dataset", name=name))
-    elif not prompt_sources.look_at_dataset(config, name, token):
-        found.notes.append(t("technical.no_prompt_yet", source=name, number=prompt_sources.LOOKED_AT))
