@@ -1,8 +1,8 @@
-"""What of a model's answer a person should read: the answer without the thoughts that come before it."""
+"""Takes the thoughts of a model out of its answer, where the server does not separate them."""
 
 import re
 
-# Where the server does not take them apart, they stand at the beginning, between marks that differ by model.
+# Thoughts stand at the beginning, between marks that differ by model.
 _THOUGHTS = {
     **{f"<{name}>": f"</{name}>" for name in ("think", "thinking", "thought", "reasoning", "reflection", "seed:think")},
     "[THINK]": "[/THINK]",  # Magistral
@@ -12,7 +12,7 @@ _THOUGHTS = {
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "<|channel>thought": "<channel|>",  # Gemma
 }
-# What some put around the answer that follows.
+# Marks that some models put around the answer after them.
 _ANSWERS = {
     "<answer>": "</answer>",
     "<response>": "</response>",
@@ -29,7 +29,7 @@ _CHANNEL = re.compile(r"\s*<\|(?:channel|start)\|>")
 _FINAL = re.compile(r"<\|channel\|>final[^<\n]{0,40}(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>")
 _BEFORE_CHANNEL = ("<|end|>", "<|start|>assistant")
 _AFTER_CHANNEL = re.compile(r"<\|(?:end|return|call|start)\|>")
-# The same where the server has left out the marks and nothing else.
+# The same where the server has removed only the marks.
 _BARE = re.compile(r"\s*analysis(?=[A-Z])")
 _BARE_FINAL = re.compile("(?<![`\"'“«])assistantfinal")
 
@@ -56,8 +56,8 @@ def has_text(raw: str) -> bool:
 
 
 def _without_thoughts(raw: str) -> str:
-    # Some chat templates open the first block themselves, then only its end is in the answer; where max_tokens came
-    # first, only a beginning.
+    # Some chat templates open the first block themselves, then only its end is in the answer; where `max_tokens` cut
+    # the answer, only the beginning of one is.
     start = 0 if _OPEN.match(raw) else _unopened(raw)
     while opened := _OPEN.match(raw, start):
         closed = _CLOSE[opened[1].lower()].search(raw, opened.end())
@@ -68,7 +68,7 @@ def _without_thoughts(raw: str) -> str:
 
 
 def _unopened(raw: str) -> int:
-    """Return where a block ends that has no beginning, 0 if there is none."""
+    """Return the end of a block without a beginning, 0 if there is none."""
     for mark, end in _THOUGHTS.items():
         position = raw.find(end)
         # An answer about such marks has both, or puts them between backticks.
@@ -91,6 +91,6 @@ def _in_final_channel(raw: str) -> str:
     if final is None:
         return "" if begun else raw
     if not begun and not raw[: final.start()].rstrip().endswith(_BEFORE_CHANNEL):
-        return raw  # it is about such marks
+        return raw  # an answer about such marks
     end = _AFTER_CHANNEL.search(raw, final.end())
     return raw[final.end() : end.start() if end else len(raw)]

@@ -4,8 +4,8 @@ The answer is exact: each text is compared with all that share an n-gram with it
 prompts. MinHash finds fewer (17 % were missed with datasketch's own choice of bands) and takes 20 times the memory.
 """
 
+import itertools
 import unicodedata
-from array import array
 from collections import Counter
 from collections.abc import Iterable
 
@@ -32,8 +32,8 @@ class NearDuplicates:
     def __init__(self, texts: Iterable[str], similarity: float, size: int) -> None:
         self._similarity, self._size = similarity, size
         self._texts: list[str] = []
-        self._lengths = array("L")  # n-grams of each text
-        self._texts_with: dict[str, array[int]] = {}  # by n-gram: the indices of texts
+        self._lengths: list[int] = []  # n-grams of each text
+        self._texts_with: dict[str, list[int]] = {}  # by n-gram: the indices of texts
         for text in texts:
             self.add(text)
 
@@ -42,22 +42,20 @@ class NearDuplicates:
 
     def add(self, text: str) -> None:
         """Add a text to the index."""
-        own = grams(text, self._size)
-        for gram in own:
-            self._texts_with.setdefault(gram, array("L")).append(len(self._texts))
+        index, text_grams = len(self._texts), grams(text, self._size)
+        for gram in text_grams:
+            self._texts_with.setdefault(gram, []).append(index)
         self._texts.append(text)
-        self._lengths.append(len(own))
+        self._lengths.append(len(text_grams))
 
     def find(self, text: str) -> str | None:
         """Return the first text that is a near-duplicate of this one, None if there is none."""
-        own = grams(text, self._size)
-        common: Counter[int] = Counter()
-        for gram in own:
-            common.update(self._texts_with.get(gram, ()))
-        alike = (
-            index
-            for index, count in common.items()
-            if count / (len(own) + self._lengths[index] - count) >= self._similarity
-        )
-        first = min(alike, default=None)
-        return None if first is None else self._texts[first]
+        text_grams = grams(text, self._size)
+        lists = (self._texts_with.get(gram, ()) for gram in text_grams)
+        common = Counter(itertools.chain.from_iterable(lists))  # n-grams in common, by the index of a text
+        least = int(self._similarity * len(text_grams))
+        for index in sorted(index for index, count in common.items() if count >= least):
+            together = len(text_grams) + self._lengths[index] - common[index]
+            if common[index] / together >= self._similarity:
+                return self._texts[index]
+        return None

@@ -217,7 +217,7 @@ class Gate:
     def _by_parts(self, text: str, prompt: str, share: float) -> LanguageCheck:
         """Check an answer by what the identifier says of it, and of each of its parts if that is not clear."""
         parts = _parts(text)
-        whole = self._look("\n".join(parts))
+        whole = self._most_likely("\n".join(parts))
         language, score, lead = whole
         if lead < 0 and score >= SURE and share >= MOST_SCRIPT:
             return LanguageCheck("right", language, score)
@@ -226,7 +226,7 @@ class Gate:
         weighted: dict[str, float] = defaultdict(float)
         own = ""
         for part in parts:
-            language, score, lead = self._look(part) if len(parts) > 1 else whole
+            language, score, lead = self._most_likely(part) if len(parts) > 1 else whole
             if lead < 0:
                 own, counted, language = language, "".join(_LETTERS.findall(part)), ""
             elif language != _NONE and score >= WRONG and lead >= (NEAR_MARGIN if language in self._near else MARGIN):
@@ -244,7 +244,7 @@ class Gate:
             return LanguageCheck("right", own, weighted[""] / ours)
         return UNCHECKED
 
-    def _look(self, part: str) -> tuple[str, float, float]:
+    def _most_likely(self, part: str) -> tuple[str, float, float]:
         """Return the most likely language, its probability, and the logarithm of how many times that of the wanted one.
 
         The last one is negative if the wanted language is the most likely.

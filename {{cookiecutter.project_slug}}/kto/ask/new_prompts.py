@@ -249,7 +249,7 @@ class PromptMaker:
     async def _request(
         self, task: "SelfInstruct", runner: "ModelRunner", index: int, only_stored: bool
     ) -> tuple[str, StoredAnswer | None, str, bool]:
-        """Return a request's topic, its answer, why that is missing, and whether the store lacked it."""
+        """Return the topic of a request, its answer, why that is missing, and whether the store lacked it."""
         topic = self._topics[index % len(self._topics)]
         values = {"topic": topic, "number": index + 1}
         chosen = random.Random(f"{index}").sample(self._seeds, min(_EXAMPLES, len(self._seeds)))
@@ -258,10 +258,7 @@ class PromptMaker:
             context = t("new_prompts.context_examples", examples=examples, **values)
         else:
             context = t("new_prompts.context", **values)
-        conversation = [
-            {"role": message["role"], "content": message["content"]}
-            for message in task.format_input({"input": context})
-        ]
+        conversation = task.format_input({"input": context})
         found = await runner.look_up(conversation)
         asked = lookups.is_missing(found)
         if asked and only_stored:
@@ -292,7 +289,7 @@ class PromptMaker:
                 candidates[prompt_id(prompt)] = prompt
         wrong = await self._wrong(list(candidates.values()), topic)
         for prompt in candidates.values():
-            why = "wrong" if prompt in wrong else self._pool.why_not_new(prompt)  # two may be alike
+            why = "wrong" if prompt in wrong else self._pool.why_not_new(prompt)  # two of one answer may be alike
             if why:
                 self.counts[why] += 1
             elif self.missing > 0:
