@@ -10,6 +10,7 @@ interrupted; Python prefers the folder wherever there is one. The same command f
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -223,21 +224,23 @@ def with_new_packages(old: str, new: str, unedited: Collection[str]) -> tuple[st
     try:
         before, wanted = tomllib.loads(old), tomllib.loads(new)
         tables = [table for table in DEPENDENCIES if table in unedited]
-        if not {"[project]", "[tool.uv]"} <= {*tables}:
-            text, added = with_dependencies(old, before, wanted)
-        else:
-            text, added = old, []
+        if {"[project]", "[tool.uv]"} <= {*tables}:
+            text, said = old, [f"Its unedited tables are the new ones: {', '.join(tables)}."]
             for header in tables:
-                mine = toml_tables(old)[header]
-                text = text.replace(mine, toml_tables(new)[header].rstrip("\n") + mine[len(mine.rstrip("\n")) :])
-        after = tomllib.loads(text)
+                table = toml_tables(old)[header]
+                text = text.replace(table, toml_tables(new)[header].rstrip("\n") + table[len(table.rstrip("\n")) :])
+        else:
+            text, added = with_dependencies(old, before, wanted)
+            said = [f"Added to its dependencies: {', '.join(added)}."] if added else []
+        theirs, ours = pins(tomllib.loads(text)), pins(wanted)
     except (tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
         return old, f"It cannot be read: {error!r}."
-    said = [f"Its unedited tables are the new ones: {', '.join(tables)}."] if text != old and not added else []
-    said += [f"Added to its dependencies: {', '.join(added)}."] if added else []
-    mine, ours = pins(after), pins(wanted)
-    older = [f"{name} {mine[name]} (now {ours[name]})" for name in mine.keys() & ours if mine[name] != ours[name]]
-    said += [f"It asks for other versions than this template: {', '.join(sorted(older))}."] if older else []
+    older = [
+        f"{name} {version} (now {ours[name]})"
+        for name, version in sorted(theirs.items())
+        if ours.get(name, version) != version
+    ]
+    said += [f"It asks for other versions than this template: {', '.join(older)}."] if older else []
     return text, " ".join(said)
 
 
@@ -289,10 +292,10 @@ def texts_file(texts: Mapping[str, object], head: Path) -> bytes:
     return (head.read_text(encoding="utf-8") + said).encode()
 
 
-def files_in(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder by path, without bytecode."""
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in the files of a folder, by path, without bytecode and with the line ends of Linux."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
-    return {file.relative_to(folder).as_posix(): file for file in files}
+    return {file.relative_to(folder).as_posix(): with_unix_ends(file.read_bytes()) for file in files}
 
 
 def version_of(folder: Path) -> str:
@@ -337,9 +340,8 @@ class Plan:
         """Sort the texts of the project into those of a catalogue, of whatever version, and its own."""
         for tag in chain:
             catalogue = REPOSITORY / "languages" / f"{tag}.yaml"
-            known |= (
-                {print_of_text(*text) for text in flat_texts(read_yaml(catalogue))} if catalogue.is_file() else set()
-            )
+            if catalogue.is_file():
+                known |= {print_of_text(*text) for text in flat_texts(read_yaml(catalogue))}
         self.current = dict(flat_texts(read_yaml(self.new / "kto" / "texts.yaml")))
         known |= {print_of_text(*text) for text in self.current.items()}
         self.whole = self.project / "kto" / "texts.yaml"
@@ -370,15 +372,15 @@ class Plan:
         """Return a name like `export.new.py` under which nobody has anything else than this, or our own."""
         stem, _, suffix = path.rpartition(".")
         between = suffix in ("py", "ipynb", "yaml") and not path.startswith(("tests/", "."))  # pytest collects no .new
-        for number in ("", *map(str, range(2, 1000))):
-            name = f"{stem}.{mark}{number}.{suffix}" if between else f"{path}.{mark}{number}"
-            file = self.project / name
-            if not file.exists() or (file.is_file() and self._is_same_or_ours(path, file.read_bytes(), content)):
-                return name
-        raise CannotUpdateError(f"There are a thousand files like {path}.{mark}.")
-
-    def _is_same_or_ours(self, path: str, old: bytes, new: bytes) -> bool:
-        return with_unix_ends(old) == with_unix_ends(new) or (bool(new) and self.is_unedited(path, old))
+        for number in itertools.count(1):
+            ending = mark if number == 1 else f"{mark}{number}"
+            name = f"{stem}.{ending}.{suffix}" if between else f"{path}.{ending}"
+            there = self.project / name
+            if not there.exists():
+                break
+            if there.is_file() and (there.read_bytes() == content or self.is_unedited(path, there.read_bytes())):
+                break
+        return name
 
     def put(self, path: str, content: bytes) -> bool:
         """Write a file, unless it is the same already."""
@@ -395,9 +397,8 @@ class Plan:
         for path in CARRIED:
             if (self.project / path).is_file():
                 shutil.copy2(self.project / path, self.new / path)
-        old = {path: with_unix_ends(file.read_bytes()) for path, file in files_in(self.project / "kto").items()}
-        new = {path: with_unix_ends(file.read_bytes()) for path, file in files_in(self.new / "kto").items()}
-        is_newest = old == new
+        old = contents(self.project / "kto")
+        is_newest = old == contents(self.new / "kto")
         self._forward()  # first, for these scripts import no kto
         self._put_files(is_newest)
         self._remove_files()
@@ -431,10 +432,10 @@ class Plan:
                 self.moved.append(path)
 
     def _put_files(self, is_newest: bool) -> None:
-        for path, file in files_in(self.new).items():
+        for path, content in contents(self.new).items():
             if path in PROJECT_FILES or path.split("/")[0] in (*PROJECT_FOLDERS, "kto"):
                 continue
-            there, content = self.project / path, file.read_bytes()
+            there = self.project / path
             if not there.is_file():
                 self.put(path, content)
                 self.added.append(path)
@@ -450,13 +451,20 @@ class Plan:
         note = f"{path} was edited, so it stays; the new one is {beside}."
         if path.endswith(".py"):
             missing = missing_imports(there, self.new, self.packages)
-            runs = f"does not run any more, because it needs {', '.join(missing)}" if missing else "still imports"
+            runs = (
+                f"does not run any more, because it needs {', '.join(missing)}"
+                if missing
+                else "finds all that it imports"
+            )
             note += f" Yours {runs}. Move your changes into the new one and rename it to {Path(path).name}."
         elif path.endswith((".gitignore", "pyproject.toml")):
             old, new = with_unix_ends(there.read_bytes()).decode(), content.decode()
             if path == "pyproject.toml":
-                tables = [name for name, print in prints_of(path, old.encode()) if print in self.prints.get(name, ())]
-                text, said = with_new_packages(old, new, {name.removeprefix(f"{path} ") for name in tables})
+                prints = prints_of(path, old.encode())
+                unedited = {
+                    name.removeprefix(f"{path} ") for name, known in prints if known in self.prints.get(name, ())
+                }
+                text, said = with_new_packages(old, new, unedited)
             else:
                 text, said = with_missing_lines(old, new)
             ends = "\r\n" if b"\r\n" in there.read_bytes() else "\n"
@@ -514,6 +522,7 @@ class Plan:
         lines += ["", "Moved; the old names still work:"] if self.moved else []
         lines += [f"  {path} → {' '.join(MOVED[path])}" for path in self.moved]
         todo = [*self.notes, f"{REPOSITORY / 'CHANGELOG.md'} says what else a version asks of you."]
+        todo.append("Run `uv run check.py pages`: README.md and pages that you did not edit get the new words.")
         todo.append("Run `uv run check.py`: it says whether everything can be used.")
         todo += ["Look at the changes with `git diff`, then commit them."] if in_git else []
         return "\n".join([*lines, "", "What is left to do:", *(wrapped(note, "  - ") for note in todo)])
