@@ -504,12 +504,10 @@ class Plan:
             f"The old file is {kept}; delete it when you have looked."
         )
 
-    def report(self, in_git: bool) -> str:
-        """Return what an update changes, what stays, and what is left to do."""
-        before, after = self.versions
-        lines = [
-            f"{self.project.name}: version {after}" if before == after else f"{self.project.name}: {before} → {after}"
-        ]
+    def report(self, changes: str | None) -> str:
+        """Return what an update changes, what stays, and what is left to do; `changes` are those not committed."""
+        old, new = self.versions
+        lines = [f"{self.project.name}: version {new}" if old == new else f"{self.project.name}: {old} → {new}"]
         theirs = ("settings.toml", "project.toml", *(f"{folder}/" for folder in PROJECT_FOLDERS), "README.md")
         headings = {
             "Replaced": self.replaced,
@@ -524,7 +522,9 @@ class Plan:
         todo = [*self.notes, f"{REPOSITORY / 'CHANGELOG.md'} says what else a version asks of you."]
         todo.append("Run `uv run check.py pages`: README.md and pages that you did not edit get the new words.")
         todo.append("Run `uv run check.py`: it says whether everything can be used.")
-        todo += ["Look at the changes with `git diff`, then commit them."] if in_git else []
+        if changes is not None:
+            before = " It shows also what you had not committed before." if changes else ""
+            todo.append(f"Look at the changes with `git diff`, then commit them.{before}")
         return "\n".join([*lines, "", "What is left to do:", *(wrapped(note, "  - ") for note in todo)])
 
 
@@ -632,7 +632,7 @@ def update(project: Path, dry_run: bool) -> None:
         try:
             staging.mkdir()
             plan = Plan(project, staging)
-            (staging / REPORT).write_text(plan.report(changes is not None), encoding="utf-8")
+            (staging / REPORT).write_text(plan.report(changes), encoding="utf-8")
             (project / "kto.py").write_text(STAND_IN, encoding="utf-8", newline="\n")
             draft = staging / "journal.part"
             draft.write_text(json.dumps(plan.steps), encoding="utf-8")
@@ -645,14 +645,10 @@ def update(project: Path, dry_run: bool) -> None:
         if not dry_run:
             discard(project)
         return
-    if changes:
-        print("Some changes in this project are not committed. They stay; commit them first to tell them from these.\n")
-    print(plan.report(changes is not None))
-    if dry_run:
-        print("\nThis is what an update does. Nothing was changed.")
-        return
-    finish(project)
-    print("\nUpdated.")
+    if not dry_run:
+        finish(project)
+    print(plan.report(changes))
+    print("\nThis is what an update does. Nothing was changed." if dry_run else "\nUpdated.")
 
 
 def main(arguments: list[str]) -> int:
@@ -666,6 +662,9 @@ def main(arguments: list[str]) -> int:
     except CannotUpdateError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("The update was interrupted. Run the same command again.", file=sys.stderr)
+        return 130
     except Exception as error:  # a full disk, or cookiecutter; nothing has been changed yet
         print(f"The update cannot be prepared: {error}. Nothing was changed.", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import earlier_project
 import pytest
 import yaml
-from rendering import REPOSITORY, TEMPLATE
+from rendering import REPOSITORY, TEMPLATE, render
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
 import update
@@ -254,6 +254,20 @@ def test_languages(tag: str, project: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (project / "setup_argilla.new.ipynb").exists()
 
 
+@pytest.mark.parametrize("answers", [{"language": "ar"}, {"language": "wo", "inference": "local", "models": "a/b"}])
+def test_a_new_project_has_nothing_to_update(
+    answers: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = render(tmp_path, domain='Brood & "koffie"\\n', **answers)
+    for name in ("check.py", "texts.yaml", "settings.toml"):
+        with (project / name).open("a", encoding="utf-8") as file:
+            file.write("\n# ours\n")
+    before = tree(project)
+    assert update.main([str(project)]) == 0
+    assert "has the code of this version" in capsys.readouterr().out
+    assert tree(project) == before
+
+
 def test_words_in_the_notebook_are_kept(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notebook = project / "setup_argilla.ipynb"
     change(notebook, "## 2. Verbinden", "## 2. Verbinden: vraag Fatma")
@@ -315,11 +329,11 @@ def test_changes_that_are_not_committed(project: Path, capsys: pytest.CaptureFix
     git("commit", "-m", "First")
     assert update.main([str(project), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "not committed" not in said and "`git diff`, then commit" in said
+    assert "not committed" not in " ".join(said.split()) and "`git diff`, then commit" in said
     change(project / "README.md", "#", "##")
     before = tree(project)
     assert update.main([str(project), "--dry-run"]) == 0
-    assert "Some changes in this project are not committed." in capsys.readouterr().out
+    assert "what you had not committed before" in " ".join(capsys.readouterr().out.split())
     assert tree(project) == before
 
 
