@@ -61,6 +61,7 @@ def test_update_replaces_what_is_ours_and_keeps_what_is_theirs(earlier: Path, up
     for name in before:
         if name.split("/")[0] in update.PROJECT_FOLDERS or name in ("project.toml", "README.md", "export.py"):
             assert after[name] == before[name], name
+            assert (updated / name).stat().st_mtime_ns == (earlier / name).stat().st_mtime_ns, "it was opened"
     assert after["vote.py"] == (TEMPLATE / "vote.py").read_bytes()
     assert after["export.new.py"] == (TEMPLATE / "export.py").read_bytes()
     assert after["texts.old.yaml"] == before["texts.yaml"]
@@ -84,6 +85,18 @@ def test_updated_scripts_and_forwarders_run(updated: Path) -> None:
     for script in ("generate.py", "make_prompts.py", "update_pages.py"):
         done = run(updated, script)
         assert done.returncode == 0, done.stderr
+
+
+def test_pages_stay_where_an_earlier_version_had_them(updated: Path, tmp_path: Path) -> None:
+    project = tmp_path / "kto-test"
+    shutil.copytree(updated, project)
+    done = subprocess.run([sys.executable, "-B", "update_pages.py"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (project / "publish").exists() and (project / "community" / "guidelines.md").exists()
+    assert "vote.py" in (project / "README.md").read_text(encoding="utf-8")
+    after = tree(project)
+    assert update.main([str(project)]) == 0
+    assert tree(project) == after
 
 
 def test_moved_scripts_have_a_successor() -> None:
@@ -286,6 +299,30 @@ def test_new_files_that_somebody_edits_are_not_overwritten(earlier: Path, projec
     after = tree(project)
     assert after["export.new.py"] == b"mine = 1\n" and after["texts.old.yaml"] == b"mine: 1\n"
     assert after["export.new2.py"] == (TEMPLATE / "export.py").read_bytes() and "texts.old2.yaml" in after
+
+
+def test_edited_files_of_every_kind_stay(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = ("make_prompts.py", "argilla_local/home.py", ".env.example", ".github/workflows/test.yml", "train.py")
+    for name in edited:
+        with (project / name).open("a", encoding="utf-8") as file:
+            file.write("# ours\n")
+    before = tree(project)
+    assert update.main([str(project)]) == 0
+    after = tree(project)
+    for name in edited:
+        assert after[name] == before[name]
+    assert {".env.example.new", ".github/workflows/test.yml.new", "train.new.py"} <= {*after}
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "make_prompts.py was edited, so it stays; `generate.py prompts` does its work now. Yours does not run" in said
+    )
+    assert "argilla_local/home.py was edited, so it stays; this version has none." in said
+
+
+def test_an_edited_script_that_finds_all_that_it_imports(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "train.py").write_text("import kto\nfrom kto.texts import t\n", encoding="utf-8")
+    assert update.main([str(project)]) == 0
+    assert "train.new.py. Yours finds all that it imports." in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_edited_kto_is_kept(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
