@@ -62,9 +62,10 @@ def forwarder(path: str) -> str:
     words = "".join(f'"{word}", ' for word in command)
     return (
         f'{FORWARDER}{" ".join(MOVED[path])}`."""\n'
-        "import pathlib, subprocess, sys  # noqa: E401\n"
+        "import pathlib, signal, subprocess, sys  # noqa: E401\n"
         f"sys.path.insert(0, str(pathlib.Path(__file__).resolve(){'.parent' * (1 + path.count('/'))}))\n"
         "import kto  # noqa: E402, F401 - says it, where an update was interrupted\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command\n"
         f'sys.exit(subprocess.call([{program}, f"{{sys.path[0]}}/{script}", {words}*sys.argv[1:]]))\n'
     )
 

@@ -1,6 +1,7 @@
 """A project that was rendered at an earlier version gets the code of this one and keeps all that is its own."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -97,6 +98,23 @@ def test_pages_stay_where_an_earlier_version_had_them(updated: Path, tmp_path: P
     after = tree(project)
     assert update.main([str(project)]) == 0
     assert tree(project) == after
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a console, not to a process group")
+def test_ctrl_c_is_for_the_command_that_an_old_name_calls(tmp_path: Path) -> None:
+    (tmp_path / "kto").mkdir()
+    (tmp_path / "kto" / "__init__.py").touch()
+    (tmp_path / "make_prompts.py").write_text(update.forwarder("make_prompts.py"), encoding="utf-8")
+    code = "import sys, time\ntry:\n    print(sys.argv[1:], flush=True)\n    time.sleep(60)\n"
+    code += "except KeyboardInterrupt:\n    sys.exit(130)\n"
+    (tmp_path / "generate.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-B", str(tmp_path / "make_prompts.py"), "--count", "5"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        assert process.stdout and process.stdout.readline() == "['prompts', '--count', '5']\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 130
 
 
 def test_moved_scripts_have_a_successor() -> None:
