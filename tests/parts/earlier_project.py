@@ -15,6 +15,12 @@ def put_into(project: Path) -> None:
     (project / "settings.toml").unlink(missing_ok=True)  # it has settings.toml
 
 
+def put_argilla(project: Path) -> None:
+    """Put the Argilla of this machine, with people and votes, into an earlier project, and what was exported from it."""
+    with zipfile.ZipFile(EARLIER / "argilla-48701f0.zip") as archive:
+        archive.extractall(project)
+
+
 def rendered(project: Path) -> Path:
     """Unpack a Dutch project as it was rendered."""
     with zipfile.ZipFile(EARLIER / "project-48701f0.zip") as archive:
