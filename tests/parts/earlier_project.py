@@ -16,7 +16,7 @@ def put_into(project: Path) -> None:
 
 
 def put_argilla(project: Path) -> None:
-    """Put the Argilla of this machine, with people and votes, into an earlier project, and what was exported from it."""
+    """Put the Argilla of this machine into an earlier project, with people and votes, and what was exported from it."""
     with zipfile.ZipFile(EARLIER / "argilla-48701f0.zip") as archive:
         archive.extractall(project)
 
