@@ -10,23 +10,21 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import sqlite3
 import sys
 from pathlib import Path
 
-from kto import progress, sqlite_files
 from kto.ask import report, servers, serving, targets
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.new_prompts import COUNTS, PromptMaker, PromptPool
 from kto.ask.plan import Estimate
 from kto.ask.prompt_sources import sources
 from kto.ask.servers import Server
-from kto.ask.store import Store
+from kto.ask.store import locked_store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, run
 from kto.errors import UserError
-from kto.lock import alone
+from kto.progress import show_progress
 from kto.secrets import secret
 from kto.settings import Settings, load
 from kto.terminal import wait_for_enter
@@ -65,16 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     if model not in models:
         raise UserError("no_such_writer", model=model, models=", ".join(models))
     path = config.root / "data" / "answers.sqlite"
-    try:
-        with alone(path.with_suffix(".lock")), Store(path):
-            pool = PromptPool(config, options.output, secret(config, "HF_TOKEN"))
-            total = options.count or config.new_prompts.count
-            if pool.size >= total:
-                print(t("new_prompts.enough", path=options.output, number=pool.size))
-                return 0
-            maker = make(config, model, options, path, pool, total - pool.size)
-    except sqlite3.Error as error:
-        raise sqlite_files.trouble(path, error) from None
+    with locked_store(path):
+        pool = PromptPool(config, options.output, secret(config, "HF_TOKEN"))
+        total = options.count or config.new_prompts.count
+        if pool.size >= total:
+            print(t("new_prompts.enough", path=options.output, number=pool.size))
+            return 0
+        maker = make(config, model, options, path, pool, total - pool.size)
     shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
     print(report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown}))
     made = maker.counts["new"]
@@ -116,7 +111,7 @@ def make(
                 target = dataclasses.replace(target, server=server)
             before, totals = maker.counts["new"], {model: maker.missing}
             label = t("new_prompts.count_new")
-            with progress.shown(label, totals, lambda: {model: maker.counts["new"] - before}):
+            with show_progress(label, totals, lambda: {model: maker.counts["new"] - before}):
                 asyncio.run(maker.run(target, writer))
         except KeyboardInterrupt:
             print(t("generate.interrupted"), file=sys.stderr)
@@ -131,9 +126,8 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
     requests = maker.requests()
-    longest = int(target.arguments["max_tokens"])
-    written = min(_WRITTEN * config.new_prompts.per_request, longest)
-    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, target.prices)
+    written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
+    estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
     if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
         return
     print(report.before({target.model: estimate}))
