@@ -104,7 +104,7 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
                 with serving.serving(plan.config, target.model, log) as url:
                     run([dataclasses.replace(target, server=Server(url))])
             except UserError as error:
-                plan.unusable[target.model] = str(error)
+                plan.unusable[target.model] = error
         if ray is None:
             return run(plan.targets)
         from kto.ask import ray_cluster
@@ -125,7 +125,7 @@ def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Pa
 
     plan.left_out = left_out.read(plan.config.root)  # somebody may have taken out more during the run
     for model, reason in plan.unusable.items():
-        writer.count(model).failures[reason] += len(plan.wanted[model])
+        writer.count(model).failures[str(reason)] += len(plan.wanted[model])
     table = GenerationsTable(plan, writer.failures, added)
     path = folder / "train.parquet"
     prompts = table.write(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kto.errors import UserError
+from kto.errors import AlreadyRunning, UserError
 
 
 @contextlib.contextmanager
@@ -15,15 +15,17 @@ def alone(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    UserError
+    AlreadyRunning
         Another run holds it.
+    UserError
+        The lock cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
-        raise UserError("already_running") from None
+        raise AlreadyRunning from None
     except (OSError, NotImplementedError) as error:  # some network drives know no locks
         raise UserError("cannot_write", path=path, reason=error) from None
     try:

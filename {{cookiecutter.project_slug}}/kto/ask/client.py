@@ -1,4 +1,4 @@
-"""One chat completion: the request, the reply, and what went wrong told apart by what can be done about it."""
+"""The HTTP client for model servers: chat completions, the list of models, and whether a server is ready."""
 
 import email.utils
 import json
@@ -6,107 +6,43 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urljoin
 
 import aiohttp
 
+from kto import errors
 from kto.ask import connections, error_body
 from kto.ask.error_body import ErrorBody
 from kto.ask.pace import Crowded, Patience
-from kto.ask.servers import MOVED, Server, moved_to
+from kto.ask.servers import ModelList, Server
 from kto.ask.store import Answer, finish_reason
-from kto.texts import t
+from kto.model_names import hide_login, is_address
 
-_TRANSIENT = frozenset((408, 409, 424, 425, 498))
-"""Statuses below 500 that pass: 424 and 498 say that what is behind the server failed, or is full."""
+_TIMEOUT = 10.0  # seconds for a question about the server itself
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+_QUESTION = aiohttp.ClientTimeout(connect=_TIMEOUT, sock_read=_TIMEOUT, total=6 * _TIMEOUT)
+_MOVED = (301, 302, 303)  # redirects after which clients send no body any more
+_TRANSIENT = frozenset((408, 409, 424, 425, 498))  # 424 and 498: what is behind the server failed, or is full
 _UNPAID = frozenset(
     ("insufficient_quota", "insufficient_balance", "exceeded_current_quota_error", "billing_hard_limit_reached")
-)
-"""Error codes that say, whatever the status, that the money is used up."""
+)  # error codes that say, whatever the status, that the money is used up
 _MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:policy|filter)", re.IGNORECASE)
 _LOADING = re.compile(
     r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
 )
-_SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # whose 502 and 503 say that the endpoint is being started
-_JSON = {"Content-Type": "application/json"}
+_SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # answers 502 or 503 while it starts an endpoint
 
 
-# RequestFailed
-# ├── RejectedRequest   400, 404, 422 …: the same request will fail again
-# ├── AccessDenied      401, 403: most likely all requests fail, but a firewall refuses a single prompt like this
-# ├── ModelUnusable     402, a proxy, a redirect: every request to this model fails until somebody does something
-# ├── RateLimited       429, or 503 with a time to wait
-# ├── ServerError       500: the server failed with this request
-# ├── ModelLoading      503 with words to that effect
-# └── Unavailable       other 5xx, no answer in time, a lost connection
-#     ├── QueueTimeout  no answer in time, perhaps because the request waited for others in flight
-#     └── Unreachable   the server takes no connection
-
-
-class RequestFailed(Exception):
-    """A request without an answer; the text is a sentence for people.
-
-    Attributes
-    ----------
-    wait
-        Seconds that the server asks for before the next request.
-    said
-        The server's error.
-    """
-
-    def __init__(self, reason: str, *, wait: float = 0.0, said: ErrorBody | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-        self.said = said or ErrorBody()
-
-
-class RejectedRequest(RequestFailed):
-    """The same request will fail again."""
-
-
-class AccessDenied(RequestFailed):
-    """The key is refused, or a firewall refuses this prompt."""
-
-
-class ModelUnusable(RequestFailed):
-    """Every request to this model fails until somebody does something."""
-
-
-class RateLimited(RequestFailed):
-    """The server gets too many requests."""
-
-
-class ServerError(RequestFailed):
-    """The server failed with this request."""
-
-
-class ModelLoading(RequestFailed):
-    """The server is still loading the model."""
-
-
-class Unavailable(RequestFailed):
-    """The server is not well, or cannot be reached well."""
-
-
-class QueueTimeout(Unavailable):
-    """No answer in time, perhaps only because the request waited for others in flight."""
-
-
-class Unreachable(Unavailable):
-    """The server takes no connection."""
-
-
-class Chat:
+class ModelClient:
     """A client for one server; belongs to one event loop.
 
     Parameters
     ----------
-    server
-        The server.
     concurrency
         Connections that are kept open.
     timeout
-        Seconds that one request may take, besides those in which it waits for others; see `kto.ask.pace.Patience`.
+        Seconds per chat completion, besides those in which it waits for others; see `kto.ask.pace.Patience`.
 
     Raises
     ------
@@ -114,24 +50,111 @@ class Chat:
         The certificates or the proxy that the environment names cannot be used.
     """
 
-    def __init__(self, server: Server, concurrency: int, timeout: float) -> None:
-        self._server = server
-        self._url = f"{server.base_url}/chat/completions"
-        self._timeout = timeout
+    def __init__(self, server: Server, concurrency: int = 1, timeout: float = _TIMEOUT) -> None:
+        self._server, self._timeout = server, timeout
+        self._chat_url = f"{server.base_url}/chat/completions"
         self._patience = Patience(timeout)
-        self._session = connections.session(server, concurrency, aiohttp.ClientTimeout(total=None))
+        self._session = connections.session(server, concurrency)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
-    async def _post(self, data: str) -> tuple[aiohttp.ClientResponse, bytes]:
-        async with self._session.post(self._url, data=data, headers=_JSON, allow_redirects=False) as response:
-            content = await response.read()
-        if response.status in (307, 308):  # the others would take the body away
-            async with self._session.post(self._url, data=data, headers=_JSON) as response:
+    async def _send(
+        self, method: str, url: str, timeout: aiohttp.ClientTimeout, **options: Any
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send a request and return the reply with its body, whatever its status is.
+
+        Raises
+        ------
+        RequestFailed
+            There was no connection, or it broke.
+        TimeoutError
+            There was no reply in time.
+        """
+        try:
+            async with self._session.request(method, url, timeout=timeout, **options) as response:
                 content = await response.read()
+        except (*connections.PROXY_ERRORS, aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, TimeoutError) and not isinstance(error, connections.PROXY_ERRORS):
+                raise
+            raise connections.failure(self._server, error) from None
+        for reply in (*response.history, response):
+            if method == "POST" and reply.status in _MOVED and (target := self._target(reply)):
+                raise errors.Redirected(reply.status, url=self._server.base_url, target=target)
+        if response.status == 407:
+            raise connections.refused_by_proxy(self._server, response.reason or "")
         return response, content
+
+    def _target(self, reply: aiohttp.ClientResponse) -> str:
+        """Return the address, as `base_url` has it, to which a redirect of chat leads; "" if it is none."""
+        location = reply.headers.get("Location", "")
+        try:
+            target = urljoin(self._chat_url, location)
+        except ValueError:
+            return ""
+        return hide_login(target.removesuffix("/chat/completions")) if location and is_address(target) else ""
+
+    async def is_ready(self) -> bool:
+        """Tell whether the server answers at `/health`: servers without that page say 404, those that load a model 503.
+
+        This is asked at the root of the address, which has no `/v1`.
+        """
+        try:
+            response, _ = await self._send("GET", urljoin(self._server.base_url, "/health"), _QUESTION)
+        except (errors.RequestFailed, TimeoutError):
+            return False
+        return response.status < 500
+
+    async def models(self) -> ModelList | None:
+        """Return what the server says about its models, None if it says nothing: then chat decides.
+
+        Raises
+        ------
+        RequestFailed
+            No server answers, it refuses the key, or there is no chat at this address.
+        """
+        try:
+            response, content = await self._send("GET", f"{self._server.base_url}/models", _QUESTION)
+        except aiohttp.ConnectionTimeoutError:
+            raise errors.NoServer(url=self._server.base_url) from None
+        except TimeoutError:  # it is busy
+            return None
+        except (errors.Unreachable, errors.ConnectionLost) as error:
+            if isinstance(error, errors.ProxyUnreachable):
+                raise
+            raise errors.NoServer(url=self._server.base_url) from None
+        if response.status in (408, 429) or response.status >= 500:
+            return None
+        listed = ModelList.parse(_json(content)) if response.status < 300 else None
+        if listed is None or any(reply.status in _MOVED for reply in response.history):
+            await self._look_for_chat()
+        return listed
+
+    async def _look_for_chat(self) -> None:
+        """Send an empty request, which asks no model; raise `RequestFailed` if the server has no chat."""
+        url = self._server.base_url
+        try:
+            response, content = await self._send("POST", self._chat_url, _QUESTION, json={}, allow_redirects=False)
+        except errors.Redirected:
+            raise
+        except (errors.RequestFailed, TimeoutError):
+            return
+        status, said = response.status, _json(content)
+        if status == 401 and not self._server.key:
+            raise errors.KeyMissing(status, error_body.read(content).words or str(status), url=url)
+        if status == 401:
+            raise errors.KeyRefused(status, url=url)
+        # A server may say that it knows no such model; and some answer 200 where there is nothing.
+        unknown = status in (404, 405) and (said is None or "model" not in str(said).lower())
+        if unknown or (status < 300 and not (isinstance(said, dict) and "choices" in said)):
+            raise errors.NoModelServer(status, url=url)
 
     async def complete(self, body: Mapping[str, Any]) -> Answer:
         """Send a request (format: OpenAI's "create chat completion") and return the answer.
@@ -142,30 +165,23 @@ class Chat:
             There is none; the class says what can be done about it.
         """
         began = time.monotonic()
+        options: dict[str, Any] = {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
         try:
-            with connections.named(self._server):
-                async with self._patience.waiting():
-                    response, content = await self._post(json.dumps(body))
+            async with self._patience.waiting():
+                response, content = await self._send(
+                    "POST", self._chat_url, _NO_LIMIT, **options, allow_redirects=False
+                )
+                if response.status in (307, 308):
+                    response, content = await self._send("POST", self._chat_url, _NO_LIMIT, **options)
         except TimeoutError as late:
-            reason = t("generate.failed_timeout", seconds=round(self._timeout))
-            raise (QueueTimeout if isinstance(late, Crowded) else Unavailable)(reason) from None
-        except connections.NoWay as way:
-            raise (ModelUnusable if way.lasting else Unreachable)(str(way)) from None
-        except aiohttp.ClientConnectorError:
-            raise Unreachable(t("generate.failed_connection")) from None
-        except (aiohttp.ClientError, OSError, ValueError):
-            raise Unavailable(t("generate.failed_connection")) from None
-        for each in (*response.history, response):
-            if each.status in MOVED and (target := moved_to(self._server, each.headers.get("Location", ""))):
-                raise ModelUnusable(t("technical.redirected", url=self._server.base_url, target=target))
-        if response.status == 407:
-            raise ModelUnusable(str(connections.refused_by_proxy(self._server, response.reason or "")))
+            kind = errors.QueueTimeout if isinstance(late, Crowded) else errors.ReplyTimeout
+            raise kind(seconds=self._timeout) from None
+        said: ErrorBody | None
         if response.status >= 400:
-            error = error_body.read(content)
-            error = error if error.words else error._replace(words=response.reason or "")
-            loading = _seconds_of_loading(response.status, response.url.host or "", content)
-            raise self._failure(response.status, error, response.headers, loading)
-        said: ErrorBody | None = None
+            said = error_body.read(content)
+            said = said._replace(words=said.words or response.reason or "", status=response.status)
+            raise self._failure(response, said, content)
+        said = None
         try:
             completion = json.loads(content)
             said = error_body.in_answer(completion)
@@ -173,15 +189,43 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             said = said or error_body.read(content)
         if said:
-            raise self._failure(said.status, said, response.headers)
+            raise self._failure(response, said)
         return answer._replace(seconds=round(time.monotonic() - began, 3))
 
-    def _failure(self, status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> RequestFailed:
-        """Return what `_failure` does; without a key, none can be wrong."""
-        failure = _failure(status, said, headers, loading)
-        if isinstance(failure, AccessDenied) and not self._server.key:
-            return AccessDenied(t("errors.no_key", url=self._server.base_url, detail=said.short), said=said)
-        return failure
+    def _failure(
+        self, response: aiohttp.ClientResponse, said: ErrorBody, content: bytes | None = None
+    ) -> errors.RequestFailed:
+        """Return what can be done about an error; `content` is the body if the reply has the status of the error."""
+        status = said.status  # 0 where a reply with status 200 names none
+        fields: dict[str, Any] = {"status": status, "detail": said.words, "param": said.param}
+        if status == 402 or said.codes & _UNPAID:
+            return errors.PaymentRequired(**fields)
+        if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
+            denied = errors.AccessDenied if self._server.key else errors.KeyMissing
+            return denied(**fields, url=self._server.base_url)
+        if not status:
+            return errors.InvalidReply(**fields) if said.words else errors.EmptyReply()
+        wait = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
+        if content is not None and status in (502, 503):
+            text = content[: error_body.LONGEST].decode("utf-8", "replace")
+            starts = (response.url.host or "").endswith(_SCALES_TO_ZERO)
+            if starts or (status == 503 and _LOADING.search(text)):
+                return errors.ModelLoading(**fields, wait=max(wait, _seconds_of_loading(text)))
+        kind: type[errors.RequestFailed] = errors.RejectedRequest
+        if status == 429 or (status == 503 and wait):
+            kind = errors.RateLimited
+        elif status == 500:
+            kind = errors.ServerError
+        elif status > 500 or status in _TRANSIENT:
+            kind = errors.Unavailable
+        return kind(**fields, wait=wait)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _answer(completion: Any) -> Answer:
@@ -196,58 +240,23 @@ def _answer(completion: Any) -> Answer:
     refusal = message.get("refusal")
     text = content or (refusal if isinstance(refusal, str) else "") or ""
     reason = choice.get("finish_reason") or ""
-    if not isinstance(text, str) or not isinstance(reason, str):
+    if not isinstance(reason, str):
         raise TypeError
-    # JSON can spell half of a surrogate pair, which no file takes.
-    text, reason = (each.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for each in (text, reason))
     usage = completion.get("usage")
     counts = usage if isinstance(usage, dict) else {}
-    read, said, total = (_count(counts.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
-    if read is not None and said is not None and total is not None:
-        said = max(said, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them
+    read, written, total = (_count(counts.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    if read is not None and written is not None and total is not None:
+        written = max(written, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them
     refused = bool(refusal) or reason == "content_filter"
-    return Answer(text, finish_reason(reason), read, said, refused=refused)
+    return Answer(error_body.whole(text), finish_reason(error_body.whole(reason)), read, written, refused=refused)
 
 
 def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
-def _failure(status: int, said: ErrorBody, headers: Mapping[str, str], loading: float = 0.0) -> RequestFailed:
-    """Return what can be done about an error.
-
-    Parameters
-    ----------
-    status
-        The HTTP status; where a reply with status 200 holds an error, the status that the error names, or 0.
-    loading
-        Seconds that the server will still load the model; 0: it does not say that.
-    """
-    if status == 402 or said.codes & _UNPAID:
-        return ModelUnusable(t("generate.failed_402", detail=said.short), said=said)
-    if status:
-        reason = t("generate.failed_status", status=status, detail=said.short)
-    else:
-        reason = t("technical.failed_reply", detail=said.short) if said.words else t("generate.failed_reply")
-    if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
-        return AccessDenied(t(f"generate.failed_{status}", detail=said.short), said=said)
-    wait = retry_after(headers.get("Retry-After"), headers.get("Date"))
-    if loading:
-        return ModelLoading(reason, wait=max(wait, loading), said=said)
-    if status == 429 or (status == 503 and wait):
-        return RateLimited(reason, wait=wait, said=said)
-    if status == 500:
-        return ServerError(reason, wait=wait, said=said)
-    transient = not status or status > 500 or status in _TRANSIENT
-    return (Unavailable if transient else RejectedRequest)(reason, wait=wait, said=said)
-
-
-def _seconds_of_loading(status: int, host: str, content: bytes) -> float:
-    """Return how long the server says that it will still load the model, at least 1; 0 if it is not loading one."""
-    starts = host.endswith(_SCALES_TO_ZERO) and status in (502, 503)
-    text = content[:20_000].decode("utf-8", "replace")
-    if not (starts or (status == 503 and _LOADING.search(text))):
-        return 0.0
+def _seconds_of_loading(text: str) -> float:
+    """Return how long the server says that it will still load the model, at least 1."""
     try:
         seconds = float(json.loads(text)["estimated_time"])
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -263,13 +272,12 @@ def retry_after(value: str | None, date: str | None = None) -> float:
     try:
         seconds = float(value or 0)
     except ValueError:
-        then = _moment(value)
-        now = _moment(date)
+        then, now = _timestamp(value), _timestamp(date)
         seconds = 0.0 if then is None else then - (time.time() if now is None else now)
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
-def _moment(date: str | None) -> float | None:
+def _timestamp(date: str | None) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):

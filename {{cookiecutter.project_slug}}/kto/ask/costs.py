@@ -78,6 +78,6 @@ def end_dry_run(plan: Plan, options: argparse.Namespace) -> int:
     if plan.unusable:
         models: dict[str, list[str]] = {}
         for model, reason in plan.unusable.items():
-            models.setdefault(reason, []).append(model)
+            models.setdefault(str(reason), []).append(model)
         raise UserError("unusable", problems="\n".join(f"  - {', '.join(models[each])}: {each}" for each in models))
     return 0

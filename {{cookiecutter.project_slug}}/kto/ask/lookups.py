@@ -7,6 +7,9 @@ from kto.ask.store import Answer, Candidate, Message, Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import has_text
 
+Check = Callable[[str, StoredAnswer], StoredAnswer]
+"""Gets an answer's key and the answer, and returns it with a verdict on its language."""
+
 
 class Lookup(NamedTuple):
     """What the store has for one request.
@@ -34,47 +37,56 @@ def is_empty(answer: Answer) -> bool:
     return not answer.refused and not has_text(answer.text)
 
 
-def _unchanged(_key: str, stored: StoredAnswer) -> StoredAnswer:
-    return stored
-
-
 def look_up(
     store: Store,
     target: ModelTarget,
     gate: str,
     conversation: Sequence[Message],
-    number: int,
-    check: Callable[[str, StoredAnswer], StoredAnswer] = _unchanged,
-) -> Lookup:
-    """Return what the store has for request `number`, whatever `max_tokens` was when it was sent.
+    check: Check = lambda _, stored: stored,
+    every: bool = False,
+) -> list[Lookup]:
+    """Return what the store has for the requests of an answer, whatever `max_tokens` was when they were sent.
+
+    The list ends with the first answer that needs no retry, or has all requests (`every`).
 
     Parameters
     ----------
     gate
         Name of the language gate whose verdict comes with the answer.
-    check
-        Gets an answer's key and the answer, and returns it with a verdict.
     """
+    found: list[Lookup] = []
+    for number in target.requests:
+        found.append(_look_up(store, target, gate, conversation, number, check))
+        last = found[-1]
+        if last.stored and not (last.short or is_wrong(last.stored) or every):
+            break
+    return found
+
+
+def _look_up(
+    store: Store, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int, check: Check
+) -> Lookup:
     key = target.key(conversation, number)
     stored = store.get(key, gate)
     if stored and stored.answer.finish_reason != "length" and not is_empty(stored.answer):
         return Lookup(check(key, stored), key)
     alike = store.alike(target.model, target.messages(conversation, number), gate)
-    same = [each for each in alike if _is_answer_to(each, target, conversation, number, len(alike))]
-    by_key = {each.key: each.stored.answer for each in same}
+    same = [answer for answer in alike if _is_answer_to(answer, target, conversation, number, len(alike))]
+    by_key = {answer.key: answer.stored.answer for answer in same}
     exact: list[str] = []  # keys of answers to the very request that would be sent now
     while (next_key := target.key(conversation, number, len(exact))) in by_key:
         exact.append(next_key)
     empty = tuple(by_key[key] for key in exact if is_empty(by_key[key]))
-    answers = [each._replace(stored=check(each.key, each.stored)) for each in same if not is_empty(each.stored.answer)]
+    answers = [answer for answer in same if not is_empty(answer.stored.answer)]
     if not answers:
         return Lookup(empty=empty)
+    answers = [answer._replace(stored=check(answer.key, answer.stored)) for answer in answers]
     now = int(target.arguments["max_tokens"])
-    limits = {each.key: now if each.key in exact else _limit(each) for each in answers}
-    whole = {each.key for each in answers if each.stored.answer.finish_reason != "length"}
+    limits = {answer.key: now if answer.key in exact else _limit(answer) for answer in answers}
+    whole = {answer.key for answer in answers if answer.stored.answer.finish_reason != "length"}
 
-    def rank(each: Candidate) -> tuple[bool, bool, bool, int]:
-        return not is_wrong(each.stored), each.key in whole, each.key in exact, limits[each.key]
+    def rank(answer: Candidate) -> tuple[bool, bool, bool, int]:
+        return not is_wrong(answer.stored), answer.key in whole, answer.key in exact, limits[answer.key]
 
     best = max(reversed(answers), key=rank)  # of equal ones the newest
     return Lookup(best.stored, best.key, empty, short=not whole and max(limits.values()) < now)

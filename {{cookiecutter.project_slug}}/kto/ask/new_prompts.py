@@ -354,7 +354,7 @@ class Maker:
                     self.counts["failed" if failure else "asked" if asked else "stored"] += 1
                     if failure:
                         failures += 1
-                        self.reason = failure
+                        self.reason = str(failure)
                     new = await self._take(task, kept, topic)
                     self._fruitless = 0 if new or not asked else self._fruitless + 1
             self._book.write(self._model)
@@ -363,7 +363,7 @@ class Maker:
 
     async def _answer(
         self, task: "SelfInstruct", runner: "ModelRunner", number: int
-    ) -> tuple[str, StoredAnswer | None, str, bool]:
+    ) -> tuple[str, StoredAnswer | None, UserError | None, bool]:
         """Return a request's topic, its answer, why that is missing, and whether the model was asked."""
         topic, context = self._context(number)
         conversation = _messages(task, context)

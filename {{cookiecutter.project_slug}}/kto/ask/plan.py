@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kto import left_out
-from kto.ask import earlier_table, lookups, open_files, servers, targets
+from kto.ask import earlier_table, lookups, pace, servers, targets
 from kto.ask import prompt_sources as prompts_of
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
@@ -59,7 +59,7 @@ class Plan:
     later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     left_out: LeftOut = LeftOut()  # noqa: RUF009 (frozen)
     wanted: dict[str, dict[str, Sequence[Lookup]]] = dataclasses.field(default_factory=dict)
-    unusable: dict[str, str] = dataclasses.field(default_factory=dict)
+    unusable: dict[str, UserError] = dataclasses.field(default_factory=dict)
     _checked: dict[str, LanguageCheck] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -92,14 +92,7 @@ class Plan:
         def check(key: str, stored: StoredAnswer) -> StoredAnswer:
             return stored if stored.check else StoredAnswer(stored.answer, self._check(key, stored, prompt))
 
-        found: list[Lookup] = []
-        for number in target.requests:
-            found.append(look_up(self.store, target, self.gate.name, conversation, number, check))
-            stored = found[-1].stored
-            enough = stored is not None and not lookups.is_wrong(stored) and not found[-1].short
-            if enough and prompt.id not in self.later:  # the retries do not matter
-                break
-        return found
+        return look_up(self.store, target, self.gate.name, conversation, check, every=prompt.id in self.later)
 
     def chosen(self, prompt: Prompt, found: Sequence[Lookup]) -> int | None:
         """Return which request's answer counts, None if there is no answer."""
@@ -157,23 +150,23 @@ class Plan:
         listed, problems = {}, {}
         for server in asked:
             try:
-                listed[server] = servers.offers(server)
+                listed[server] = servers.model_list(server)
             except UserError as error:
                 problems[server] = error
         if problems and not tolerant and len(problems) == len({target.server for target in self.incomplete}):
             raise next(iter(problems.values()))
         self.targets = [
-            target.priced(listed.get(target.server, ())) if target.server else target for target in self.targets
+            target.priced(listed.get(target.server)) if target.server else target for target in self.targets
         ]
         self._fit_connections()
         for target in self.incomplete:
             if target.server in problems:
-                self.unusable[target.model] = str(problems[target.server])
+                self.unusable[target.model] = problems[target.server]
 
     def _fit_connections(self) -> None:
         """Have no more requests in flight than this process may have connections."""
         wanted = [target.concurrency for target in self.targets]
-        fitting = open_files.room_for(wanted)
+        fitting = pace.fitting(wanted)
         if fitting != wanted:
             print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
             pairs = zip(self.targets, fitting, strict=True)

@@ -132,7 +132,7 @@ def make(config: Settings, options: argparse.Namespace, store: Store, book: Book
             maker.replay(target, writer)
             if maker.missing > 0:
                 if target.server:  # a server that cannot be used says so here
-                    target = target.priced(servers.offers(target.server))
+                    target = target.priced(servers.model_list(target.server))
                 agree(config, maker, target, options.yes)
                 ask(own, maker, target, writer)
         except KeyboardInterrupt:

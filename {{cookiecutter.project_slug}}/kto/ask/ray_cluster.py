@@ -52,8 +52,8 @@ class _Outbox:
 
         return note
 
-    async def look_up(self, *_: Any) -> Lookup:
-        return Lookup()  # what the store has comes with each batch
+    async def look_up(self, *_: Any) -> list[Lookup]:
+        return [Lookup()]  # what the store has comes with each batch
 
     async def reserve(self, *_: Any) -> None:
         """Set nothing aside: with Ray there is no limit."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kto.ask.error_body import ErrorBody
+from kto.errors import RequestFailed
 
 if TYPE_CHECKING:
     from kto.ask.store import Message
@@ -52,24 +52,20 @@ def without(body: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]
     return sent
 
 
-def refused_field(said: ErrorBody, body: Mapping[str, Any], refused: Collection[str]) -> str:
-    """Return the field of a request, or `SYSTEM`, that a server does not take; "" if its error is about another thing.
+def refused_field(failure: RequestFailed, body: Mapping[str, Any], refused: Collection[str]) -> str:
+    """Return the field of the request `body`, or `SYSTEM`, that a server does not take; "" for any other error.
 
     Parameters
     ----------
-    said
-        The error.
-    body
-        What was sent.
     refused
-        What was left out already.
+        Fields that were left out already.
     """
-    words = _without_echo(said.words, body["messages"])
+    words = _without_echo(failure.detail, body["messages"])
     candidates = [name for name in body if name not in ("model", "messages")]
     if "max_tokens" in refused or _TOO_MUCH.search(words):
         candidates = [name for name in candidates if name not in _LIMITS]
     for name in candidates:
-        if said.param == name or said.param.startswith((f"{name}.", f"{name}[")):
+        if failure.param == name or failure.param.startswith((f"{name}.", f"{name}[")):
             return name
     if _has_system(body["messages"]) and _NO_SYSTEM.search(words):
         return SYSTEM

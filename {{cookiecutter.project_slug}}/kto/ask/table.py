@@ -16,6 +16,7 @@ from kto.ask.plan import Plan
 from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.store import Answer
 from kto.cleaning import clean
+from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.tables import Row, messages_type, read_batches, write_rows
 from kto.texts import t
@@ -123,13 +124,14 @@ class GenerationsTable:
     counts
         By model.
     gaps
-        A row for each answer that is missing: `model`, `prompt_id`, `input` and the `reason`.
+        A row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its `kind` (the
+        name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one.
     """
 
     def __init__(
         self,
         plan: Plan,
-        failures: Mapping[str, str] = MappingProxyType({}),
+        failures: Mapping[str, UserError] = MappingProxyType({}),
         added: Mapping[str, Row] = MappingProxyType({}),
     ) -> None:
         self._plan, self._failures, self._added = plan, failures, added
@@ -187,10 +189,11 @@ class GenerationsTable:
             key = target.key(conversation)
             if lookups.is_missing(found) and not plan.is_left_out(target, prompt):
                 count.missing += 1
-                reason = self._failures.get(key) or plan.unusable.get(target.model, "")
                 if is_asked:  # a prompt that is not asked is no gap
+                    failure = self._failures.get(key) or plan.unusable.get(target.model)
+                    why = {"kind": getattr(failure, "kind", ""), "status": getattr(failure, "status", 0)}
                     gap = {"model": target.model, "prompt_id": prompt.id, "input": prompt.text}
-                    self.gaps.append(gap | {"reason": reason})
+                    self.gaps.append(gap | {"reason": str(failure or "")} | why)
             if number is not None:
                 items.append(self._answer(prompt, found[number], number, count))
                 continue

@@ -4,11 +4,14 @@ import dataclasses
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from kto.ask import servers, serving
+from kto.ask import serving
 from kto.ask.language import Gate
-from kto.ask.servers import Server
+from kto.ask.servers import ModelList, Server
 from kto.ask.store import Message, answer_key
+from kto.errors import UserError
+from kto.model_names import hide_login, is_address
 from kto.secrets import secret
 from kto.settings import ModelSettings, Settings
 from kto.texts import t
@@ -23,18 +26,18 @@ class ModelTarget:
     model
         Its name in the project; answers are stored under it.
     server
-        Address and key; None for a model that has to be started on this machine.
+        None for a model that has to be started on this machine.
     body
         Fields of a request besides messages and arguments: `model`, the name that the server gives it.
     arguments
-        What the answer depends on besides model and messages (`max_tokens`, `temperature`, …); sent as they are.
+        What the answer depends on besides model and messages (`max_tokens`, `temperature`, …).
     concurrency
         Requests in flight.
     max_attempts
         Attempts per answer before it is reported as missing. Rate-limit replies (429) do not use up an attempt; but
         without any answer for `timeout` seconds the requests for this model end.
     timeout, loading_timeout
-        Seconds that one request may take, and that the server may say it is still loading the model.
+        Seconds for one request, and for a server that says it is still loading the model.
     prices
         Dollars per token read and written, None if they are not known.
     unsupported
@@ -86,7 +89,7 @@ class ModelTarget:
 
     @property
     def sends_bill(self) -> bool:
-        """Whether the server may take money: it is elsewhere, and wants a key."""
+        """Whether the server may take money: it is on another machine, and takes a key."""
         server = self.server
         return server is not None and not server.is_local and bool(server.key) and not server.has_login
 
@@ -94,9 +97,9 @@ class ModelTarget:
         """Return the dollars for these tokens, 0 where there is no price."""
         return read * self.prices[0] + written * self.prices[1] if self.prices else 0.0
 
-    def priced(self, listed: Sequence[Mapping[str, Any]]) -> "ModelTarget":
+    def priced(self, listed: ModelList | None) -> "ModelTarget":
         """Return the target with the prices in a server's list of models."""
-        return dataclasses.replace(self, prices=servers.prices(listed, str(self.body["model"])))
+        return dataclasses.replace(self, prices=listed.prices(str(self.body["model"])) if listed else None)
 
 
 def gate_for(config: Settings) -> Gate:
@@ -105,33 +108,41 @@ def gate_for(config: Settings) -> Gate:
 
 
 def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[ModelTarget]:
-    """Return the targets of all models; `base_url`, if given, replaces the address in `[generation]`.
+    """Return the targets of all models.
+
+    Parameters
+    ----------
+    base_url
+        Replaces the address in `[generation]`.
+    needs_key
+        False: prices are told without one.
 
     Raises
     ------
     UserError
-        There is no address; or no key where one is needed (`needs_key=False`: prices are told without one).
+        There is no address, or no key where one is needed.
     """
     return [_target(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
 def _target(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> ModelTarget:
     generation, own = config.generation, config.model(model)
-    starts_here = generation.inference == "local" and base_url is None and own.base_url is None
-    folder = serving.folder(config, model) if generation.inference == "local" else None
+    is_local = generation.inference == "local"
+    starts_here = is_local and base_url is None and own.base_url is None
+    folder = serving.folder(config, model) if is_local else None
     arguments = {
         "max_tokens": own.max_tokens or generation.max_tokens,
         "temperature": generation.temperature if own.temperature is None else own.temperature,
         **({} if own.top_p is None else {"top_p": own.top_p}),
         **(own.extra or {}),
     }
-    retries = generation.language_retries if gate.supported else 0
-    concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
-    timeout = own.timeout or generation.timeout
     body = {"model": own.name or (serving.served_name(config, model) if starts_here else model)}
     if starts_here and serving.is_transformers(config) and arguments["temperature"] > 0:
         # Without it `transformers serve` ignores the temperature for models that do not sample by themselves.
         body["generation_config"] = json.dumps({"do_sample": True})
+    concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
+    timeout = own.timeout or generation.timeout
+    retries = generation.language_retries if gate.supported else 0
     return ModelTarget(
         model,
         None if starts_here else server(config, own, base_url, needs_key),
@@ -151,8 +162,27 @@ def _target(config: Settings, gate: Gate, model: str, base_url: str | None, need
 
 def server(config: Settings, own: ModelSettings, base_url: str | None = None, needs_key: bool = True) -> Server:
     """Return the server of a model with settings `own`; see `find`."""
+    generation = config.generation
     key = secret(config, own.key) if own.key else ""
     if own.base_url is not None:  # the general key is not for other servers
         return Server(own.base_url, key)
-    general = servers.find(config, base_url, needs_key)
+    for address in (base_url or "", generation.base_url, generation.router_url):
+        if address and not is_address(address):
+            raise UserError("bad_base_url", url=hide_login(address))
+    address = base_url or (generation.router_url if generation.inference == "huggingface" else generation.base_url)
+    if not address:
+        raise UserError("no_base_url")
+    if generation.inference == "huggingface" and _may_see_hub_token(address, generation.router_url):
+        token = secret(config, "HF_TOKEN")
+        if needs_key and not token:
+            raise UserError("no_hf_token")
+    else:
+        token = secret(config, "OPENAI_API_KEY")
+    general = Server(address, token)
     return Server(general.base_url, key) if own.key else general
+
+
+def _may_see_hub_token(url: str, router_url: str) -> bool:
+    asked, router = urlsplit(url), urlsplit(router_url)
+    hub = (asked.hostname or "").endswith((".huggingface.co", ".hf.co", ".endpoints.huggingface.cloud"))
+    return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)

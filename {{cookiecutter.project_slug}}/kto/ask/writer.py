@@ -14,18 +14,9 @@ from kto.ask.language import LanguageCheck
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.store import Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
-from kto.errors import UserError
-from kto.texts import t
+from kto.errors import BudgetExceeded, StoreUnwritable, UserError
 
 _BATCH = 500  # answers per transaction
-
-
-class StoreUnwritable(Exception):
-    """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
-
-
-class BudgetExceeded(Exception):
-    """A further request might cost more than what is left; the text is a sentence for people."""
 
 
 @dataclasses.dataclass
@@ -50,8 +41,8 @@ class RunCounts:
 class AnswerSink(Protocol):
     """Where a runner stores answers: `AnswerWriter` in this process, `kto.ask.ray_cluster` on other machines."""
 
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
-        """Return what the store has for request `number`."""
+    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
+        """Return what the store has for the requests of an answer."""
 
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
@@ -59,7 +50,7 @@ class AnswerSink(Protocol):
     async def note(self, gate: str, key: str, check: LanguageCheck) -> None:
         """Note a gate's verdict on an answer; it is written soon. If it gets lost, the next run checks again."""
 
-    async def settle(self, model: str, key: str, failure: str) -> None:
+    async def settle(self, model: str, key: str, failure: UserError | None) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
 
     async def say(self, model: str, text: str) -> None:
@@ -93,7 +84,7 @@ class Budget:
             return
         while self._spent + self._reserved + dollars > self._most:
             if not self._reservations:
-                raise BudgetExceeded(t("generate.failed_spent"))
+                raise BudgetExceeded
             self._settled = self._settled or asyncio.Event()
             await self._settled.wait()
         self._reserved += dollars
@@ -138,11 +129,11 @@ class AnswerWriter:
             self._reader.close()
             raise
         self._budget = Budget(max_cost)
-        self._broken = ""
+        self._broken: StoreUnwritable | None = None
         self._write = Batched(self._commit, _BATCH)
         self._checks: list[tuple[str, str, LanguageCheck]] = []
         self.counts: dict[str, RunCounts] = {}
-        self.failures: dict[str, str] = {}  # by key of the first request
+        self.failures: dict[str, UserError] = {}  # by key of the first request
 
     def count(self, model: str) -> RunCounts:
         """Return the counts of a model; they change while the run goes on."""
@@ -152,14 +143,14 @@ class AnswerWriter:
         """Return by model how many prompts need nothing more."""
         return {model: count.settled for model, count in [*self.counts.items()]}
 
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
-        """Return what the store has for request `number`."""
-        return look_up(self._reader, target, gate, conversation, number)
+    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
+        """Return what the store has for the requests of an answer."""
+        return look_up(self._reader, target, gate, conversation)
 
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
         if self._broken:
-            raise StoreUnwritable(self._broken)
+            raise self._broken.with_traceback(None)
         await self._write(answer)
         count = self.count(answer.model)
         count.answers += 1
@@ -171,12 +162,12 @@ class AnswerWriter:
         """Note a gate's verdict on an answer; it is written with the next answers, or at the end."""
         self._checks.append((gate, key, check))
 
-    async def settle(self, model: str, key: str, failure: str) -> None:
+    async def settle(self, model: str, key: str, failure: UserError | None) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
         count = self.count(model)
         count.settled += 1
         if failure:
-            count.failures[failure] += 1
+            count.failures[str(failure)] += 1
             self.failures[key] = failure
 
     async def say(self, model: str, text: str) -> None:
@@ -208,16 +199,13 @@ class AnswerWriter:
         try:
             self._store.put(answers, self._checks[:count])
         except Exception as error:  # every further answer would be lost, and may be paid for
-            self._broken = str(_why_unwritable(self.path, error))
-            return [StoreUnwritable(self._broken)] * len(answers)
+            self._broken = _why_unwritable(self.path, error)
+            return [self._broken] * len(answers)
         del self._checks[:count]
         return [None] * len(answers)
 
 
-def _why_unwritable(path: Path, error: Exception) -> object:
-    """Return a sentence on why nothing can be written, and what helps."""
-    if isinstance(error, UserError):
-        return error
+def _why_unwritable(path: Path, error: Exception) -> StoreUnwritable:
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
         return sqlite_files.trouble(path, error)
-    return t("generate.failed_to_keep", path=path, reason=error)
+    return StoreUnwritable("generate.failed_to_keep", path=path, reason=error)
