@@ -54,7 +54,9 @@ def shared() -> Iterator[ModelServer]:
         yield server
 
 
-def with_chat(url: str, work: Callable[[ModelClient], Coroutine[Any, Any, Any]], timeout: float = 5, key: str = "") -> Any:
+def with_chat(
+    url: str, work: Callable[[ModelClient], Coroutine[Any, Any, Any]], timeout: float = 5, key: str = ""
+) -> Any:
     async def all_of_it() -> Any:
         client = ModelClient(Server(url, key), 4, timeout)
         try:
@@ -233,7 +235,10 @@ def test_a_server_that_went_away(server: ModelServer) -> None:
     async def twice(client: ModelClient) -> None:
         assert await client.complete(BODY)
         await asyncio.to_thread(server.close)
-        for kinds in ((Unreachable, ConnectionLost), (Unreachable,)):  # the first may have found its old connection closed
+        for kinds in (
+            (Unreachable, ConnectionLost),
+            (Unreachable,),
+        ):  # the first may have found its old connection closed
             with pytest.raises(RequestFailed) as raised:
                 await client.complete(BODY)
             assert type(raised.value) in kinds

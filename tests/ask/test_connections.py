@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 from generating import TEMPLATE, run, use
-from kto.ask import connections, servers
+from kto.ask import client, servers
 from kto.ask.client import ModelClient
 from kto.ask.servers import Server
 from kto.errors import ModelUnusable, RequestFailed, UserError
@@ -39,7 +39,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """The environment is read once in a process."""
-    connections.certificates.cache_clear()
+    client.certificates.cache_clear()
 
 
 @pytest.fixture(scope="module")

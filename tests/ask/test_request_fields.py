@@ -60,7 +60,9 @@ def test_the_field_that_a_server_names_by_itself_comes_first() -> None:
     assert request_fields.refused_field(RequestFailed(detail="no", param="messages"), BODY, ()) == ""
     renamed = request_fields.without(BODY, {"max_tokens"})
     words = "Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead."
-    assert request_fields.refused_field(RequestFailed(detail=words), renamed, {"max_tokens"}) == ""  # or there were no limit
+    assert (
+        request_fields.refused_field(RequestFailed(detail=words), renamed, {"max_tokens"}) == ""
+    )  # or there were no limit
 
 
 @given(st.sets(st.sampled_from(["max_tokens", "temperature", "seed", "user", "system", "top_p", "other"])))

@@ -1,24 +1,44 @@
-"""The HTTP client for model servers: chat completions, the list of models, and whether a server is ready."""
+"""The HTTP client for model servers: chat completions, the list of models, and whether a server is up.
 
+One rule for certificates and proxies holds for all of them.
+"""
+
+import contextlib
 import email.utils
+import functools
 import json
 import math
+import os
 import re
+import ssl
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
+import aiohttp_socks
+import certifi
+import requests.utils
+import truststore
 
 from kto import errors
-from kto.ask import connections, error_body
+from kto.ask import error_body
 from kto.ask.error_body import ErrorBody
 from kto.ask.pace import Crowded, Patience
 from kto.ask.servers import ModelList, Server
 from kto.ask.store import Answer, finish_reason
 from kto.model_names import hide_login, is_address
 
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5", "socks4": "socks4", "socks4a": "socks4"}
+_PROXY_ERRORS = (
+    aiohttp.ClientProxyConnectionError,
+    aiohttp_socks.ProxyError,
+    aiohttp_socks.ProxyConnectionError,
+    aiohttp_socks.ProxyTimeoutError,
+)
 _TIMEOUT = 10.0  # seconds for a question about the server itself
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _QUESTION = aiohttp.ClientTimeout(connect=_TIMEOUT, sock_read=_TIMEOUT, total=6 * _TIMEOUT)
@@ -34,15 +54,70 @@ _LOADING = re.compile(
 _SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # answers 502 or 503 while it starts an endpoint
 
 
-class ModelClient:
-    """A client for one server; belongs to one event loop.
+@functools.cache
+def certificates() -> ssl.SSLContext:
+    """Return the trusted certificates: those that the environment names, as in requests and OpenSSL, or the system's.
 
-    Parameters
-    ----------
-    concurrency
-        Connections that are kept open.
-    timeout
-        Seconds per chat completion, besides those in which it waits for others; see `kto.ask.pace.Patience`.
+    Companies put their own there. On Linux those of certifi count, too, because small containers have none.
+    """
+    for name in _BUNDLES:
+        if path := os.environ.get(name):
+            try:
+                if name == "SSL_CERT_DIR" or os.path.isdir(path):
+                    return ssl.create_default_context(capath=path)
+                return ssl.create_default_context(cafile=path)
+            except OSError as error:
+                reason = error.strerror or error
+                raise errors.UserError("technical.bad_certificates", name=name, path=path, reason=reason) from None
+    if sys.platform in ("win32", "darwin"):
+        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _proxy(server: Server) -> str:
+    """Return the proxy for a server, "" for none; the environment is read as requests does."""
+    if server.is_local:
+        return ""
+    proxies = requests.utils.get_environ_proxies(server.base_url, no_proxy=None)
+    proxy = requests.utils.select_proxy(server.base_url, proxies) or ""
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _parts(proxy: str) -> SplitResult:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(proxy)
+        if not proxy or (parts.scheme in ("http", "https", *_SOCKS) and parts.hostname and parts.port != 0):
+            return parts
+    raise errors.UserError("technical.bad_proxy", proxy=hide_login(proxy))
+
+
+def _session(server: Server, connections: int) -> aiohttp.ClientSession:
+    proxy = _proxy(server)
+    parts = _parts(proxy)
+    trusted = certificates() if "https" in (urlsplit(server.base_url).scheme, parts.scheme) else True
+    options: dict[str, Any] = {"limit": connections, "ssl": trusted}
+    if parts.scheme in _SOCKS:
+        # As in curl, the proxy looks up the server's name only where the scheme says so.
+        remote_lookup = parts.scheme in ("socks5h", "socks4a")
+        port = "" if parts.port else ":1080"
+        url = parts._replace(scheme=_SOCKS[parts.scheme], netloc=parts.netloc + port).geturl()
+        connector: aiohttp.TCPConnector = aiohttp_socks.ProxyConnector.from_url(url, rdns=remote_lookup, **options)
+        proxy = ""
+    else:
+        connector = aiohttp.TCPConnector(ttl_dns_cache=300, **options)
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=server.headers,
+        proxy=proxy or None,
+        trust_env=False,  # otherwise passwords would be read from ~/.netrc
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+class ModelClient:
+    """A client for one server, with `timeout` seconds per chat completion (see `Patience`); belongs to one event loop.
 
     Raises
     ------
@@ -54,7 +129,7 @@ class ModelClient:
         self._server, self._timeout = server, timeout
         self._chat_url = f"{server.base_url}/chat/completions"
         self._patience = Patience(timeout)
-        self._session = connections.session(server, concurrency)
+        self._session = _session(server, concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,27 +144,20 @@ class ModelClient:
     async def _send(
         self, method: str, url: str, timeout: aiohttp.ClientTimeout, **options: Any
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Send a request and return the reply with its body, whatever its status is.
-
-        Raises
-        ------
-        RequestFailed
-            There was no connection, or it broke.
-        TimeoutError
-            There was no reply in time.
-        """
+        """Send a request and return the reply with its body; raise `RequestFailed` or `TimeoutError` without one."""
         try:
             async with self._session.request(method, url, timeout=timeout, **options) as response:
                 content = await response.read()
-        except (*connections.PROXY_ERRORS, aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, TimeoutError) and not isinstance(error, connections.PROXY_ERRORS):
+        except (*_PROXY_ERRORS, aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, TimeoutError) and not isinstance(error, _PROXY_ERRORS):
                 raise
-            raise connections.failure(self._server, error) from None
+            raise _connection_failure(self._server, error) from None
         for reply in (*response.history, response):
             if method == "POST" and reply.status in _MOVED and (target := self._target(reply)):
                 raise errors.Redirected(reply.status, url=self._server.base_url, target=target)
         if response.status == 407:
-            raise connections.refused_by_proxy(self._server, response.reason or "")
+            proxy, said = hide_login(_proxy(self._server)), f"407 {response.reason or ''}".strip()
+            raise errors.ProxyRefused(407, said, url=self._server.base_url, proxy=proxy)
         return response, content
 
     def _target(self, reply: aiohttp.ClientResponse) -> str:
@@ -102,10 +170,7 @@ class ModelClient:
         return hide_login(target.removesuffix("/chat/completions")) if location and is_address(target) else ""
 
     async def is_ready(self) -> bool:
-        """Tell whether the server answers at `/health`: servers without that page say 404, those that load a model 503.
-
-        This is asked at the root of the address, which has no `/v1`.
-        """
+        """Tell whether the server is up: at `/health`, some answer 404, and those that are still loading 503."""
         try:
             response, _ = await self._send("GET", urljoin(self._server.base_url, "/health"), _QUESTION)
         except (errors.RequestFailed, TimeoutError):
@@ -115,10 +180,7 @@ class ModelClient:
     async def models(self) -> ModelList | None:
         """Return what the server says about its models, None if it says nothing: then chat decides.
 
-        Raises
-        ------
-        RequestFailed
-            No server answers, it refuses the key, or there is no chat at this address.
+        Raises `RequestFailed` if no server answers, it refuses the key, or there is no chat at this address.
         """
         try:
             response, content = await self._send("GET", f"{self._server.base_url}/models", _QUESTION)
@@ -157,13 +219,7 @@ class ModelClient:
             raise errors.NoModelServer(status, url=url)
 
     async def complete(self, body: Mapping[str, Any]) -> Answer:
-        """Send a request (format: OpenAI's "create chat completion") and return the answer.
-
-        Raises
-        ------
-        RequestFailed
-            There is none; the class says what can be done about it.
-        """
+        """Send a request in OpenAI's format and return the answer; raise `RequestFailed` without one."""
         began = time.monotonic()
         options: dict[str, Any] = {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
         try:
@@ -219,6 +275,24 @@ class ModelClient:
         elif status > 500 or status in _TRANSIENT:
             kind = errors.Unavailable
         return kind(**fields, wait=wait)
+
+
+def _connection_failure(server: Server, error: Exception) -> errors.RequestFailed:
+    """Return what it means that a connection failed: at the server, its certificate, or a proxy."""
+    url, proxy = server.base_url, hide_login(_proxy(server))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        kind = errors.ProxyRefused if error.status < 500 else errors.ProxyUnreachable
+        return kind(url=url, proxy=proxy, status=error.status, detail=f"{error.status} {error.message}".strip())
+    if isinstance(error, _PROXY_ERRORS):
+        reason = getattr(error, "os_error", error)
+        return errors.ProxyUnreachable(url=url, proxy=proxy, detail=str(getattr(reason, "strerror", None) or reason))
+    # Each way through aiohttp has its own place for an error of TLS.
+    for cause in (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__, error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return errors.CertificateRefused(url=url, detail=cause.verify_message or str(cause))
+        if isinstance(cause, ssl.SSLError):
+            return errors.NotEncrypted(url=url, detail=cause.reason or str(cause))
+    return errors.Unreachable() if isinstance(error, aiohttp.ClientConnectorError) else errors.ConnectionLost()
 
 
 def _json(content: bytes) -> Any:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 
 _STEP = 8  # divides the requests in flight when the server answers none of them in time
 _OTHER_FILES = 100  # for everything but connections: the store, pipes to other processes, the table
@@ -30,13 +29,7 @@ class Patience:
 
     @contextlib.asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """Run a block that sends a request and reads its reply.
-
-        Raises
-        ------
-        TimeoutError
-            It took too long; `Crowded` if the request perhaps only waited for its turn.
-        """
+        """Run a block that sends a request and reads its reply; raise `TimeoutError` when that takes too long."""
         loop = asyncio.get_running_loop()
         began, replies, ahead = loop.time(), self._replies, self._in_flight
         scope = asyncio.timeout(None)
@@ -86,9 +79,7 @@ class Slots:
     async def __aenter__(self) -> None:
         await self._free.acquire()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._owed:
             self._owed -= 1
         else:

@@ -39,12 +39,7 @@ class ModelRunner:
 
     A request that fails leaves only its own prompt without an answer. A refused payment, a server that is gone, or many
     failures in a row end the requests for this model; those in flight are awaited. An answer in the wrong language is
-    asked for again with a stricter instruction. Belongs to one event loop.
-
-    Parameters
-    ----------
-    language
-        Checks the language of answers; None: nothing is checked.
+    asked for again with a stricter instruction, if `language` checks it. Belongs to one event loop.
     """
 
     def __init__(self, target: ModelTarget, sink: AnswerSink, language: LanguageWorker | None) -> None:
@@ -87,10 +82,7 @@ class ModelRunner:
     ) -> tuple[StoredAnswer | None, UserError | None]:
         """Return the answer to a conversation, None if there is none, and why one is missing.
 
-        Parameters
-        ----------
-        found
-            What the store has for its requests.
+        `found` is what the store has for its requests.
         """
         found = list(found)
         failure: UserError | None = None
@@ -155,10 +147,7 @@ class ModelRunner:
     async def _ask(self, conversation: Sequence[Message], number: int, empty: int) -> tuple[Answer, str]:
         """Return the answer to request `number` and its key, once it is on the disk.
 
-        Parameters
-        ----------
-        empty
-            How many answers without a text the store has for this request; all of them are kept, too.
+        `empty` counts the answers without a text that the store has for this request; all of them are kept.
         """
         target = self._target
         messages = target.messages(conversation, number)
@@ -257,15 +246,10 @@ class ModelRunner:
             await self._sink.say(self._target.model, said)
 
     async def _request(self, messages: list[Message], refused: set[str], conversation: Sequence[Message]) -> Answer:
-        """Send a request, and again without a field that the server says it does not take.
+        """Send a request, and again without a field that the server says it does not take; `refused` collects these.
 
         That holds for all requests once an answer has come that way, unless the server has taken the field before: it
         may be several servers, or the words of an error may be about something else after all.
-
-        Parameters
-        ----------
-        refused
-            Fields that the server did not take of this request; those that it names now are added.
         """
         target = self._target
         while True:

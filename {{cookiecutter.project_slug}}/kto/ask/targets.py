@@ -19,48 +19,22 @@ from kto.texts import t
 
 @dataclasses.dataclass(frozen=True)
 class ModelTarget:
-    """One model as it is asked.
+    """One model as it is asked."""
 
-    Attributes
-    ----------
-    model
-        Its name in the project; answers are stored under it.
-    server
-        None for a model that has to be started on this machine.
-    body
-        Fields of a request besides messages and arguments: `model`, the name that the server gives it.
-    arguments
-        What the answer depends on besides model and messages (`max_tokens`, `temperature`, …).
-    concurrency
-        Requests in flight.
-    max_attempts
-        Attempts per answer before it is reported as missing. Rate-limit replies (429) do not use up an attempt; but
-        without any answer for `timeout` seconds the requests for this model end.
-    timeout, loading_timeout
-        Seconds for one request, and for a server that says it is still loading the model.
-    prices
-        Dollars per token read and written, None if they are not known.
-    unsupported
-        Fields that the server is known to refuse; see `kto.ask.request_fields`.
-    language_retries, stricter
-        Further requests after an answer in the wrong language, and the instruction that these add to the prompt.
-    weights
-        Digest of the files of a model in a folder, "" for others.
-    """
-
-    model: str
-    server: Server | None
-    body: Mapping[str, Any]
-    arguments: Mapping[str, Any]
-    concurrency: int
+    model: str  # its name in the project, under which answers are stored
+    server: Server | None  # None: it has to be started on this machine
+    body: Mapping[str, Any]  # fields besides messages and arguments: `model`, the name that the server gives it
+    arguments: Mapping[str, Any]  # what the answer depends on besides model and messages: `max_tokens` and the like
+    concurrency: int  # requests in flight
+    # Rate-limit replies (429) use up none of the attempts; but without any answer for `timeout` seconds the model ends.
     max_attempts: int
-    timeout: float
-    loading_timeout: float = 600.0
-    prices: tuple[float, float] | None = None
-    unsupported: Collection[str] = ()
-    language_retries: int = 0
-    stricter: str = ""
-    weights: str = ""
+    timeout: float  # seconds for one request
+    loading_timeout: float = 600.0  # seconds that the server may say it is still loading the model
+    prices: tuple[float, float] | None = None  # dollars per token read and written, if they are known
+    unsupported: Collection[str] = ()  # fields that the server refuses; see kto.ask.request_fields
+    language_retries: int = 0  # further requests after an answer in the wrong language
+    stricter: str = ""  # the instruction that these add to the prompt
+    weights: str = ""  # digest of the files of a model in a folder
 
     @property
     def requests(self) -> range:
@@ -75,16 +49,12 @@ class ModelTarget:
         return [*before, {**prompt, "content": f"{prompt['content']}\n\n{self.stricter}"}]
 
     def key(
-        self,
-        conversation: Sequence[Message],
-        number: int = 0,
-        empty: int = 0,
-        arguments: Mapping[str, Any] | None = None,
+        self, conversation: Sequence[Message], number: int = 0, empty: int = 0, arguments: Mapping[str, Any] = {}
     ) -> str:
         """Return the store's key for the answer to request `number`, after `empty` answers without a text."""
         # The second retry has the same text as the first one, and is still another request.
         further = ({"try": number} if number > 1 else {}) | ({"empty": empty} if empty else {})
-        asked = {**(self.arguments if arguments is None else arguments), **further}
+        asked = {**(arguments or self.arguments), **further}
         return answer_key(self.model, self.messages(conversation, number), asked, self.weights)
 
     @property
@@ -108,7 +78,7 @@ def gate_for(config: Settings) -> Gate:
 
 
 def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[ModelTarget]:
-    """Return the targets of all models.
+    """Return the targets of all models; raise `UserError` for a missing address or key.
 
     Parameters
     ----------
@@ -116,11 +86,6 @@ def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: b
         Replaces the address in `[generation]`.
     needs_key
         False: prices are told without one.
-
-    Raises
-    ------
-    UserError
-        There is no address, or no key where one is needed.
     """
     return [_target(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
@@ -172,7 +137,7 @@ def server(config: Settings, own: ModelSettings, base_url: str | None = None, ne
     address = base_url or (generation.router_url if generation.inference == "huggingface" else generation.base_url)
     if not address:
         raise UserError("no_base_url")
-    if generation.inference == "huggingface" and _may_see_hub_token(address, generation.router_url):
+    if generation.inference == "huggingface" and _is_of_the_hub(address, generation.router_url):
         token = secret(config, "HF_TOKEN")
         if needs_key and not token:
             raise UserError("no_hf_token")
@@ -182,7 +147,7 @@ def server(config: Settings, own: ModelSettings, base_url: str | None = None, ne
     return Server(general.base_url, key) if own.key else general
 
 
-def _may_see_hub_token(url: str, router_url: str) -> bool:
+def _is_of_the_hub(url: str, router_url: str) -> bool:
     asked, router = urlsplit(url), urlsplit(router_url)
     hub = (asked.hostname or "").endswith((".huggingface.co", ".hf.co", ".endpoints.huggingface.cloud"))
     return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
