@@ -4,9 +4,8 @@ Commands raise a `UserError` with the name of its text. What talks to model serv
 `_TEXTS` has the text of each class, and the sentence is made when somebody reads it.
 
     UserError
-    ├── StoreUnwritable
     └── Failure
-        ├── AlreadyRunning, BudgetExceeded, UnexpectedError
+        ├── BudgetExceeded, UnexpectedError
         └── RequestFailed
             ├── RejectedRequest        400, 404, 422 …
             ├── OnlyThoughts
@@ -37,8 +36,6 @@ from typing import Any, NoReturn
 from kto.terminal import survive_unread_output
 from kto.texts import TextsError, t
 
-_SHOWN = 200  # characters of a server's own words that a sentence repeats
-
 
 class UserError(Exception):
     """Something the person at the keyboard can put right.
@@ -54,20 +51,15 @@ class UserError(Exception):
     kind, status = "unusable", 0  # as in data/generations/gaps.jsonl
 
     def __init__(self, key: str, /, **values: object) -> None:
+        self.key = key
         super().__init__(t(key if "." in key else f"errors.{key}", **values))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # `key` is not kept, so `__init__` cannot be called again
+    def __reduce__(self) -> tuple[Any, ...]:  # `values` are not kept, so `__init__` cannot be called again
         return type(self).__new__, (type(self), *self.args), vars(self)
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: IPython asks for this before it writes a traceback."""
         return [str(self)]
-
-
-class StoreUnwritable(UserError):
-    """A database cannot be used, for example because the disk is full."""
-
-    kind = "store_unwritable"
 
 
 @dataclasses.dataclass(eq=False)
@@ -76,24 +68,12 @@ class Failure(UserError):
 
     status: int = 0  # HTTP status of the server's reply, 0 without one
     detail: str = ""  # what the server or the system says about it, in one line
-    param: str = ""  # field of the request that the server names
-    wait: float = 0.0  # seconds that the server asks for before the next request
-    seconds: float = 0.0  # waited in vain
-    url: str = ""  # of the server
-    target: str = ""  # where the server sends requests
-    proxy: str = ""
 
     def __init_subclass__(cls) -> None:
         cls.kind = re.sub(r"\B([A-Z])", r"_\1", cls.__name__).lower()
 
     def __str__(self) -> str:
-        short = self.detail if len(self.detail) <= _SHOWN else self.detail[:_SHOWN].rstrip() + "…"
-        text = _TEXTS[type(self)].format(status=self.status)
-        return t(text, **vars(self) | {"detail": short, "reason": short, "seconds": round(self.seconds)})
-
-
-class AlreadyRunning(Failure):
-    """Another command is asking models in this project."""
+        return t(_TEXTS[type(self)].format(status=self.status), **vars(self) | {"reason": self.detail})
 
 
 class BudgetExceeded(Failure):
@@ -104,8 +84,17 @@ class UnexpectedError(Failure):
     """A bug, of ours or of a package."""
 
 
+@dataclasses.dataclass(eq=False)
 class RequestFailed(Failure):
     """A model server gave no answer."""
+
+    words: str = ""  # all that the server says; `detail` is cut
+    param: str = ""  # field of the request that the server names
+    wait: float = 0.0  # seconds that the server asks for before the next request
+    seconds: int = 0  # waited in vain
+    url: str = ""  # of the server
+    target: str = ""  # address to which the server sends requests
+    proxy: str = ""
 
 
 class RejectedRequest(RequestFailed):
@@ -221,7 +210,6 @@ class ProxyUnreachable(Unreachable):
 
 
 _TEXTS: Mapping[type[Failure], str] = {
-    AlreadyRunning: "errors.already_running",
     BudgetExceeded: "generate.failed_spent",
     UnexpectedError: "generate.failed_unexpectedly",
     RejectedRequest: "generate.failed_status",

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -12,27 +10,11 @@ from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from kto.errors import UserError
+from kto.patience import PASSING
 from kto.secrets import secret
 from kto.settings import Settings
 
-PASSING = frozenset((408, 409, 412, 429, 500, 502, 503, 504))
-"""Statuses that may be gone in a moment; 409 and 412: somebody else was writing."""
 _SAID = {409: "hub_conflict", 412: "hub_conflict", 413: "hub_too_large", 429: "hub_busy"}
-
-
-T = TypeVar("T")
-
-
-def patiently(call: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
-    """Return what `call` returns; retry it four times, after 1 to 8 seconds, while `passes` says that this may help."""
-    for wait in (1, 2, 4, 8):
-        try:
-            return call()
-        except Exception as error:
-            if not passes(error):
-                raise
-        time.sleep(wait)
-    return call()
 
 
 def hub_token(config: Settings) -> str:

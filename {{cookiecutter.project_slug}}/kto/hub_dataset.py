@@ -28,8 +28,9 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from kto import card as cards
 from kto.errors import UserError
-from kto.hub import passes, patiently, told_plainly
+from kto.hub import passes, told_plainly
 from kto.pages import MARKED, fingerprint
+from kto.patience import patiently
 from kto.terminal import enter_pressed
 from kto.texts import t
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kto.errors import AlreadyRunning, UserError
+from kto.errors import UserError
 
 
 @contextlib.contextmanager
@@ -15,17 +15,15 @@ def alone(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    AlreadyRunning
-        Another run holds it.
     UserError
-        The lock cannot be written.
+        Another run holds it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
-        raise AlreadyRunning from None
+        raise UserError("already_running") from None
     except (OSError, NotImplementedError) as error:  # some network drives know no locks
         raise UserError("cannot_write", path=path, reason=error) from None
     try:

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from kto.errors import StoreUnwritable
+from kto.errors import UserError
 
 _ROOM = 1_000_000  # bytes; with less than that on a disk, an error of reading or writing is about room
 _NO_SHARED_MEMORY = (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -76,21 +76,21 @@ def _write_ahead(database: sqlite3.Connection, wait: float) -> None:
             time.sleep(0.02)
 
 
-def trouble(path: Path, error: Exception) -> StoreUnwritable:
+def trouble(path: Path, error: Exception) -> UserError:
     """Return what to say when the database at `path` cannot be used."""
     code = _code(error)
     if is_full(path, error):
-        return StoreUnwritable("technical.store_full", path=path)
+        return UserError("technical.store_full", path=path)
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL) or "disk I/O error" in str(error):
-        return StoreUnwritable("technical.store_drive", path=path, reason=error)
+        return UserError("technical.store_drive", path=path, reason=error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreUnwritable("technical.store_busy", path=path, reason=error)
+        return UserError("technical.store_busy", path=path, reason=error)
     if code == sqlite3.SQLITE_CORRUPT:
-        return StoreUnwritable("technical.store_damaged", path=path, reason=error)
+        return UserError("technical.store_damaged", path=path, reason=error)
     closed = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
     if code in closed or isinstance(error, OSError):
-        return StoreUnwritable("technical.store_closed", path=path, reason=error)
-    return StoreUnwritable("bad_store", path=path, reason=error)  # it is something else
+        return UserError("technical.store_closed", path=path, reason=error)
+    return UserError("bad_store", path=path, reason=error)  # it is something else
 
 
 def _code(error: Exception) -> int:

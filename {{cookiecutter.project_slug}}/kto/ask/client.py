@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Self
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import aiohttp_socks
@@ -39,6 +39,8 @@ _PROXY_ERRORS = (
     aiohttp_socks.ProxyConnectionError,
     aiohttp_socks.ProxyTimeoutError,
 )
+Reply = tuple[aiohttp.ClientResponse, bytes]
+
 _TIMEOUT = 10.0  # seconds for a question about the server itself
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _QUESTION = aiohttp.ClientTimeout(connect=_TIMEOUT, sock_read=_TIMEOUT, total=6 * _TIMEOUT)
@@ -85,25 +87,24 @@ def _proxy(server: Server) -> str:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _parts(proxy: str) -> SplitResult:
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(proxy)
-        if not proxy or (parts.scheme in ("http", "https", *_SOCKS) and parts.hostname and parts.port != 0):
-            return parts
-    raise errors.UserError("technical.bad_proxy", proxy=hide_login(proxy))
-
-
 def _session(server: Server, connections: int) -> aiohttp.ClientSession:
     proxy = _proxy(server)
-    parts = _parts(proxy)
+    try:
+        parts = urlsplit(proxy)
+        usable = not proxy or (parts.scheme in ("http", "https", *_SOCKS) and parts.hostname and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise errors.UserError("technical.bad_proxy", proxy=hide_login(proxy))
     trusted = certificates() if "https" in (urlsplit(server.base_url).scheme, parts.scheme) else True
     options: dict[str, Any] = {"limit": connections, "ssl": trusted}
+    connector: aiohttp.TCPConnector
     if parts.scheme in _SOCKS:
         # As in curl, the proxy looks up the server's name only where the scheme says so.
         remote_lookup = parts.scheme in ("socks5h", "socks4a")
-        port = "" if parts.port else ":1080"
-        url = parts._replace(scheme=_SOCKS[parts.scheme], netloc=parts.netloc + port).geturl()
-        connector: aiohttp.TCPConnector = aiohttp_socks.ProxyConnector.from_url(url, rdns=remote_lookup, **options)
+        netloc = parts.netloc if parts.port else f"{parts.netloc}:1080"
+        url = parts._replace(scheme=_SOCKS[parts.scheme], netloc=netloc).geturl()
+        connector = aiohttp_socks.ProxyConnector.from_url(url, rdns=remote_lookup, **options)
         proxy = ""
     else:
         connector = aiohttp.TCPConnector(ttl_dns_cache=300, **options)
@@ -141,9 +142,7 @@ class ModelClient:
         """Close the connections."""
         await self._session.close()
 
-    async def _send(
-        self, method: str, url: str, timeout: aiohttp.ClientTimeout, **options: Any
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _send(self, method: str, url: str, timeout: aiohttp.ClientTimeout, **options: Any) -> Reply:
         """Send a request and return the reply with its body; raise `RequestFailed` or `TimeoutError` without one."""
         try:
             async with self._session.request(method, url, timeout=timeout, **options) as response:
@@ -210,7 +209,7 @@ class ModelClient:
             return
         status, said = response.status, _json(content)
         if status == 401 and not self._server.key:
-            raise errors.KeyMissing(status, error_body.read(content).words or str(status), url=url)
+            raise errors.KeyMissing(status, error_body.read(content).short or str(status), url=url)
         if status == 401:
             raise errors.KeyRefused(status, url=url)
         # A server may say that it knows no such model; and some answer 200 where there is nothing.
@@ -220,24 +219,21 @@ class ModelClient:
 
     async def complete(self, body: Mapping[str, Any]) -> Answer:
         """Send a request in OpenAI's format and return the answer; raise `RequestFailed` without one."""
-        began = time.monotonic()
+        began, url = time.monotonic(), self._chat_url
         options: dict[str, Any] = {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
         try:
             async with self._patience.waiting():
-                response, content = await self._send(
-                    "POST", self._chat_url, _NO_LIMIT, **options, allow_redirects=False
-                )
+                response, content = await self._send("POST", url, _NO_LIMIT, **options, allow_redirects=False)
                 if response.status in (307, 308):
-                    response, content = await self._send("POST", self._chat_url, _NO_LIMIT, **options)
+                    response, content = await self._send("POST", url, _NO_LIMIT, **options)
         except TimeoutError as late:
             kind = errors.QueueTimeout if isinstance(late, Crowded) else errors.ReplyTimeout
-            raise kind(seconds=self._timeout) from None
-        said: ErrorBody | None
+            raise kind(seconds=round(self._timeout)) from None
         if response.status >= 400:
-            said = error_body.read(content)
-            said = said._replace(words=said.words or response.reason or "", status=response.status)
-            raise self._failure(response, said, content)
-        said = None
+            error = error_body.read(content)
+            error = error._replace(words=error.words or response.reason or "", status=response.status)
+            raise self._failure(response, error, content)
+        said: ErrorBody | None = None
         try:
             completion = json.loads(content)
             said = error_body.in_answer(completion)
@@ -253,7 +249,7 @@ class ModelClient:
     ) -> errors.RequestFailed:
         """Return what can be done about an error; `content` is the body if the reply has the status of the error."""
         status = said.status  # 0 where a reply with status 200 names none
-        fields: dict[str, Any] = {"status": status, "detail": said.words, "param": said.param}
+        fields: dict[str, Any] = {"status": status, "detail": said.short, "words": said.words, "param": said.param}
         if status == 402 or said.codes & _UNPAID:
             return errors.PaymentRequired(**fields)
         if status in (401, 403) and not (status == 403 and _MODERATED.search(said.words)):
@@ -296,10 +292,8 @@ def _connection_failure(server: Server, error: Exception) -> errors.RequestFaile
 
 
 def _json(content: bytes) -> Any:
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _answer(completion: Any) -> Answer:
@@ -330,12 +324,10 @@ def _count(value: object) -> int | None:
 
 
 def _seconds_of_loading(text: str) -> float:
-    """Return how long the server says that it will still load the model, at least 1."""
-    try:
+    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
         seconds = float(json.loads(text)["estimated_time"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return 1.0
-    return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
+        return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
+    return 1.0
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:
@@ -347,12 +339,11 @@ def retry_after(value: str | None, date: str | None = None) -> float:
         seconds = float(value or 0)
     except ValueError:
         then, now = _timestamp(value), _timestamp(date)
-        seconds = 0.0 if then is None else then - (time.time() if now is None else now)
+        seconds = 0.0 if then is None else then - (now or time.time())
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def _timestamp(date: str | None) -> float | None:
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         return email.utils.parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return None

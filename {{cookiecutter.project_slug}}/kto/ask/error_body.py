@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 LONGEST = 20_000
 """Characters of a reply that are read."""
+_SHOWN = 200  # characters of a server's words that a sentence repeats
 _CODES = ("code", "type", "status", "status_code", "error_type")
 _WORDS = ("message", "error", "detail")
 # HTTP statuses of the codes that stand for them where a server answers 200.
@@ -41,6 +42,11 @@ class ErrorBody(NamedTuple):
     codes: frozenset[str] = frozenset()
     param: str = ""
     status: int = 0
+
+    @property
+    def short(self) -> str:
+        """The words, cut where a sentence repeats them."""
+        return self.words if len(self.words) <= _SHOWN else self.words[:_SHOWN].rstrip() + "…"
 
 
 def read(content: bytes) -> ErrorBody:

@@ -10,7 +10,6 @@ from typing import Any
 from kto import errors
 from kto.ask import lookups, request_fields
 from kto.ask.client import ModelClient
-from kto.ask.language import LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
 from kto.ask.pace import Slots
@@ -31,6 +30,7 @@ _SAY_LOADING = 30.0  # seconds between two lines about it
 _FEWEST_FAILURES = 10  # give up on a model after this many consecutive failures
 _MOST_REJECTED = 100  # the same, if the server has taken none of the prompts
 _FRAME = 32  # tokens that a chat template puts around a message, generously
+_LONGEST_REASON = 200  # characters
 _WINDOW = 2  # prompts in progress per slot, so that waiting retries do not leave slots idle
 
 
@@ -67,7 +67,6 @@ class ModelRunner:
         """Close the connections."""
         if self._client:
             await self._client.close()
-            self._client = None
 
     async def look_up(self, conversation: Sequence[Message]) -> list[Lookup]:
         """Return what the store has for the requests of an answer."""
@@ -93,11 +92,11 @@ class ModelRunner:
         except UserError as error:
             failure = error
         except Exception as error:  # a prompt's failure stays with that prompt, whatever it is
-            failure = errors.UnexpectedError(detail=f"{type(error).__name__}: {error}")
+            failure = errors.UnexpectedError(detail=f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
         if failure:
             failure.__traceback__ = failure.__context__ = None  # they hold all that is in progress
         self._failures = self._failures + 1 if failure else 0
-        if failure and not self._stopped and (_is_final(failure) or self._is_useless()):
+        if failure and not self._stopped and self._ends_model(failure):
             self._stop(failure)
         await self._sink.settle(self._target.model, self._target.key(conversation) if failure else "", failure)
         return _best(found), failure
@@ -107,7 +106,11 @@ class ModelRunner:
         self._stopped = reason
         self._end.set()
 
-    def _is_useless(self) -> bool:
+    def _ends_model(self, failure: UserError) -> bool:
+        """Tell whether further requests to this model are useless."""
+        of_one_prompt = isinstance(failure, errors.RequestFailed | errors.UnexpectedError)
+        if isinstance(failure, errors.ModelUnusable) or not of_one_prompt:
+            return True
         # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
         # of them are tried, because the first ones of a list may be of one kind.
         most = _MOST_REJECTED if self._rejected else _FEWEST_FAILURES
@@ -132,17 +135,13 @@ class ModelRunner:
         for number in range(first, len(found)):
             if found[number].stored is None or found[number].short:
                 answer, key = await self._ask(conversation, number, len(found[number].empty))
-                check = await self._check(key, answer, conversation[-1]["content"])
+                check = None
+                if self._language:
+                    check = await self._language.check(clean(answer.text) or "", conversation[-1]["content"])
+                    await self._sink.note(self._gate, key, check)
                 found[number] = Lookup(StoredAnswer(answer, check), key)
             if not lookups.is_wrong(found[number].stored):
                 return
-
-    async def _check(self, key: str, answer: Answer, prompt: str) -> LanguageCheck | None:
-        if self._language is None:
-            return None
-        check = await self._language.check(clean(answer.text) or "", prompt)
-        await self._sink.note(self._gate, key, check)
-        return check
 
     async def _ask(self, conversation: Sequence[Message], number: int, empty: int) -> tuple[Answer, str]:
         """Return the answer to request `number` and its key, once it is on the disk.
@@ -186,7 +185,7 @@ class ModelRunner:
                 await self._wait_for_loading(failure)
                 continue
             if failure.wait > target.timeout:
-                raise errors.WaitTooLong(seconds=failure.wait)
+                raise errors.WaitTooLong(seconds=round(failure.wait))
             if isinstance(failure, errors.RateLimited):
                 count = limited = limited + 1
                 self._note_limit(failure.wait)
@@ -194,10 +193,11 @@ class ModelRunner:
                 count = limited = limited + 1  # there were too many requests; it says nothing about this one
             else:
                 count = failed = failed + 1
-            is_gone = isinstance(failure, errors.Unreachable) and self._answers == began
-            if (is_gone and failed == target.max_attempts) or self._is_silent(failure):
+            if isinstance(failure, errors.Unavailable) and self._slots.reduced and self._is_silent():
                 self._stop(failure)
             if failed == target.max_attempts:
+                if isinstance(failure, errors.Unreachable) and self._answers == began:
+                    self._stop(failure)  # the server is gone
                 self._rejected = False
                 raise failure
             first = failure.wait or _FIRST_WAIT
@@ -220,13 +220,11 @@ class ModelRunner:
         if self._limits > self._target.concurrency // 4:
             self._resume_at = max(self._resume_at, time.monotonic() + wait)
         if time.monotonic() - self._last_answer > self._target.timeout:
-            raise errors.StillLimited(seconds=self._target.timeout)
+            raise errors.StillLimited(seconds=round(self._target.timeout))
 
-    def _is_silent(self, failure: errors.RequestFailed) -> bool:
+    def _is_silent(self) -> bool:
         """Tell whether a server with few requests brings no answer for longer than one hard prompt explains."""
-        longest = (self._target.max_attempts + 2) * self._target.timeout
-        silent = time.monotonic() - self._last_answer > longest
-        return isinstance(failure, errors.Unavailable) and self._slots.reduced and silent
+        return time.monotonic() - self._last_answer > (self._target.max_attempts + 2) * self._target.timeout
 
     async def _wait_for_loading(self, failure: errors.ModelLoading) -> None:
         """Let one request at a time find out whether the model is loaded; raise `StillLoading` if it takes too long."""
@@ -234,15 +232,15 @@ class ModelRunner:
         if self._loading is None:
             self._loading, self._said_loading = now, now - _SAY_LOADING
         self._last_answer = now  # the server answers
-        waited = now - self._loading
+        waited = round(now - self._loading)
         self._raise_if_stopped()
-        if round(waited) > most:
+        if waited > most:
             raise errors.StillLoading(seconds=waited, detail=str(failure))
         self._slots.set(1)
         self._resume_at = max(self._resume_at, now + min(max(failure.wait, _LOOK_LOADING), _LONGEST_LOOK_LOADING))
         if now - self._said_loading >= _SAY_LOADING:
             self._said_loading = now
-            said = t("generate.loading", model=self._target.model, seconds=round(waited), most=round(most))
+            said = t("generate.loading", model=self._target.model, seconds=waited, most=round(most))
             await self._sink.say(self._target.model, said)
 
     async def _request(self, messages: list[Message], refused: set[str], conversation: Sequence[Message]) -> Answer:
@@ -302,10 +300,3 @@ class ModelRunner:
 def _best(found: Sequence[Lookup]) -> StoredAnswer | None:
     number = lookups.chosen([lookup.stored for lookup in found])
     return None if number is None else found[number].stored
-
-
-def _is_final(failure: UserError) -> bool:
-    """Tell whether every request to this model fails until somebody does something."""
-    return isinstance(failure, errors.ModelUnusable) or not isinstance(
-        failure, errors.RequestFailed | errors.UnexpectedError
-    )

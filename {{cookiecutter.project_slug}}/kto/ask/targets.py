@@ -38,7 +38,7 @@ class ModelTarget:
 
     @property
     def requests(self) -> range:
-        """The numbers of the requests for one answer: 0, then the language retries."""
+        """Numbers of the requests for one answer: 0, then the language retries."""
         return range(1 + self.language_retries)
 
     def messages(self, conversation: Sequence[Message], number: int) -> list[Message]:

@@ -14,9 +14,19 @@ from kto.ask.language import LanguageCheck
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.store import Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
-from kto.errors import BudgetExceeded, StoreUnwritable, UserError
+from kto.errors import BudgetExceeded, UserError
+from kto.texts import t
 
 _BATCH = 500  # answers per transaction
+
+
+class StoreUnwritable(UserError):
+    """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
+
+    kind = "store_unwritable"
+
+    def __init__(self, sentence: str) -> None:
+        Exception.__init__(self, sentence)
 
 
 @dataclasses.dataclass
@@ -129,7 +139,7 @@ class AnswerWriter:
             self._reader.close()
             raise
         self._budget = Budget(max_cost)
-        self._broken: StoreUnwritable | None = None
+        self._broken = ""
         self._write = Batched(self._commit, _BATCH)
         self._checks: list[tuple[str, str, LanguageCheck]] = []
         self.counts: dict[str, RunCounts] = {}
@@ -150,7 +160,7 @@ class AnswerWriter:
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
         if self._broken:
-            raise self._broken.with_traceback(None)
+            raise StoreUnwritable(self._broken)
         await self._write(answer)
         count = self.count(answer.model)
         count.answers += 1
@@ -199,13 +209,16 @@ class AnswerWriter:
         try:
             self._store.put(answers, self._checks[:count])
         except Exception as error:  # every further answer would be lost, and may be paid for
-            self._broken = _why_unwritable(self.path, error)
-            return [self._broken] * len(answers)
+            self._broken = str(_why_unwritable(self.path, error))
+            return [StoreUnwritable(self._broken)] * len(answers)
         del self._checks[:count]
         return [None] * len(answers)
 
 
-def _why_unwritable(path: Path, error: Exception) -> StoreUnwritable:
+def _why_unwritable(path: Path, error: Exception) -> object:
+    """Return a sentence on why nothing can be written, and what helps."""
+    if isinstance(error, UserError):
+        return error
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
         return sqlite_files.trouble(path, error)
-    return StoreUnwritable("generate.failed_to_keep", path=path, reason=error)
+    return t("generate.failed_to_keep", path=path, reason=error)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kto.errors import UserError
+from kto.patience import PASSING, patiently
 from kto.secrets import secret
 from kto.settings import Settings
 
@@ -87,15 +88,11 @@ def request(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
 
 def request_patiently(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
     """Send a request that does no harm when it is sent twice; retry it after a temporary failure."""
-    from kto.hub import patiently
-
     return patiently(lambda: request(client, method, url, **content), _is_temporary)
 
 
 def _is_temporary(error: Exception) -> bool:
     import httpx
-
-    from kto.hub import PASSING
 
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in PASSING

@@ -1,13 +1,12 @@
 """Taking an answer or a prompt out for good: note its id, and clear the table of generations."""
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kto import left_out
 from kto.ask import answers_page, earlier_table, table, targets
 from kto.ask.store import Store
-from kto.errors import AlreadyRunning, UserError
+from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.lock import alone
 from kto.record_ids import record_ids
@@ -109,14 +108,17 @@ def clear_table(config: Settings, out: LeftOut) -> None:
         for batch in read_batches(path, schema.names):
             yield from (table.cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
 
-    data = config.root / "data"
-    with contextlib.suppress(AlreadyRunning), alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
-        earlier_table.restore(store, path, _routes(config))
-        prompts = write_rows(path, rows(), schema)
-        if path.with_name(answers_page.NAME).exists():
-            answers_page.write(config, path, prompts)
-        if any(gap["prompt_id"] in out.ids for gap in read_lines(gaps)):
-            write_lines(gaps, [gap for gap in read_lines(gaps) if gap["prompt_id"] not in out.ids])
+    try:
+        with alone(config.root / "data" / "answers.lock"), Store(config.root / "data" / "answers.sqlite") as store:
+            earlier_table.restore(store, path, _routes(config))
+            prompts = write_rows(path, rows(), schema)
+            if path.with_name(answers_page.NAME).exists():
+                answers_page.write(config, path, prompts)
+            if any(gap["prompt_id"] in out.ids for gap in read_lines(gaps)):
+                write_lines(gaps, [gap for gap in read_lines(gaps) if gap["prompt_id"] not in out.ids])
+    except UserError as error:
+        if error.key != "already_running":
+            raise
 
 
 def _routes(config: Settings) -> list[targets.ModelTarget]:
