@@ -8,14 +8,9 @@ from kto.settings import Settings
 
 
 def secret(config: Settings, name: str) -> str:
-    """Return a key from the environment, else from `.env`; "" if it is in neither.
+    """Return a key from the environment, else from `.env`, else (HF_TOKEN) from `hf auth login`; "" if there is none.
 
-    Without HF_TOKEN that is the token of `hf auth login`.
-
-    Raises
-    ------
-    UserError
-        `.env` cannot be read, or the key has characters that no key has.
+    Raises `UserError` if `.env` cannot be read, or the key has characters that no key has.
     """
     path = config.root / ".env"
     try:

@@ -120,10 +120,7 @@ def _session(server: Server, connections: int) -> aiohttp.ClientSession:
 class ModelClient:
     """A client for one server, with `timeout` seconds per chat completion (see `Patience`); belongs to one event loop.
 
-    Raises
-    ------
-    UserError
-        The certificates or the proxy that the environment names cannot be used.
+    Raises `UserError` if the environment names certificates or a proxy that cannot be used.
     """
 
     def __init__(self, server: Server, concurrency: int = 1, timeout: float = _TIMEOUT) -> None:

@@ -32,16 +32,12 @@ _FIRST_STATUS = re.compile(r"\W*(?:(?:http|error|status|code)\b\W*(?:\d\.\d\W+)?
 
 
 class ErrorBody(NamedTuple):
-    """What a server says about an error: `words` for people in one line, `codes` for programs in small letters.
+    """What a server says about an error."""
 
-    `param` is the field of the request that it is about ("" if it does not say), `status` the HTTP status that the body
-    names (0 if it names none).
-    """
-
-    words: str = ""
-    codes: frozenset[str] = frozenset()
-    param: str = ""
-    status: int = 0
+    words: str = ""  # for people, in one line
+    codes: frozenset[str] = frozenset()  # for programs, in small letters
+    param: str = ""  # field of the request that it is about
+    status: int = 0  # HTTP status that the body names
 
     @property
     def short(self) -> str:

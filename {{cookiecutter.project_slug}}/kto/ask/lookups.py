@@ -8,7 +8,7 @@ from kto.ask.targets import ModelTarget
 from kto.cleaning import has_text
 
 Check = Callable[[str, StoredAnswer], StoredAnswer]
-"""Gets an answer's key and the answer, and returns it with a verdict on its language."""
+"""Returns an answer, given with its key, with a verdict on its language."""
 
 
 class Lookup(NamedTuple):

@@ -14,11 +14,10 @@ class Crowded(TimeoutError):
 
 
 class Patience:
-    """Tells a request that the server has lost from one that waits for its turn there.
+    """A timeout that distinguishes a request that the server has lost from one that waits for its turn there.
 
-    A request has `timeout` seconds; each reply to another request starts them anew, because the queue has moved. That
-    ends after more replies than a queue explains: twice as many as requests were in flight before this one. Belongs to
-    one event loop.
+    Each reply to another request starts the `timeout` seconds anew, because the queue has moved. That ends after more
+    replies than a queue explains: twice as many as requests were in flight before. Belongs to one event loop.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -64,10 +63,7 @@ class Patience:
 
 
 class Slots:
-    """Slots for requests in flight: `most` at first, fewer while the server cannot answer that many in time.
-
-    Belongs to one event loop.
-    """
+    """Slots for requests in flight: `most` at first, fewer while the server cannot answer that many in time."""
 
     def __init__(self, most: int) -> None:
         self.allowed = most
@@ -91,7 +87,7 @@ class Slots:
         return self.allowed < self._most
 
     def reduce(self, allowed: int) -> bool:
-        """Note a timeout at `allowed` requests in flight; return whether fewer are allowed now."""
+        """Note a timeout of one of `allowed` requests in flight; return whether fewer are allowed now."""
         if allowed <= self.allowed:
             self.set(self.allowed // _STEP)
         return self.allowed < allowed
@@ -99,23 +95,22 @@ class Slots:
     def set(self, allowed: int) -> None:
         """Allow at most `allowed` requests, at least one, until answers come."""
         self._in_time = 0
-        allowed = max(1, min(allowed, self.allowed))
-        self._owed += self.allowed - allowed
-        self.allowed = allowed
+        self._change(max(1, min(allowed, self.allowed)))
 
     def answered(self, *, soon: bool) -> None:
         """Note an answer; after as many early ones as there are slots, double the slots."""
-        if not self.reduced:
-            return
-        self._in_time = self._in_time + 1 if soon else 0
-        if self._in_time >= self.allowed:
-            self._in_time = 0
-            more = min(self.allowed, self._most - self.allowed)
-            self.allowed += more
-            kept = min(more, self._owed)
-            self._owed -= kept
-            for _ in range(more - kept):
-                self._free.release()
+        if self.reduced:
+            self._in_time = self._in_time + 1 if soon else 0
+            if self._in_time >= self.allowed:
+                self._in_time = 0
+                self._change(min(2 * self.allowed, self._most))
+
+    def _change(self, allowed: int) -> None:
+        self._owed += self.allowed - allowed
+        self.allowed = allowed
+        while self._owed < 0:
+            self._owed += 1
+            self._free.release()
 
 
 def fitting(wanted: Sequence[int]) -> list[int]:

@@ -78,16 +78,11 @@ def is_transformers(config: Settings) -> bool:
 
 
 def command(config: Settings, model: str, port: int) -> list[str]:
-    """Return the command that serves a model on a port of this machine.
+    """Return the command that serves a model on a port of this machine; raise `UserError` if there is none.
 
-    The `command` in `settings.toml` is taken as it is if it says where the model goes, as in
+    The `command` in `settings.toml` is taken as it is if it has a place for the model, as in
     `["vllm", "serve", "{model}", "--port", "{port}"]`; otherwise the arguments of `transformers serve` follow it.
-    Default: `serve.py` with this Python if that has what `serve.py` imports, else in an environment that uv makes.
-
-    Raises
-    ------
-    UserError
-        There is no command, no transformers and no uv.
+    Default: `serve.py` with this Python if that has the packages, else in an environment that uv makes.
     """
     values = {"model": served_name(config, model), "host": _HOST, "port": str(port), "device": config.local.device}
     own = list(config.local.command)
@@ -107,33 +102,30 @@ def command(config: Settings, model: str, port: int) -> list[str]:
 
 
 def _can_serve() -> bool:
-    """Tell whether this Python has the packages that `serve.py` imports."""
+    """Tell whether this Python has the packages that `serve.py` needs."""
     try:
-        version = int(importlib.metadata.version("transformers").split(".")[0])
+        version = importlib.metadata.version("transformers")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return version >= _OLDEST and all(importlib.util.find_spec(name) for name in _NEEDS)
+    return int(version.split(".")[0]) >= _OLDEST and all(map(importlib.util.find_spec, _NEEDS))
 
 
 @contextlib.contextmanager
 def serving(config: Settings, model: str, log: Path) -> Iterator[str]:
     """Serve a model while the block runs; yield the server's base URL.
 
-    Raises
-    ------
-    UserError
-        There is no way to start it, it ended by itself, or it was not ready in time.
+    Raises `UserError` if there is no way to start it, it ends by itself, or it is not ready in time.
     """
     with socket.socket() as free:
         free.bind((_HOST, 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     if token := secret(config, "HF_TOKEN"):
-        environment["HF_TOKEN"] = token  # for gated models
+        env["HF_TOKEN"] = token  # for gated models
     if folder(config, model):
-        environment["HF_HUB_OFFLINE"] = "1"
+        env["HF_HUB_OFFLINE"] = "1"
     url = f"http://{_HOST}:{port}/v1"
-    with processes.running(command(config, model, port), log=log, cwd=config.root, env=environment) as server:
+    with processes.running(command(config, model, port), log=log, cwd=config.root, env=env) as server:
         asyncio.run(_wait_until_ready(config, model, url, server, log))
         yield url
 

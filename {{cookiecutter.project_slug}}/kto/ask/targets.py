@@ -80,12 +80,7 @@ def gate_for(config: Settings) -> Gate:
 def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: bool = True) -> list[ModelTarget]:
     """Return the targets of all models; raise `UserError` for a missing address or key.
 
-    Parameters
-    ----------
-    base_url
-        Replaces the address in `[generation]`.
-    needs_key
-        False: prices are told without one.
+    `base_url` replaces the address in `[generation]`; without `needs_key` (prices are told without one) none is missed.
     """
     return [_target(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
