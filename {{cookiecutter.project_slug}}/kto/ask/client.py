@@ -53,6 +53,7 @@ _MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:po
 _LOADING = re.compile(
     r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
 )
+_COUNTED = ("prompt", "completion", "total")
 _SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # answers 502 or 503 while it starts an endpoint
 
 
@@ -180,14 +181,12 @@ class ModelClient:
         """
         try:
             response, content = await self._send("GET", f"{self._server.base_url}/models", _QUESTION)
-        except aiohttp.ConnectionTimeoutError:
+        except errors.ProxyUnreachable:
+            raise
+        except (errors.Unavailable, aiohttp.ConnectionTimeoutError):
             raise errors.NoServer(url=self._server.base_url) from None
         except TimeoutError:  # it is busy
             return None
-        except (errors.Unreachable, errors.ConnectionLost) as error:
-            if isinstance(error, errors.ProxyUnreachable):
-                raise
-            raise errors.NoServer(url=self._server.base_url) from None
         if response.status in (408, 429) or response.status >= 500:
             return None
         listed = ModelList.parse(_json(content)) if response.status < 300 else None
@@ -259,7 +258,9 @@ class ModelClient:
             text = content[: error_body.LONGEST].decode("utf-8", "replace")
             starts = (response.url.host or "").endswith(_SCALES_TO_ZERO)
             if starts or (status == 503 and _LOADING.search(text)):
-                return errors.ModelLoading(**fields, wait=max(wait, _seconds_of_loading(text)))
+                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+                    wait = max(wait, _finite(float(json.loads(text)["estimated_time"])))
+                return errors.ModelLoading(**fields, wait=max(wait, 1.0))
         kind: type[errors.RequestFailed] = errors.RejectedRequest
         if status == 429 or (status == 503 and wait):
             kind = errors.RateLimited
@@ -297,34 +298,20 @@ def _answer(completion: Any) -> Answer:
     """Return what a reply says; raise `LookupError`, `TypeError` or `AttributeError` if it is no chat completion."""
     choice = completion["choices"][0]
     message = choice["message"]
-    content = message.get("content")
+    content, refusal = message.get("content"), message.get("refusal")
+    reason = choice.get("finish_reason") or ""
     if isinstance(content, list):
         content = "".join(part["text"] for part in content if part.get("type") == "text")
-    if content is not None and not isinstance(content, str):
+    if not isinstance(content, str | None) or not isinstance(reason, str):
         raise TypeError
-    refusal = message.get("refusal")
-    text = content or (refusal if isinstance(refusal, str) else "") or ""
-    reason = choice.get("finish_reason") or ""
-    if not isinstance(reason, str):
-        raise TypeError
+    text = content or (refusal if isinstance(refusal, str) else "")
     usage = completion.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    read, written, total = (_count(counts.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    counts = [usage.get(f"{name}_tokens") if isinstance(usage, dict) else None for name in _COUNTED]
+    read, written, total = (count if type(count) is int and 0 <= count < 2**63 else None for count in counts)
     if read is not None and written is not None and total is not None:
         written = max(written, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them
     refused = bool(refusal) or reason == "content_filter"
     return Answer(error_body.whole(text), finish_reason(error_body.whole(reason)), read, written, refused=refused)
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
-
-
-def _seconds_of_loading(text: str) -> float:
-    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-        seconds = float(json.loads(text)["estimated_time"])
-        return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
-    return 1.0
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:
@@ -337,7 +324,11 @@ def retry_after(value: str | None, date: str | None = None) -> float:
     except ValueError:
         then, now = _timestamp(value), _timestamp(date)
         seconds = 0.0 if then is None else then - (now or time.time())
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+    return max(_finite(seconds), 0.0)
+
+
+def _finite(seconds: float) -> float:
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _timestamp(date: str | None) -> float | None:

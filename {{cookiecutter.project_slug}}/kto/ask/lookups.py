@@ -98,6 +98,12 @@ def chosen(answers: Sequence[StoredAnswer | None]) -> int | None:
     return next((number for number in given if not is_wrong(answers[number])), given[-1] if given else None)
 
 
+def best(found: Sequence[Lookup]) -> StoredAnswer | None:
+    """Return the answer that counts, None if there is none."""
+    number = chosen([lookup.stored for lookup in found])
+    return None if number is None else found[number].stored
+
+
 def is_complete(answers: Sequence[StoredAnswer | None]) -> bool:
     """Tell whether nothing more is to be asked: an answer in the right language, or one to the last retry."""
     return answers[-1] is not None or any(stored and not is_wrong(stored) for stored in answers)

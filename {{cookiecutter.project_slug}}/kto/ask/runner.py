@@ -74,7 +74,7 @@ class ModelRunner:
 
     async def stored(self, conversation: Sequence[Message]) -> StoredAnswer | None:
         """Return the answer that the store has, None if there is none."""
-        return _best(await self.look_up(conversation))
+        return lookups.best(await self.look_up(conversation))
 
     async def answer(
         self, conversation: Sequence[Message], found: Sequence[Lookup]
@@ -99,7 +99,7 @@ class ModelRunner:
         if failure and not self._stopped and self._ends_model(failure):
             self._stop(failure)
         await self._sink.settle(self._target.model, self._target.key(conversation) if failure else "", failure)
-        return _best(found), failure
+        return lookups.best(found), failure
 
     def _stop(self, reason: UserError) -> None:
         """Stop this model; waiting requests are cancelled."""
@@ -295,8 +295,3 @@ class ModelRunner:
             raise
         finally:
             await self._sink.pay(target.model, most, cost)
-
-
-def _best(found: Sequence[Lookup]) -> StoredAnswer | None:
-    number = lookups.chosen([lookup.stored for lookup in found])
-    return None if number is None else found[number].stored
