@@ -571,7 +571,16 @@ def test_every_try_has_a_key_of_its_own(prompt: str, firmly: str, again: int, sy
 
 
 def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path) -> None:
-    from kto.ask.pipeline import StoredLLM, event_loop
+    from kto.ask.pipeline import StoredLLM
+
+    async def work(model: StoredLLM) -> list[dict]:
+        model.load()
+        model.start()
+        assert model.model_name == "acme/one" and isinstance(model.runner, ModelRunner)
+        prompts = [[{"role": "user", "content": prompt}] for prompt in "abc"]
+        outputs = await asyncio.to_thread(model.generate_outputs, inputs=prompts)
+        await model.runner.close()
+        return outputs
 
     server.reply = in_english({"a": 1, "b": 0})
     server.fail("c", status=400)
@@ -583,15 +592,9 @@ def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path) -> None
         with (
             closing(AnswerWriter(tmp_path / "a.sqlite")) as writer,
             closing(LanguageWorker("nl", "Latn")) as language,
-            event_loop() as loop,
         ):
-            model = StoredLLM(target=asked, sink=writer, language=language)
-            model.load()
-            model.start(loop)
-            assert model.model_name == "acme/one" and isinstance(model.runner, ModelRunner)
-            outputs = model.generate_outputs(inputs=[[{"role": "user", "content": prompt}] for prompt in "abc"])
+            outputs = asyncio.run(work(StoredLLM(target=asked, sink=writer, language=language)))
             process = language._process
-            model.unload()
         assert [output["generations"] for output in outputs] == [[text] for text in expected]
         assert [bool(reason) for reason in writer.failures.values()] == [True]
         assert process and process.returncode is not None

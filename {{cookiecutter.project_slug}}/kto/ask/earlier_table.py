@@ -4,55 +4,51 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from kto.ask.prompt_sources import Prompt
-from kto.ask.store import Answer, Message, NewAnswer, Store
+from kto.ask.store import Answer, NewAnswer, Store
 from kto.ask.targets import ModelTarget
 from kto.model_names import public_names
 from kto.tables import read_batches
 
+_COLUMNS = (
+    *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
+    *("prompt_tokens", "completion_tokens", "refused", "asked_again", "sent"),
+)
+
 
 def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[str, set[str]]:
-    """Give back to the store the answers of an earlier table that it lacks; return those that were not the first try.
+    """Give back to the store the answers of an earlier table that it lacks; return those of language retries.
 
     A clone of the project has the table but not the store, and answers may have cost money.
 
     Returns
     -------
-    By prompt: keys of the answers, see `kto.ask.plan.Plan.later`.
+    By prompt id: keys of the answers, see `kto.ask.plan.Plan.later`.
     """
-    columns = (
-        *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
-        *("prompt_tokens", "completion_tokens", "refused", "asked_again", "sent"),
-    )
     later: dict[str, set[str]] = {}
-    if not table.exists():
-        return later
     known = dict(zip(public_names([target.model for target in targets]), targets, strict=True))
-    for batch in read_batches(table, ("prompt_id", *columns), optional=("sent",)):
-        entries = []
+    for batch in read_batches(table, ("prompt_id", *_COLUMNS), optional=("sent",)) if table.exists() else ():
+        lacking = []
         for row in batch:
-            for model, prompt, text, key, reason, read, written, refused, number, sent in zip(
-                *(row[name] or [None] * len(row["answer_id"]) for name in columns), strict=True
+            lists = (row[name] or [None] * len(row["answer_id"]) for name in _COLUMNS)
+            for model, conversation, text, key, reason, read, written, refused, number, sent in zip(
+                *lists, strict=True
             ):
                 if text is None or not key:
                     continue
                 if number:
                     later.setdefault(row["prompt_id"], set()).add(key)
-                if not store.get(key):
-                    answer = Answer(text, reason or "", read, written, refused=bool(refused), sent=sent)
-                    entries.append(_as_asked(known.get(model), model, prompt, number or 0, key, answer))
-        if entries:
-            store.put(entries)
+                if store.get(key):
+                    continue
+                answer = Answer(text, reason or "", read, written, refused=bool(refused), sent=sent)
+                if target := known.get(model):  # its request is known only as far as it would be sent now
+                    arguments = target.arguments if target.key(conversation, number or 0) == key else {}
+                    sent_messages = target.messages(conversation, number or 0)
+                    lacking.append(NewAnswer(key, target.model, sent_messages, arguments, answer))
+                else:
+                    lacking.append(NewAnswer(key, model, conversation, {}, answer))
+        if lacking:
+            store.put(lacking)
     return later
-
-
-def _as_asked(
-    target: ModelTarget | None, name: str, conversation: Sequence[Message], number: int, key: str, answer: Answer
-) -> NewAnswer:
-    """Return an answer of a table as the store takes it; its request is known only as far as it would be sent now."""
-    if target is None:
-        return NewAnswer(key, name, conversation, {}, answer)
-    arguments = target.arguments if target.key(conversation, number) == key else {}
-    return NewAnswer(key, target.model, target.messages(conversation, number), arguments, answer)
 
 
 def other_prompts(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:

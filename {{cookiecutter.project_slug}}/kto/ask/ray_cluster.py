@@ -58,7 +58,7 @@ class _Actor:
     async def start(self, pickled: bytes) -> None:
         """Get ready; the key of the server travels in a call, because Ray logs what constructors get."""
         target, language = pickle.loads(pickled)
-        self._outbox = _Outbox()
+        self._outbox: Any = _Outbox()
         self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))
 
     async def ask(self, missing: Missing) -> AsyncIterator[list[tuple[str, tuple[Any, ...]]]]:

@@ -15,7 +15,7 @@ from kto.ask.lookups import Lookup, is_empty
 from kto.ask.pace import Slots
 from kto.ask.store import Answer, Message, NewAnswer, StoredAnswer
 from kto.ask.targets import ModelTarget
-from kto.ask.writer import AnswerSink, BudgetExceeded, StoreUnwritable
+from kto.ask.writer import AnswerWriter, BudgetExceeded, StoreUnwritable
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.texts import t
@@ -51,7 +51,7 @@ class ModelRunner:
         Checks the language of answers; None: nothing is checked.
     """
 
-    def __init__(self, target: ModelTarget, sink: AnswerSink, language: LanguageWorker | None) -> None:
+    def __init__(self, target: ModelTarget, sink: AnswerWriter, language: LanguageWorker | None) -> None:
         self._target = target
         self._sink = sink
         self._language = language

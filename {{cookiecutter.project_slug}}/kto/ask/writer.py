@@ -1,12 +1,12 @@
 """Between the models and the store: an answer counts when it is on the disk, and the budget is never exceeded."""
 
 import asyncio
+import contextlib
 import dataclasses
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from kto import sqlite_files
 from kto.ask.batches import Batched
@@ -14,7 +14,6 @@ from kto.ask.language import LanguageCheck
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.store import Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
-from kto.errors import UserError
 from kto.texts import t
 
 _BATCH = 500  # answers per transaction
@@ -47,31 +46,6 @@ class RunCounts:
         return self.settled - min(self.failures.total(), self.settled)
 
 
-class AnswerSink(Protocol):
-    """Where a runner stores answers: `AnswerWriter` in this process, `kto.ask.ray_cluster` on other machines."""
-
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
-        """Return what the store has for request `number`."""
-
-    async def put(self, answer: NewAnswer) -> None:
-        """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
-
-    async def note(self, gate: str, key: str, check: LanguageCheck) -> None:
-        """Note a gate's verdict on an answer; it is written soon. If it gets lost, the next run checks again."""
-
-    async def settle(self, model: str, key: str, failure: str) -> None:
-        """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
-
-    async def say(self, model: str, text: str) -> None:
-        """Print a sentence about a model, once per run."""
-
-    async def reserve(self, model: str, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
-
-    async def pay(self, model: str, reserved: float, dollars: float) -> None:
-        """Note what a request has cost, and give back what had been reserved for it."""
-
-
 class Budget:
     """The dollars that a run may cost, None for no limit; belongs to one event loop."""
 
@@ -101,9 +75,9 @@ class Budget:
 
     def settle(self, reserved: float, dollars: float) -> None:
         """Note what a request has cost, for which `reserved` dollars had been set aside."""
-        self._spent += dollars
         if self._most is None:
             return
+        self._spent += dollars
         self._reservations -= 1
         self._reserved = self._reserved - reserved if self._reservations else 0.0
         if self._settled:
@@ -114,35 +88,28 @@ class Budget:
 class AnswerWriter:
     """Writes answers to the store in a thread: those that arrive during one transaction share the next.
 
-    Everything but `close` belongs to one event loop.
+    Raises `UserError` if the store cannot be opened. All coroutines run in one event loop at a time.
 
-    Parameters
+    Attributes
     ----------
-    path
-        The answer store.
-    max_cost
-        Dollars that this run may cost, None for no limit.
-
-    Raises
-    ------
-    UserError
-        The store cannot be opened.
+    counts
+        What the run did, by model.
+    failures
+        Why answers are missing, by key of the first request.
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
         self.path = path
-        self._reader = Store(path)
-        try:
-            self._store = Store(path)  # open before anybody is asked: later there might be too many open files
-        except BaseException:
-            self._reader.close()
-            raise
-        self._budget = Budget(max_cost)
-        self._broken = ""
-        self._write = Batched(self._commit, _BATCH)
-        self._checks: list[tuple[str, str, LanguageCheck]] = []
         self.counts: dict[str, RunCounts] = {}
-        self.failures: dict[str, str] = {}  # by key of the first request
+        self.failures: dict[str, str] = {}
+        self._checks: list[tuple[str, str, LanguageCheck]] = []
+        self._broken = ""  # why nothing can be written any more
+        self._budget = Budget(max_cost)
+        with contextlib.ExitStack() as stack:
+            self._store = stack.enter_context(Store(path))
+            self._reader = stack.enter_context(Store(path))
+            self._stores = stack.pop_all()
+        self._write: Batched[NewAnswer] = Batched(self._commit, _BATCH)
 
     def count(self, model: str) -> RunCounts:
         """Return the counts of a model; they change while the run goes on."""
@@ -197,11 +164,10 @@ class AnswerWriter:
 
     def close(self) -> None:
         """Write what still waits, and close the store."""
-        waiting = [answer for answer, _ in self._write.waiting]
-        if waiting or self._checks:
-            self._commit(waiting)
-        self._store.close()
-        self._reader.close()
+        self._write.close()
+        if self._checks:
+            self._commit([])
+        self._stores.close()
 
     def _commit(self, answers: Sequence[NewAnswer]) -> Sequence[StoreUnwritable | None]:
         count = len(self._checks)
@@ -216,8 +182,6 @@ class AnswerWriter:
 
 def _why_unwritable(path: Path, error: Exception) -> object:
     """Return a sentence on why nothing can be written, and what helps."""
-    if isinstance(error, UserError):
-        return error
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
         return sqlite_files.trouble(path, error)
     return t("generate.failed_to_keep", path=path, reason=error)
