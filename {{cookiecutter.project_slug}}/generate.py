@@ -64,11 +64,17 @@ def describe(
 
     A step that you add behind the last one runs, too, and its columns stand in the table.
     """
-    from kto.ask.pipeline import BATCH, GroupColumns, LoadDataFromDicts, Pipeline, ask
+    from kto.ask.pipeline import BATCH, AskModel, GroupColumns, LoadDataFromDicts, Pipeline, StoredLLM
 
     with Pipeline(name="answers") as pipeline:
         prompts = LoadDataFromDicts(name="prompts", data=plan.rows(), batch_size=BATCH)
-        models = [ask(f"ask_{n}", target, writer, language, plan.to_ask(target)) for n, target in enumerate(targets)]
+        models = [
+            AskModel(
+                name=f"ask_{number}",
+                llm=StoredLLM(target=target, sink=writer, language=language, wanted=plan.to_ask(target)),
+            )
+            for number, target in enumerate(targets)
+        ]
         answers = GroupColumns(
             name="answers",
             columns=["generation", "model_name"],
@@ -81,49 +87,40 @@ def describe(
 def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str, Row]:
     """Ask for everything that is missing; answers go to the store as they come.
 
-    Models on this machine are asked first, one after the other, because memory is short.
-
-    Returns
-    -------
-    The columns of added steps by prompt id.
+    Models on this machine are asked first, one after the other, because memory is short. Returns the columns of added
+    steps by prompt id.
     """
-    logs = plan.config.root / "data" / "logs"
-    with contextlib.ExitStack() as stack:
-        language = stack.enter_context(plan.language_worker())  # gets ready while distilabel is imported
-        from kto.ask import pipeline, ray_cluster
+    from kto.ask import ray_cluster
 
-        def ask(targets: Sequence[ModelTarget], cluster: ray_cluster.Cluster | None = None) -> dict[str, Row]:
+    logs = plan.config.root / "data" / "logs"
+    with ray_cluster.joined(ray, logs / "ray.log") as cluster, plan.language_worker() as language:
+        from kto.ask import pipeline  # the language worker gets ready meanwhile
+
+        def ask(targets: Sequence[ModelTarget], cluster: ray_cluster.Cluster | None) -> dict[str, Row]:
             totals = {target.model: len(plan.to_ask(target)) for target in targets}
             with show_progress(t("generate.column_answered"), totals, writer.settled):
                 return pipeline.run(describe(plan, targets, writer, language), cluster)
 
-        for position, target in enumerate(target for target in plan.incomplete if not target.server):
-            log = logs / f"model-{position + 1}.log"
+        for position, target in enumerate((target for target in plan.incomplete if not target.server), 1):
+            log = logs / f"model-{position}.log"
             print(t("generate.starting", model=target.model, log=log.relative_to(plan.config.root)), flush=True)
             try:
                 with serving.serving(plan.config, target.model, log) as url:
-                    ask([dataclasses.replace(target, server=Server(url))])
+                    ask([dataclasses.replace(target, server=Server(url))], None)
             except UserError as error:
                 plan.unusable[target.model] = str(error)
-        cluster = stack.enter_context(ray_cluster.joined(ray, logs / "ray.log")) if ray else None
         return ask(plan.targets, cluster)
 
 
 def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Path) -> int:
-    """Write the table, say how it went, and return how many answers are missing.
-
-    Raises
-    ------
-    UserError
-        There is no answer at all; then an earlier table stays.
-    """
+    """Write the table, say how it went, and return how many answers are missing."""
     from kto.ask import answers_page  # with what reads Markdown, which only this needs
 
     table = GenerationsTable(plan, writer.failures, added)
     prompts = table.write(folder)
     print(report.after(plan.targets, table.counts, writer.counts))
     if not prompts:
-        raise UserError("no_answers")
+        raise UserError("no_answers")  # an earlier table stays
     path = folder / "train.parquet"
     print(t("generate.written", path=path, prompts=prompts, models=len(plan.targets)))
     if not plan.gate.supported:

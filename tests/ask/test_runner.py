@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generating import DUTCH, ENGLISH, TEMPLATE
+from generating import DUTCH, ENGLISH, TEMPLATE, keys
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask import lookups, runner
@@ -395,7 +395,7 @@ def test_the_timeout_is_that_of_one_attempt(server: ModelServer, ask: Ask) -> No
 def test_an_answer_is_kept_as_it_was_asked_for(server: ModelServer, ask: Ask, tmp_path: Path) -> None:
     [(kept, _)] = ask(["a"])
     with Store(tmp_path / "a.sqlite") as store:
-        [key] = store.keys()
+        [key] = keys(store)
         assert key == target().key([{"role": "user", "content": "a"}])
         assert store.get(key) == kept and kept and kept.answer[:2] == ("acme/one answers: a", "stop")
 
@@ -497,7 +497,7 @@ def test_an_answer_in_the_wrong_language_is_asked_for_again(
     assert failures(outcomes) == {""} and {kept.check.language for kept, _ in outcomes if kept and kept.check}
     with Store(tmp_path / "a.sqlite") as store:
         assert store.count() == len(server.chats) == sum(sent.values())
-        verdicts = Counter(store.get(key, dutch.gate.name).check.verdict for key in store.keys())  # noqa: SIM118
+        verdicts = Counter(store.get(key, dutch.gate.name).check.verdict for key in keys(store))
     rights = sum(count <= again for count in [0, 1, 2, 9])
     assert verdicts == {"right": rights, "wrong": len(server.chats) - rights}
     assert ask(asked, judge=dutch, again=again) == outcomes

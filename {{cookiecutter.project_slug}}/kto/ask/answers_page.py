@@ -25,13 +25,7 @@ _LISTS = (
 
 
 def write(config: Settings, table: Path, prompts: int) -> Path:
-    """Write the page beside a table of generations with this number of prompts, and return its path.
-
-    Raises
-    ------
-    UserError
-        The table cannot be read, or the page cannot be written.
-    """
+    """Write the page beside a table of generations with this number of prompts, and return its path."""
     path = table.with_name(NAME)
     write_text(path, "".join(_page(config, table, prompts)))
     return path

@@ -11,12 +11,7 @@ T = TypeVar("T")
 class Batched(Generic[T]):
     """Awaitable calls of a blocking function, in batches, from any event loop.
 
-    Parameters
-    ----------
-    work
-        Gets a list of items and returns a result, or an exception to raise, for each of them. Runs in one thread.
-    most
-        Items per call.
+    `work` gets at most `most` items and returns a result, or an exception to raise, for each. It runs in one thread.
     """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[Any]], most: int) -> None:

@@ -18,15 +18,8 @@ _ROOM = 50_000_000  # bytes for everything else
 def confirm(plan: Plan, options: argparse.Namespace) -> None:
     """Say what the missing answers will take; where they may cost money, or be English, go on only if it is wanted.
 
-    Parameters
-    ----------
-    options
-        `dry_run`, `max_cost` and `yes` of generate.py.
-
-    Raises
-    ------
-    UserError
-        There is no terminal to confirm in, the limit cannot be kept, or the disk is too small.
+    Raises `UserError` if there is no terminal to confirm in, the limit cannot be kept, or the disk is too small.
+    `options` are those of generate.py.
     """
     config = plan.config
     usable = {

@@ -16,13 +16,9 @@ _COLUMNS = (
 
 
 def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[str, set[str]]:
-    """Give back to the store the answers of an earlier table that it lacks; return those of language retries.
+    """Give back to the store the answers of an earlier table that it lacks; return `kto.ask.plan.Plan.later`.
 
     A clone of the project has the table but not the store, and answers may have cost money.
-
-    Returns
-    -------
-    By prompt id: keys of the answers, see `kto.ask.plan.Plan.later`.
     """
     later: dict[str, set[str]] = {}
     known = dict(zip(public_names([target.model for target in targets]), targets, strict=True))

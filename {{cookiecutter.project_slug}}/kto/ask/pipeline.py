@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
 from kto.ask.table import schema
 from kto.ask.targets import ModelTarget
-from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
 from kto.tables import Row
 
@@ -53,18 +51,14 @@ BATCH = 250
 """Rows in a batch."""
 _AHEAD = 8  # batches in progress: a prompt that takes long holds up no more than its own
 
-_OWN = ("distilabel_metadata", "model_name")
-
 
 class StoredLLM(LLM):
     """A model whose answers are stored as they come, and that is asked only for those that the store lacks.
 
     Attributes
     ----------
-    target
-        How it is asked.
-    sink
-        Where its answers go.
+    target, sink
+        How it is asked, and where its answers go.
     language
         Checks their language; None: nothing is checked.
     wanted
@@ -97,28 +91,25 @@ class StoredLLM(LLM):
         self._loop, self._cluster = asyncio.get_running_loop(), cluster
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return an answer per conversation, from the store or from the server; call it in a thread.
+        """Return for each conversation one text as people read it, None without an answer; called in a thread.
 
         Args:
             inputs: the conversations.
             num_generations: always 1.
-
-        Returns:
-            For each conversation a list with one text as people read it, None where there is no answer.
         """
         texts = asyncio.run_coroutine_threadsafe(self._answers(inputs), self._loop).result()
         return [{"generations": [text], "statistics": {}} for text in texts]
 
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
-        missing = [await self._lookups(conversation) for conversation in inputs]
+        found = [await self._missing(conversation) for conversation in inputs]
         if self._cluster:
-            if asked := [each for each in zip(inputs, missing, strict=True) if each[1]]:
-                await self._cluster.ask(self, asked)
-            missing = [()] * len(inputs)
-        return await asyncio.gather(*map(self._answer, inputs, missing))
+            if missing := [each for each in zip(inputs, found, strict=True) if each[1]]:
+                await self._cluster.ask(self, missing)
+            found = [()] * len(inputs)
+        return await asyncio.gather(*map(self._answer, inputs, found))
 
-    async def _lookups(self, conversation: list[Message]) -> Sequence[Lookup]:
-        """Return what the store has for the requests of an answer, () if the model is not to be asked for it."""
+    async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
+        """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
         if self.wanted is not None:
             return self.wanted.get(conversation[-1]["content"], ())
         found = await self._runner.look_up(conversation)
@@ -135,30 +126,20 @@ class StoredLLM(LLM):
 class AskModel(TextGeneration):
     """distilabel's text generation, with the conversation that the store knows an answer by."""
 
+    input_mappings: dict[str, str] = {"instruction": "input"}  # noqa: RUF012 (pydantic copies it)
+    input_batch_size: int = BATCH
+    add_raw_input: bool = False
+    add_raw_output: bool = False
+
     def format_input(self, input: Row) -> list[Message]:
         """Return the conversation for a row."""
         return messages(input["system_prompt"], input["instruction"])
 
 
-def ask(name: str, target: ModelTarget, writer: AnswerWriter, language: LanguageWorker | None, wanted: Any) -> AskModel:
-    """Return the step that asks one model; see `StoredLLM`."""
-    return AskModel(
-        name=name,
-        llm=StoredLLM(target=target, sink=writer, language=language, wanted=wanted),
-        input_mappings={"instruction": "input"},
-        input_batch_size=BATCH,
-        add_raw_input=False,
-        add_raw_output=False,
-    )
-
-
 def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:
     """Run a pipeline, and return by prompt id the columns that its further steps have added.
 
-    Parameters
-    ----------
-    cluster
-        Machines that ask the models. Default: this one.
+    With a `cluster`, its machines ask the models.
     """
     return asyncio.run(_run(pipeline, cluster))
 
@@ -173,6 +154,7 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
     # The other steps may not be made for several threads.
     locks = {name: contextlib.nullcontext() if name in llms else asyncio.Lock() for name in steps}
     in_progress = asyncio.Semaphore(_AHEAD)
+    known = {"distilabel_metadata", "model_name", *schema().names}
     added: dict[str, Row] = {}
 
     async def process(name: str, rows: dict[str, list[Row]]) -> None:
@@ -181,15 +163,14 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
             rows[name] = await asyncio.to_thread(_process_rows, steps[name], inputs)
 
     async def process_levels(levels: Sequence[Sequence[str]], rows: dict[str, list[Row]]) -> None:
-        for level in levels:
-            await asyncio.gather(*(process(name, rows) for name in level))
-        if leaf in rows:
-            added.update((row["prompt_id"], columns) for row in rows[leaf] if (columns := _added_columns(row)))
-            rows.clear()
-
-    async def process_batch(levels: Sequence[Sequence[str]], rows: dict[str, list[Row]]) -> None:
         async with in_progress:
-            await process_levels(levels, rows)
+            for level in levels:
+                await asyncio.gather(*(process(name, rows) for name in level))
+        for row in rows.get(leaf, ()):
+            if columns := {name: value for name, value in row.items() if name not in known}:
+                added[row["prompt_id"]] = columns
+        if leaf in rows:
+            rows.clear()
 
     # Threads enough for all steps of the batches in progress: those that ask models only wait.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_AHEAD * len(steps)))
@@ -200,7 +181,7 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
     try:
         by_batch = [*itertools.takewhile(lambda level: not any(steps[name].is_global for name in level), levels)]
         batches = [{root: rows} for rows, _ in steps[root].process_applying_mappings()]
-        await asyncio.gather(*(process_batch(by_batch, rows) for rows in batches))
+        await asyncio.gather(*(process_levels(by_batch, rows) for rows in batches))
         if batches and by_batch != levels:  # a global step gets the rows of all batches
             all_rows = {name: [row for rows in batches for row in rows[name]] for name in batches[0]}
             await process_levels(levels[len(by_batch) :], all_rows)
@@ -212,10 +193,6 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
         for step in steps.values():
             step.unload()
     return added
-
-
-def _added_columns(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in _OWN and name not in schema().names}
 
 
 def _process_rows(step: _Step, inputs: Sequence[Sequence[Row]]) -> list[Row]:

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kto import left_out
 from kto.ask import earlier_table, lookups, open_files, servers, targets
@@ -16,6 +17,7 @@ from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompt_sources import Prompt, messages
+from kto.ask.servers import Server
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
@@ -27,7 +29,7 @@ from kto.settings import Settings
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
-_BATCH = 1000  # language checks in one transaction
+_BATCH = 1000  # verdicts on earlier answers in one transaction
 _FRAME = 8  # tokens of a chat template around each message
 
 
@@ -136,7 +138,6 @@ class Plan:
         return lookups.chosen([lookup.stored for lookup in found])
 
     def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
-        """Check a stored answer that this version of the gate has not seen, and remember the result."""
         if not self.gate.supported:
             return UNCHECKED
         check = self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
@@ -151,9 +152,8 @@ class Plan:
 
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
-        if prompt.id in self.left_out.ids:
-            return True
-        return self.left_out.was_asked(self.names[target.model], messages(self.system_prompt, prompt.text))
+        conversation = messages(self.system_prompt, prompt.text)
+        return prompt.id in self.left_out.ids or self.left_out.was_asked(self.names[target.model], conversation)
 
     def find_missing(self) -> None:
         """Fill `wanted`."""
@@ -175,13 +175,11 @@ class Plan:
     def ask_servers(self, tolerant: bool) -> None:
         """Ask the servers for their models and note the prices; fill `unusable`.
 
-        Raises
-        ------
-        UserError
-            None of the servers can be used, and that is not tolerated.
+        Raises `UserError` if none of the servers can be used, unless that is tolerated.
         """
         needed = {target.server for target in self.incomplete}
-        listed, problems = {}, {}
+        listed: dict[Server | None, Sequence[Mapping[str, Any]]] = {}
+        problems: dict[Server | None, UserError] = {}
         for server in filter(None, needed):
             try:
                 listed[server] = servers.offers(server)
@@ -189,22 +187,16 @@ class Plan:
                 problems[server] = error
         if problems and not tolerant and len(problems) == len(needed):
             raise next(iter(problems.values()))
-        self.targets = [
-            target.priced(listed.get(target.server, ())) if target.server else target for target in self.targets
-        ]
-        self._fit_connections()
-        self.unusable |= {
-            target.model: str(problems[target.server]) for target in self.incomplete if target.server in problems
-        }
-
-    def _fit_connections(self) -> None:
-        """Have no more requests in flight than this process may have connections."""
+        unusable = [target for target in self.incomplete if target.server in problems]
+        self.unusable |= {target.model: str(problems[target.server]) for target in unusable}
         wanted = [target.concurrency for target in self.targets]
-        fitting = open_files.room_for(wanted)
+        fitting = open_files.room_for(wanted)  # no more requests in flight than this process may have connections
         if fitting != wanted:
             print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
-            pairs = zip(self.targets, fitting, strict=True)
-            self.targets = [dataclasses.replace(target, concurrency=fit) for target, fit in pairs]
+        self.targets = [
+            dataclasses.replace(target.priced(listed.get(target.server, ())), concurrency=fit)
+            for target, fit in zip(self.targets, fitting, strict=True)
+        ]
 
     def language_worker(self) -> contextlib.AbstractContextManager[LanguageWorker | None]:
         """Start what checks the language of new answers; None if nobody can check it, or there will be none."""
@@ -230,17 +222,8 @@ class Plan:
 def make(config: Settings, store: Store, table: Path, options: argparse.Namespace) -> Plan:
     """Read the prompts, say what is odd about them, and find out which answers are missing.
 
-    Parameters
-    ----------
-    table
-        An earlier table. Answers that only it has go back into the store.
-    options
-        `limit`, `base_url` and `dry_run` of generate.py.
-
-    Raises
-    ------
-    UserError
-        Prompts cannot be read, or a server has no address or no key.
+    Answers that only an earlier `table` has go back into the store. `options` are those of generate.py. Raises
+    `UserError` if prompts cannot be read, or a server has no address or no key.
     """
     read = prompts_of.load(config, options.limit, secret(config, "HF_TOKEN"))
     if read.duplicates:

@@ -28,16 +28,11 @@ def target(config: Settings) -> tuple[str, str]:
 def push(config: Settings, table: Path) -> str:
     """Send `data/generations/train.parquet` with a card to `owner/slug-generations`; return the dataset's address.
 
-    Earlier pushes stay in the history of the repository. A dataset that does not exist yet starts as `[export] private`
-    says. After an interruption the same call can be made again.
-
-    Raises
-    ------
-    UserError
-        There is no owner or no token, the card cannot be used, or the Hub cannot be reached, or refuses.
+    A dataset that does not exist yet starts as `[export] private` says. Raises `UserError` if there is no owner or no
+    token, the card or the table cannot be used, or the Hub cannot be reached, or refuses.
     """
     repo_id, token = target(config)
-    card = _card(config, table)
+    page = _card(config, table)
     try:
         rows = pq.read_table(table, memory_map=True)
     except (OSError, pa.ArrowException) as error:
@@ -47,7 +42,7 @@ def push(config: Settings, table: Path) -> str:
         token=token,
         private=config.export.private,
         parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
-        page=card,
+        page=page,
         path=config.root / "settings.toml",  # the card is made anew each time; mistakes in it come from there
         command="generate.py",
     )

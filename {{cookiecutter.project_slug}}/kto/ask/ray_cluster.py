@@ -36,16 +36,17 @@ _CONNECT, _JOIN = 10.0, 60.0  # seconds that a machine may take to answer, and a
 _MOST = 3  # machines that a batch is given to
 _EVERY = 0.1  # seconds between two hand-overs of answers
 _ENVIRONMENT = {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}
+_EXCLUDES = ["/*", "!/.", "!/kto", "!/texts.yaml"]
 
-Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]
-"""Conversations, and what the store has for their requests."""
+Calls = list[tuple[str, tuple[Any, ...]]]  # methods of `AnswerWriter` and their arguments
+Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and what the store has for their requests
 
 
 class _Outbox:
     """Takes the place of `AnswerWriter` on another machine: keeps the calls until they are handed over."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.calls: Calls = []
 
     def __getattr__(self, name: str) -> Any:
         async def note(*arguments: Any) -> None:
@@ -58,10 +59,10 @@ class _Actor:
     async def start(self, pickled: bytes) -> None:
         """Get ready; the key of the server travels in a call, because Ray logs what constructors get."""
         target, language = pickle.loads(pickled)
-        self._outbox: Any = _Outbox()
-        self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))
+        self._outbox = _Outbox()
+        self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))  # type: ignore[arg-type]
 
-    async def ask(self, missing: Missing) -> AsyncIterator[list[tuple[str, tuple[Any, ...]]]]:
+    async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
         """Yield the calls for the `AnswerWriter` of `generate.py` while the model answers."""
         running = asyncio.gather(*(self._runner.answer(*each) for each in missing))
         while not running.done() or self._outbox.calls:
@@ -74,24 +75,24 @@ class Cluster:
     """A Ray cluster that this process belongs to; `log` gets what Ray says when a machine dies."""
 
     def __init__(self, log: Path) -> None:
-        self._log, self._lock, self._started = log, asyncio.Lock(), itertools.count()
-        self._actors: dict[ModelRunner, Any] = {}
+        self._log, self._started = log, itertools.count()
+        self._actors: dict[ModelRunner, asyncio.Task[Any]] = {}
 
     async def ask(self, llm: "StoredLLM", missing: Missing) -> None:
         """Ask on a machine of the cluster and store here; `UserError` when one machine after the other has died."""
         import ray
 
-        for _ in range(_MOST):
-            actor = None
+        for attempt in range(_MOST):
+            if attempt:
+                print(t("generate.ray_again", number=len(missing)), flush=True)
+            actor = self._actors[llm.runner] = self._actors.get(llm.runner) or asyncio.create_task(self._start(llm))
             try:
-                async with self._lock:
-                    actor = self._actors[llm.runner] = self._actors.get(llm.runner) or await self._start(llm)
-                async for calls in actor.ask.options(num_returns="streaming").remote(missing):
+                async for calls in (await actor).ask.options(num_returns="streaming").remote(missing):
                     await asyncio.gather(*(getattr(llm.sink, name)(*arguments) for name, arguments in await calls))
                 return
             except ray.exceptions.RayError:
                 if self._actors.get(llm.runner) is actor:
-                    self._actors.pop(llm.runner, None)
+                    del self._actors[llm.runner]
                 self._log.parent.mkdir(parents=True, exist_ok=True)
                 with self._log.open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
@@ -99,13 +100,11 @@ class Cluster:
             missing = [each for each in found if lookups.is_missing(each[1])]
             if not missing:
                 return
-            print(t("generate.ray_again", number=len(missing)), flush=True)
         raise UserError("ray_ended", log=self._log)
 
     async def _start(self, llm: "StoredLLM") -> Any:
         """Start an actor for a model on the next machine that answers; this one comes last."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        import ray.util.scheduling_strategies
 
         nodes = [here := ray.get_runtime_context().get_node_id()]
         if llm.target.server and not llm.target.server.is_local:
@@ -113,7 +112,8 @@ class Cluster:
             answering = await asyncio.gather(*(asyncio.to_thread(_answers, node) for node in alive))
             ids = [node["NodeID"] for node, answers in zip(alive, answering, strict=True) if answers]
             nodes = sorted(ids, key=here.__eq__) or nodes
-        strategy = NodeAffinitySchedulingStrategy(nodes[next(self._started) % len(nodes)], soft=False)
+        node = nodes[next(self._started) % len(nodes)]
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         # An actor waits nearly all the time, so it takes no CPU from others.
         actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
@@ -130,36 +130,38 @@ def _answers(node: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def joined(address: str, log: Path) -> Iterator[Cluster]:
-    """Belong to the cluster at `address` ("auto": the one on this machine) while the block runs.
+def joined(address: str | None, log: Path) -> Iterator[Cluster | None]:
+    """Belong to the cluster at `address` ("auto": the one on this machine; None: none) while the block runs.
 
     Raises `UserError` where Ray is not installed (`no_ray`), or no cluster lets us in (`ray_address`).
     """
+    if address is None:
+        yield None
+        return
     if importlib.util.find_spec("ray") is None:
         raise UserError("no_ray")
     address = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
-        except (OSError, ValueError, OverflowError):
-            raise UserError("ray_address", address=address) from None
-    import ray
-
-    sent = {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/kto", "!/texts.yaml"], "env_vars": _ENVIRONMENT}
     failures: list[str] = []
 
     def join() -> None:
+        import ray
+
         try:
+            if address != "auto":  # ray.init waits for minutes where nobody answers
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
+            sent = {"working_dir": str(ROOT), "excludes": _EXCLUDES, "env_vars": _ENVIRONMENT}
             ray.init(address, runtime_env=sent, logging_level=logging.ERROR, log_to_driver=False)
         except (Exception, SystemExit) as error:
             failures.append(f" ({' '.join(str(error).split())[:200]})")
 
-    joining = threading.Thread(target=join, daemon=True)  # because ray.init may wait forever
+    joining = threading.Thread(target=join, daemon=True)
     joining.start()
     joining.join(_JOIN)
     if joining.is_alive() or failures:
         raise UserError("ray_address", address=address + "".join(failures))
+    import ray
+
     try:
         yield Cluster(log)
     finally:

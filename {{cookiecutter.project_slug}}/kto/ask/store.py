@@ -74,7 +74,7 @@ _CUT = frozenset(("max_tokens", "model_length", "max_output_tokens", "max_length
 
 
 def finish_reason(said: str) -> str:
-    """Return why an answer stopped: "length" whatever a server calls it, everything else as it came."""
+    """Return why an answer stopped: "length" whatever a server calls it, other words as they came."""
     return "length" if said.lower() in _CUT else said
 
 
@@ -129,10 +129,7 @@ def answer_key(model: str, messages: Sequence[Message], arguments: Mapping[str, 
 class Store:
     """Open the store, make it if there is none. Several processes may use it at the same time.
 
-    Raises
-    ------
-    UserError
-        The file cannot be opened, or is no answer store. A `with` block also turns every `sqlite3.Error` into one.
+    Raises `UserError` if the file cannot be opened, or is no answer store; a `with` block also for a `sqlite3.Error`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,7 +147,6 @@ class Store:
             raise sqlite_files.trouble(path, error) from None
 
     def _prepare(self) -> None:
-        """Make what the file lacks; raise `sqlite3.Error` if it is no answer store."""
         self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
         self._db.execute("BEGIN IMMEDIATE")
         for statement in _TABLES.split(";"):
@@ -221,10 +217,6 @@ class Store:
         """Return by model how many tokens its answers have on average, as far as servers counted them."""
         counted = "SELECT model, avg(completion_tokens) FROM answers WHERE completion_tokens > 0 GROUP BY model"
         return dict(self._db.execute(counted))
-
-    def keys(self) -> Iterator[str]:
-        """Yield the keys of all answers."""
-        return (key for [key] in self._db.execute("SELECT key FROM answers"))
 
     def count(self) -> int:
         """Return the number of answers."""

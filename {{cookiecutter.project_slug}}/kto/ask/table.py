@@ -94,7 +94,7 @@ class TableCounts:
 
 
 class GenerationsTable:
-    """Makes the rows of the table from the store; counts and gaps are complete when it is written.
+    """Makes the rows of the table from the store.
 
     Parameters
     ----------
@@ -105,10 +105,8 @@ class GenerationsTable:
 
     Attributes
     ----------
-    counts
-        By model.
-    gaps
-        A row for each answer that is missing: `model`, `prompt_id`, `input` and the `reason`.
+    counts, gaps
+        By model; a row for each answer that is missing. Complete when the table is written.
     """
 
     def __init__(self, plan: Plan, failures: Mapping[str, str], added: Mapping[str, Row]) -> None:
@@ -117,10 +115,7 @@ class GenerationsTable:
         self.gaps: list[Row] = []
 
     def write(self, folder: Path) -> int:
-        """Replace `train.parquet` and `gaps.jsonl`; return the number of rows, 0 (and both stay) without any answer.
-
-        Raises `UserError` if they cannot be written, or an earlier table cannot be read.
-        """
+        """Replace `train.parquet` and `gaps.jsonl`; return the number of rows, 0 (and both stay) without any answer."""
         import pyarrow as pa
 
         self._plan.left_out = left_out.read(self._plan.config.root)  # somebody may have taken out more during the run
@@ -193,7 +188,6 @@ class GenerationsTable:
         }
 
     def _answer(self, prompt: Prompt, found: Lookup, number: int, count: TableCounts) -> Row:
-        """Return one model's item for each column of a row, and count it."""
         assert found.stored is not None
         answer, check = found.stored.answer, found.stored.check or UNCHECKED
         text = clean(answer.text)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -46,65 +47,22 @@ class RunCounts:
         return self.settled - min(self.failures.total(), self.settled)
 
 
-class Budget:
-    """The dollars that a run may cost, None for no limit; belongs to one event loop."""
-
-    def __init__(self, most: float | None = None) -> None:
-        self._most = most
-        self._spent = self._reserved = 0.0
-        self._reservations = 0
-        self._settled: asyncio.Event | None = None
-
-    async def reserve(self, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent.
-
-        Raises
-        ------
-        BudgetExceeded
-            It might cost more than what is left, and nothing is in flight that may turn out cheaper.
-        """
-        if self._most is None:
-            return
-        while self._spent + self._reserved + dollars > self._most:
-            if not self._reservations:
-                raise BudgetExceeded(t("generate.failed_spent"))
-            self._settled = self._settled or asyncio.Event()
-            await self._settled.wait()
-        self._reserved += dollars
-        self._reservations += 1
-
-    def settle(self, reserved: float, dollars: float) -> None:
-        """Note what a request has cost, for which `reserved` dollars had been set aside."""
-        if self._most is None:
-            return
-        self._spent += dollars
-        self._reservations -= 1
-        self._reserved = self._reserved - reserved if self._reservations else 0.0
-        if self._settled:
-            self._settled.set()
-            self._settled = None
-
-
 class AnswerWriter:
     """Writes answers to the store in a thread: those that arrive during one transaction share the next.
 
-    Raises `UserError` if the store cannot be opened. All coroutines run in one event loop at a time.
-
-    Attributes
-    ----------
-    counts
-        What the run did, by model.
-    failures
-        Why answers are missing, by key of the first request.
+    `max_cost` is the dollars that the run may cost. Raises `UserError` if the store cannot be opened. All coroutines
+    run in one event loop at a time.
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
         self.path = path
-        self.counts: dict[str, RunCounts] = {}
-        self.failures: dict[str, str] = {}
+        self.counts: dict[str, RunCounts] = {}  # by model
+        self.failures: dict[str, str] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
         self._broken = ""  # why nothing can be written any more
-        self._budget = Budget(max_cost)
+        self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
+        self._reservations = 0
+        self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
         with contextlib.ExitStack() as stack:
             self._store = stack.enter_context(Store(path))
             self._reader = stack.enter_context(Store(path))
@@ -154,13 +112,26 @@ class AnswerWriter:
             print(text, flush=True)
 
     async def reserve(self, model: str, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
-        await self._budget.reserve(dollars)
+        """Return when a request of at most this cost may be sent.
+
+        Raises `BudgetExceeded` if it might cost more than what is left, and nothing in flight may turn out cheaper.
+        """
+        while dollars > self._left:
+            if not self._reservations:
+                raise BudgetExceeded(t("generate.failed_spent"))
+            self._paid = self._paid or asyncio.Event()
+            await self._paid.wait()
+        self._left -= dollars
+        self._reservations += 1
 
     async def pay(self, model: str, reserved: float, dollars: float) -> None:
         """Note what a request has cost, and give back what had been reserved for it."""
         self.count(model).cost += dollars
-        self._budget.settle(reserved, dollars)
+        self._left += reserved - dollars
+        self._reservations -= 1
+        if self._paid:
+            self._paid.set()
+            self._paid = None
 
     def close(self) -> None:
         """Write what still waits, and close the store."""
