@@ -55,20 +55,13 @@ _AHEAD = 8  # batches in progress: a prompt that takes long holds up no more tha
 class StoredLLM(LLM):
     """A model whose answers are stored as they come, and that is asked only for those that the store lacks.
 
-    Attributes
-    ----------
-    target, sink
-        How it is asked, and where its answers go.
-    language
-        Checks their language; None: nothing is checked.
-    wanted
-        By prompt: what the store has for the requests of an answer that is missing; other prompts are not asked. None:
-        ask whatever the store lacks.
+    `wanted` has, by prompt, what the store has for the requests of an answer that is missing; other prompts are not
+    asked. None: ask whatever the store lacks.
     """
 
     target: InstanceOf[ModelTarget]
-    sink: Any
-    language: Any = None
+    sink: Any  # where its answers go: an `AnswerWriter`
+    language: Any = None  # the `LanguageWorker` that checks their language; None: nothing is checked
     wanted: Any = None
 
     _runner: ModelRunner = PrivateAttr()
@@ -91,12 +84,7 @@ class StoredLLM(LLM):
         self._loop, self._cluster = asyncio.get_running_loop(), cluster
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return for each conversation one text as people read it, None without an answer; called in a thread.
-
-        Args:
-            inputs: the conversations.
-            num_generations: always 1.
-        """
+        """Return for each conversation one text as people read it, None without an answer; called in a thread."""
         texts = asyncio.run_coroutine_threadsafe(self._answers(inputs), self._loop).result()
         return [{"generations": [text], "statistics": {}} for text in texts]
 
@@ -137,10 +125,7 @@ class AskModel(TextGeneration):
 
 
 def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:
-    """Run a pipeline, and return by prompt id the columns that its further steps have added.
-
-    With a `cluster`, its machines ask the models.
-    """
+    """Run a pipeline; return by prompt id the columns that further steps have added. A `cluster` asks the models."""
     return asyncio.run(_run(pipeline, cluster))
 
 
@@ -196,7 +181,6 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
 
 
 def _process_rows(step: _Step, inputs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return what a step makes of rows of each step before it."""
     size = len(inputs[0]) if step.is_global or not step.input_batch_size else step.input_batch_size
     rows: list[Row] = []
     for start in range(0, len(inputs[0]), max(size, 1)):

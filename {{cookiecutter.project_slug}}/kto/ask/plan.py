@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kto import left_out
-from kto.ask import earlier_table, lookups, open_files, servers, targets
+from kto.ask import lookups, open_files, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
@@ -219,10 +219,10 @@ class Plan:
         return estimates
 
 
-def make(config: Settings, store: Store, table: Path, options: argparse.Namespace) -> Plan:
+def make(config: Settings, store: Store, path: Path, options: argparse.Namespace) -> Plan:
     """Read the prompts, say what is odd about them, and find out which answers are missing.
 
-    Answers that only an earlier `table` has go back into the store. `options` are those of generate.py. Raises
+    Answers that only an earlier table at `path` has go back into the store. `options` are those of generate.py. Raises
     `UserError` if prompts cannot be read, or a server has no address or no key.
     """
     read = prompts_of.load(config, options.limit, secret(config, "HF_TOKEN"))
@@ -234,14 +234,14 @@ def make(config: Settings, store: Store, table: Path, options: argparse.Namespac
         print(t("technical.unfiltered", source=origin))
     gate = targets.gate_for(config)
     asked = targets.find(config, gate, options.base_url, needs_key=not options.dry_run)
-    later = earlier_table.restore(store, table, asked)
+    later = table.restore(store, path, asked)
     out = left_out.read(config.root)
-    others = [prompt for prompt in earlier_table.other_prompts(table, read.prompts) if prompt.id not in out.ids]
+    others = [prompt for prompt in table.other_prompts(path, read.prompts) if prompt.id not in out.ids]
     prompts, limit = read.prompts, None
     if options.limit is not None:
         prompts, limit = [*prompts, *others], len(prompts)  # what is not asked stays in the table
     elif others:
-        print(t("generate.gone", number=len(others), path=table), file=sys.stderr)
+        print(t("generate.gone", number=len(others), path=path), file=sys.stderr)
     plan = Plan(config, prompts, asked, gate, store, limit, later, out)
     plan.find_missing()
     return plan

@@ -118,9 +118,8 @@ class NewAnswer(NamedTuple):
 def answer_key(model: str, messages: Sequence[Message], arguments: Mapping[str, object], weights: str = "") -> str:
     """Return the name of an answer in the store: SHA-256, in hex, of everything that it depends on.
 
-    That is the model's name, the messages, and the generation arguments; for a model in a folder also `weights`, a
-    digest of its files. The server's address is not part of it: the same model elsewhere gives the same answers, and
-    addresses change. So two different models must not share one name.
+    `weights` is a digest of the files of a model in a folder. The server's address is not part of it: the same model
+    elsewhere gives the same answers, and addresses change. So two different models must not share one name.
     """
     asked = [model, weights, [[message["role"], message["content"]] for message in messages], dict(arguments)]
     return hashlib.sha256(_json(asked).encode("utf-8")).hexdigest()
@@ -179,13 +178,14 @@ class Store:
 
     def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Candidate]:
         """Return all answers of a model to these messages, whatever the arguments, the oldest first."""
-        if not self._all_noted:
-            self._note_all()
+        self._note_all()
         rows = self._db.execute(_ALIKE, [gate, _request(model, _json(list(messages)))])
         return [Candidate(key, json.loads(arguments), _stored(row)) for key, arguments, *row in rows]
 
     def _note_all(self) -> None:
         """Note the requests of answers that an earlier version has put, which did not."""
+        if self._all_noted:
+            return
         counts = "SELECT (SELECT count(*) FROM answers), (SELECT count(*) FROM requests)"
         answers, noted = self._db.execute(counts).fetchone()
         if answers > noted:
@@ -196,8 +196,7 @@ class Store:
     def put(self, answers: Iterable[NewAnswer], checks: Iterable[tuple[str, str, LanguageCheck]] = ()) -> None:
         """Commit answers, and verdicts of gates (by name) on answers (by key): all or nothing.
 
-        Where there is an answer already, it stays. Raises `sqlite3.Error` if they could not be written, for example
-        because the disk is full.
+        An answer that is in the store already stays. Raises `sqlite3.Error`, for example because the disk is full.
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,19 @@ from kto import left_out
 from kto.ask import lookups
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
-from kto.ask.plan import Plan
 from kto.ask.prompt_sources import Prompt, messages
-from kto.ask.store import Answer
+from kto.ask.store import Answer, NewAnswer, Store
+from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.left_out import LeftOut
+from kto.model_names import public_names
 from kto.tables import Row, messages_type, read_batches, write_lines, write_rows
 from kto.texts import t
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from kto.ask.plan import Plan
 
 
 @functools.cache
@@ -56,15 +59,16 @@ def schema() -> "pa.Schema":
     )
 
 
+_RESTORED = (
+    *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
+    *("prompt_tokens", "completion_tokens", "refused", "asked_again", "sent"),
+)
 _WHOLE = ("generation_model", "generation_prompt", "answer_id")  # lists without a part of an answer
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
     """Tell whether an answer is a refusal: the server says so, or its first words are one in this language."""
-    if answer.refused:
-        return True
-    start = _plain(text[:200])
-    return any(start.startswith(phrase) for phrase in _refusals())
+    return answer.refused or _plain(text[:200]).startswith(_refusals())
 
 
 @functools.cache
@@ -73,7 +77,7 @@ def _refusals() -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Return a text for comparing: the same letters may be coded and spaced in several ways."""
+    # The same letters may be coded and spaced in several ways.
     return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())
 
 
@@ -109,7 +113,7 @@ class GenerationsTable:
         By model; a row for each answer that is missing. Complete when the table is written.
     """
 
-    def __init__(self, plan: Plan, failures: Mapping[str, str], added: Mapping[str, Row]) -> None:
+    def __init__(self, plan: "Plan", failures: Mapping[str, str], added: Mapping[str, Row]) -> None:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
         self.gaps: list[Row] = []
@@ -210,7 +214,7 @@ class GenerationsTable:
 
 
 class _NoAnswers(Exception):
-    """The table would hold no answer."""
+    pass
 
 
 def _as_it_came(answer: Answer, key: str) -> Row:
@@ -236,3 +240,42 @@ def cleared(row: Row, out: LeftOut) -> Row:
                 if len(values) == len(answers):
                     values[number] = None
     return row
+
+
+def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[str, set[str]]:
+    """Give back to the store the answers of an earlier table that it lacks; return `Plan.later`.
+
+    A clone of the project has the table but not the store, and answers may have cost money.
+    """
+    later: dict[str, set[str]] = {}
+    by_name = dict(zip(public_names([target.model for target in targets]), targets, strict=True))
+    for batch in read_batches(table, ("prompt_id", *_RESTORED), optional=("sent",)) if table.exists() else ():
+        lacking = []
+        for row in batch:
+            lists = (row[name] or [None] * len(row["answer_id"]) for name in _RESTORED)
+            for model, conversation, text, key, reason, read, written, refused, number, sent in zip(
+                *lists, strict=True
+            ):
+                if text is None or not key:
+                    continue
+                if number:
+                    later.setdefault(row["prompt_id"], set()).add(key)
+                if store.get(key):
+                    continue
+                arguments: Mapping[str, object] = {}
+                if target := by_name.get(model):  # its request is known only as far as it would be sent now
+                    if target.key(conversation, number or 0) == key:
+                        arguments = target.arguments
+                    model, conversation = target.model, target.messages(conversation, number or 0)
+                answer = Answer(text, reason or "", read, written, refused=bool(refused), sent=sent)
+                lacking.append(NewAnswer(key, model, conversation, arguments, answer))
+        if lacking:
+            store.put(lacking)
+    return later
+
+
+def other_prompts(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
+    """Return the prompts that an earlier table has beside these."""
+    known = {prompt.id for prompt in prompts}
+    rows = (row for batch in read_batches(table, ("prompt_id", "input")) for row in batch) if table.exists() else ()
+    return [Prompt(row["prompt_id"], row["input"]) for row in rows if row["prompt_id"] not in known]

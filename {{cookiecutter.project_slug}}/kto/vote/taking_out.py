@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kto import left_out
-from kto.ask import answers_page, earlier_table, table, targets
+from kto.ask import answers_page, table, targets
 from kto.ask.store import locked_store
 from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
@@ -108,7 +108,7 @@ def clear_table(config: Settings, out: LeftOut) -> None:
 
     try:
         with locked_store(config.root / "data" / "answers.sqlite") as store:
-            earlier_table.restore(store, path, _routes(config))
+            table.restore(store, path, _routes(config))
             prompts = write_rows(path, rows(), schema)
             if path.with_name(answers_page.NAME).exists():
                 answers_page.write(config, path, prompts)
