@@ -10,26 +10,24 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 import argparse
 import contextlib
 import dataclasses
-import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto import left_out, progress, sqlite_files
 from kto.ask import costs, report, serving
 from kto.ask import plan as plans
 from kto.ask.plan import Plan
 from kto.ask.servers import Server
-from kto.ask.store import Store
+from kto.ask.store import Store, locked_store
 from kto.ask.table import GenerationsTable
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, dollars, positive, run
 from kto.errors import UserError
-from kto.lock import alone
-from kto.settings import Settings, load
-from kto.tables import Row, write_lines
+from kto.progress import show_progress
+from kto.settings import load
+from kto.tables import Row
 from kto.texts import ROOT, t
 
 if TYPE_CHECKING:
@@ -66,11 +64,17 @@ def describe(
 
     A step that you add behind the last one runs, too, and its columns stand in the table.
     """
-    from kto.ask.pipeline import BATCH, GroupColumns, LoadDataFromDicts, Pipeline, ask
+    from kto.ask.pipeline import BATCH, AskModel, GroupColumns, LoadDataFromDicts, Pipeline, StoredLLM
 
     with Pipeline(name="answers") as pipeline:
         prompts = LoadDataFromDicts(name="prompts", data=plan.rows(), batch_size=BATCH)
-        models = [ask(f"ask_{n}", target, writer, language, plan.to_ask(target)) for n, target in enumerate(targets)]
+        models = [
+            AskModel(
+                name=f"ask_{number}",
+                llm=StoredLLM(target=target, sink=writer, language=language, wanted=plan.to_ask(target)),
+            )
+            for number, target in enumerate(targets)
+        ]
         answers = GroupColumns(
             name="answers",
             columns=["generation", "model_name"],
@@ -83,84 +87,68 @@ def describe(
 def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str, Row]:
     """Ask for everything that is missing; answers go to the store as they come.
 
-    Models on this machine are asked first, one after the other, because memory is short.
-
-    Returns
-    -------
-    The columns of added steps by prompt id.
+    Models on this machine are asked first, one after the other, because memory is short. Returns the columns of added
+    steps by prompt id.
     """
-    with plan.language_worker() as language:  # gets ready while distilabel is imported
-        from kto.ask import pipeline
+    from kto.ask import ray_cluster
 
-        def run(targets: Sequence[ModelTarget], process: "pipeline.Process | None" = None) -> dict[str, Row]:
+    logs = plan.config.root / "data" / "logs"
+    with ray_cluster.joined(ray, logs / "ray.log") as cluster, plan.language_worker() as language:
+        from kto.ask import pipeline  # the language worker gets ready meanwhile
+
+        def ask(targets: Sequence[ModelTarget], cluster: ray_cluster.Cluster | None) -> dict[str, Row]:
             totals = {target.model: len(plan.to_ask(target)) for target in targets}
-            with progress.shown(t("generate.column_answered"), totals, writer.settled):
-                return pipeline.added_columns(pipeline.run(describe(plan, targets, writer, language), process))
+            with show_progress(t("generate.column_answered"), totals, writer.settled):
+                return pipeline.run(describe(plan, targets, writer, language), cluster)
 
-        for position, target in enumerate(target for target in plan.incomplete if not target.server):
-            log = plan.config.root / "data" / "logs" / f"model-{position + 1}.log"
+        for position, target in enumerate((target for target in plan.incomplete if not target.server), 1):
+            log = logs / f"model-{position}.log"
             print(t("generate.starting", model=target.model, log=log.relative_to(plan.config.root)), flush=True)
             try:
                 with serving.serving(plan.config, target.model, log) as url:
-                    run([dataclasses.replace(target, server=Server(url))])
+                    ask([dataclasses.replace(target, server=Server(url))], None)
             except UserError as error:
                 plan.unusable[target.model] = error
-        if ray is None:
-            return run(plan.targets)
-        from kto.ask import ray_cluster
-
-        with ray_cluster.joined(ray, plan.config.root / "data" / "logs" / "ray.log") as cluster:
-            return run(plan.targets, cluster.process)
+        return ask(plan.targets, cluster)
 
 
 def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Path) -> int:
-    """Write the table, say how it went, and return how many answers are missing.
-
-    Raises
-    ------
-    UserError
-        There is no answer at all; then an earlier table stays.
-    """
+    """Write the table, say how it went, and return how many answers are missing."""
     from kto.ask import answers_page  # with what reads Markdown, which only this needs
 
-    plan.left_out = left_out.read(plan.config.root)  # somebody may have taken out more during the run
-    for model, reason in plan.unusable.items():
-        writer.count(model).failures[str(reason)] += len(plan.wanted[model])
     table = GenerationsTable(plan, writer.failures, added)
-    path = folder / "train.parquet"
-    prompts = table.write(path)
+    prompts = table.write(folder)
     print(report.after(plan.targets, table.counts, writer.counts))
     if not prompts:
-        raise UserError("no_answers")
+        raise UserError("no_answers")  # an earlier table stays
+    path = folder / "train.parquet"
     print(t("generate.written", path=path, prompts=prompts, models=len(plan.targets)))
     if not plan.gate.supported:
         print(t("generate.not_judged", language=plan.config.language.autonym))
-    if table.gaps:
-        write_lines(folder / "gaps.jsonl", table.gaps)
-    else:
-        (folder / "gaps.jsonl").unlink(missing_ok=True)
     print(t("generate.page", path=answers_page.write(plan.config, path, prompts)))
     return len(table.gaps)
 
 
-def generate(config: Settings, options: argparse.Namespace) -> int:
-    """Plan, confirm, ask, write. Return 1 if answers are missing."""
+def main(argv: list[str] | None = None) -> int:
+    """Plan, confirm, ask for what is missing, write the table."""
+    options = parse(argv)
+    config = load()
     if options.push:  # what is missing for it is said before anything is done
         from kto.ask import publish_generations
 
         publish_generations.target(config)
-    store_path = config.root / "data" / "answers.sqlite"
-    if options.dry_run and not store_path.exists():
-        store_path = Path(":memory:")  # it writes nothing, not even an empty store
-    lock = contextlib.nullcontext() if options.dry_run else alone(config.root / "data" / "answers.lock")
-    with lock, Store(store_path) as store:
+    path = config.root / "data" / "answers.sqlite"
+    # A dry run writes nothing, not even an empty store.
+    dry_store = Path(":memory:") if options.dry_run and not path.exists() else path
+    with Store(dry_store) if options.dry_run else locked_store(path) as store:
         plan = plans.make(config, store, options.output / "train.parquet", options)
         if plan.requests:
             plan.ask_servers(tolerant=options.dry_run)
             costs.confirm(plan, options)
         if options.dry_run:
-            return costs.end_dry_run(plan, options)
-        with contextlib.closing(AnswerWriter(store_path, options.max_cost)) as writer:
+            costs.end_dry_run(plan, options)
+            return 0
+        with contextlib.closing(AnswerWriter(path, options.max_cost)) as writer:
             try:
                 added = run_pipeline(plan, writer, options.ray)
             except KeyboardInterrupt:
@@ -172,16 +160,6 @@ def generate(config: Settings, options: argparse.Namespace) -> int:
     if options.push:
         print(t("generate.pushed", url=publish_generations.push(config, options.output / "train.parquet")))
     return 0
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Ask for what is missing, write the table, say how it went. 1 if there are gaps."""
-    options = parse(argv)
-    config = load()
-    try:
-        return generate(config, options)
-    except sqlite3.Error as error:
-        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
 
 
 if __name__ == "__main__":

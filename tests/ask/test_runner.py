@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generating import DUTCH, ENGLISH, TEMPLATE
+from generating import DUTCH, ENGLISH, TEMPLATE, keys
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask import lookups, runner
@@ -398,7 +398,7 @@ def test_the_timeout_is_that_of_one_attempt(server: ModelServer, ask: Ask) -> No
 def test_an_answer_is_kept_as_it_was_asked_for(server: ModelServer, ask: Ask, tmp_path: Path) -> None:
     [(kept, _)] = ask(["a"])
     with Store(tmp_path / "a.sqlite") as store:
-        [key] = store.keys()
+        [key] = keys(store)
         assert key == target().key([{"role": "user", "content": "a"}])
         assert store.get(key) == kept and kept and kept.answer[:2] == ("acme/one answers: a", "stop")
 
@@ -500,7 +500,7 @@ def test_an_answer_in_the_wrong_language_is_asked_for_again(
     assert failures(outcomes) == {""} and {kept.check.language for kept, _ in outcomes if kept and kept.check}
     with Store(tmp_path / "a.sqlite") as store:
         assert store.count() == len(server.chats) == sum(sent.values())
-        verdicts = Counter(store.get(key, dutch.gate.name).check.verdict for key in store.keys())  # noqa: SIM118
+        verdicts = Counter(store.get(key, dutch.gate.name).check.verdict for key in keys(store))
     rights = sum(count <= again for count in [0, 1, 2, 9])
     assert verdicts == {"right": rights, "wrong": len(server.chats) - rights}
     assert ask(asked, judge=dutch, again=again) == outcomes
@@ -574,7 +574,16 @@ def test_every_try_has_a_key_of_its_own(prompt: str, firmly: str, again: int, sy
 
 
 def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path) -> None:
-    from kto.ask.pipeline import StoredLLM, event_loop
+    from kto.ask.pipeline import StoredLLM
+
+    async def work(model: StoredLLM) -> list[dict]:
+        model.load()
+        model.start()
+        assert model.model_name == "acme/one" and isinstance(model.runner, ModelRunner)
+        prompts = [[{"role": "user", "content": prompt}] for prompt in "abc"]
+        outputs = await asyncio.to_thread(model.generate_outputs, inputs=prompts)
+        await model.runner.close()
+        return outputs
 
     server.reply = in_english({"a": 1, "b": 0})
     server.fail("c", status=400)
@@ -586,15 +595,9 @@ def test_distilabel_asks_through_it(server: ModelServer, tmp_path: Path) -> None
         with (
             closing(AnswerWriter(tmp_path / "a.sqlite")) as writer,
             closing(LanguageWorker("nl", "Latn")) as language,
-            event_loop() as loop,
         ):
-            model = StoredLLM(target=asked, sink=writer, language=language)
-            model.load()
-            model.start(loop)
-            assert model.model_name == "acme/one" and isinstance(model.runner, ModelRunner)
-            outputs = model.generate_outputs(inputs=[[{"role": "user", "content": prompt}] for prompt in "abc"])
+            outputs = asyncio.run(work(StoredLLM(target=asked, sink=writer, language=language)))
             process = language._process
-            model.unload()
         assert [output["generations"] for output in outputs] == [[text] for text in expected]
         assert [bool(reason) for reason in writer.failures.values()] == [True]
         assert process and process.returncode is not None

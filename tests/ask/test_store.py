@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from generating import TEMPLATE
+from generating import TEMPLATE, keys
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask.language import LanguageCheck
@@ -78,7 +78,7 @@ def test_the_first_answer_stays_and_the_last_judgement_of_each_gate(puts: list) 
             for each in entries:
                 answers.setdefault(each.key, each.answer)
             said |= {(gate, key): judgement for gate, key, judgement in judgements}
-        assert store.count() == len(answers) and set(store.keys()) == set(answers)
+        assert store.count() == len(answers) and set(keys(store)) == set(answers)
         for gate in ("", "one/nl", "other/nl", "never asked"):
             for key in ("k1", "k2", "k3", "k4", "👍", "nothing"):
                 expected = StoredAnswer(answers[key], said.get((gate, key))) if key in answers else None
@@ -196,7 +196,7 @@ def test_a_put_that_fails_leaves_nothing_of_it(tmp_path: Path) -> None:
             store.put(interrupted())
         with pytest.raises(sqlite3.IntegrityError):
             store.put([entry("3")], [("gate", "3", LanguageCheck(None, "", 0.0))])  # type: ignore[arg-type]
-        assert list(store.keys()) == ["0"]
+        assert keys(store) == ["0"]
         other.put([entry("4")])  # nothing is locked
         store.put([entry("5")])
         assert other.count() == 3
@@ -209,7 +209,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         store._db.execute(f"PRAGMA max_page_count={pages + 20}")
         with pytest.raises(sqlite3.OperationalError, match="full"):
             store.put([entry(f"a{number}", "lang " * 100) for number in range(1000)])
-        assert list(store.keys()) == ["0"]
+        assert keys(store) == ["0"]
         store._db.execute("PRAGMA max_page_count=1000000")  # somebody made room
         store.put([entry(f"a{number}", "lang " * 100) for number in range(1000)])
     with Store(store.path) as store:

@@ -25,6 +25,7 @@ from pathlib import Path
 _PACKAGES = ("distilabel.pipeline", "distilabel.steps.tasks", "argilla", "datasets", "pyarrow.parquet", "aiohttp")
 _AT_IMPORT = ("HF_", "PYTHON", "LC_", "LANG", "HOME", "XDG_", "OPENBLAS_", "OMP_", "TRANSFORMERS_", "RAY_", "ARGILLA_")
 _LATER = {"HF_TOKEN", "ARGILLA_API_URL", "ARGILLA_API_KEY"}  # read whenever they are needed
+_LATER |= {"RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED", "RAY_prestart_worker_first_driver"}  # or when Ray is imported
 
 _nursery: socket.socket | None = None
 _one_at_a_time = threading.Lock()  # tests start programs from several threads

@@ -10,10 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import forking
 import pytest
 from rendering import TEMPLATE
+
+if TYPE_CHECKING:
+    from kto.ask.store import Store
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -119,3 +123,8 @@ def check(project: Path, env: Mapping[str, str] | None = None) -> subprocess.Com
         patch.setattr(texts, "load", lambda: own)
         patch.setattr(texts, "ROOT", project)
         return call(check, project)
+
+
+def keys(store: "Store") -> list[str]:
+    """Return the keys of all answers in a store."""
+    return [key for [key] in store._db.execute("SELECT key FROM answers")]

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -16,6 +15,8 @@ from kto.texts import number
 _EVERY = 0.25  # seconds between two looks
 _LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 
+Settled = Callable[[], Mapping[str, int]]
+
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -23,7 +24,7 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def shown(what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]]) -> Iterator[None]:
+def show_progress(what: str, totals: Mapping[str, int], settled: Settled) -> Iterator[None]:
     """Show how far each model is while the block runs.
 
     Parameters
@@ -33,13 +34,11 @@ def shown(what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[st
     totals
         How many each model has to bring.
     settled
-        How many of these need nothing more.
+        Returns how many of these need nothing more.
     """
     end = threading.Event()
-    if sys.stdout.isatty():
-        thread = threading.Thread(target=_bars, args=(totals, settled, end), daemon=True)
-    else:
-        thread = threading.Thread(target=_lines, args=(what, totals, settled, end), daemon=True)
+    show = _bars if sys.stdout.isatty() else _lines
+    thread = threading.Thread(target=show, args=(what, totals, settled, end), daemon=True)
     thread.start()
     try:
         yield
@@ -48,15 +47,10 @@ def shown(what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[st
         thread.join()
 
 
-def _bars(totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], end: threading.Event) -> None:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(), refresh_per_second=1 / _EVERY, speed_estimate_period=20) as progress:
+def _bars(_what: str, totals: Mapping[str, int], settled: Settled, end: threading.Event) -> None:
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, refresh_per_second=1 / _EVERY, speed_estimate_period=20) as progress:
         tasks = {model: progress.add_task(model, total=total) for model, total in totals.items() if total}
         last = False
         while not last:
@@ -66,9 +60,7 @@ def _bars(totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], e
                 progress.update(task, completed=min(now.get(model, 0), totals[model]))
 
 
-def _lines(
-    what: str, totals: Mapping[str, int], settled: Callable[[], Mapping[str, int]], end: threading.Event
-) -> None:
+def _lines(what: str, totals: Mapping[str, int], settled: Settled, end: threading.Event) -> None:
     began = time.monotonic()
     total = sum(totals.values())
     while not end.wait(_LINE_EVERY):

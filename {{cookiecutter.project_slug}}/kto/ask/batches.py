@@ -1,51 +1,48 @@
-"""Blocking work beside an event loop: items that come in while a call runs go together into the next call."""
+"""Blocking work in a thread: items that come in while a call runs go together into the next call."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Batched(Generic[T]):
-    """Awaitable calls of a blocking function, in batches; belongs to one event loop at a time.
+    """Awaitable calls of a blocking function, in batches, from any event loop.
 
-    Parameters
-    ----------
-    work
-        Gets a list of items and returns a result, or an exception to raise, for each of them. Runs in a thread, never
-        twice at the same time.
-    most
-        Items per call.
+    `work` gets at most `most` items and returns a result, or an exception to raise, for each. It runs in one thread.
     """
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[Any]], most: int) -> None:
         self._work, self._most = work, most
-        self._task: asyncio.Task[None] | None = None
-        self.waiting: list[tuple[T, asyncio.Future[Any]]] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: list[tuple[T, Future[Any]]] = []
 
     async def __call__(self, item: T) -> Any:
-        """Return the result for an item."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self.waiting.append((item, future))
-        if self._task is None or self._task.get_loop() is not loop:
-            self._task = loop.create_task(self._drain())
-        return await future
+        """Return the result for an item; the work is also done if nobody awaits it any more."""
+        future: Future[Any] = Future()
+        self._waiting.append((item, future))
+        self._thread.submit(self._run)
+        return await asyncio.wrap_future(future)
 
-    async def _drain(self) -> None:
-        while batch := self.waiting[: self._most]:
-            items = [item for item, _ in batch]
-            try:
-                results: Sequence[Any] = await asyncio.to_thread(self._work, items)
-            except Exception as error:
-                results = [error] * len(items)
-            del self.waiting[: len(batch)]  # not before: a cancelled call has to be made again
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done() or future.get_loop() is not asyncio.get_running_loop():  # nobody waits any more
-                    continue
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-        self._task = None
+    def close(self) -> None:
+        """Return when all items are done."""
+        self._thread.shutdown()
+
+    def _run(self) -> None:
+        batch = self._waiting[: self._most]
+        if not batch:  # an earlier call took the item along
+            return
+        del self._waiting[: len(batch)]
+        try:
+            results = self._work([item for item, _ in batch])
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.set_running_or_notify_cancel():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -18,40 +18,32 @@ _ROOM = 50_000_000  # bytes for everything else
 def confirm(plan: Plan, options: argparse.Namespace) -> None:
     """Say what the missing answers will take; where they may cost money, or be English, go on only if it is wanted.
 
-    Parameters
-    ----------
-    options
-        `dry_run`, `max_cost` and `yes` of generate.py.
-
-    Raises
-    ------
-    UserError
-        There is no terminal to confirm in, the limit cannot be kept, or the disk is too small.
+    Raises `UserError` if there is no terminal to confirm in, the limit cannot be kept, or the disk is too small.
+    `options` are those of generate.py.
     """
     config = plan.config
-    estimates = plan.estimate()
-    every = {model: estimates[model] for model in estimates if options.dry_run or model not in plan.unusable}
-    texts = {text for model in every for text in plan.wanted[model]}
-    english = untranslated.english_prompts(config, texts)
+    usable = {
+        model: estimate for model, estimate in plan.estimate().items() if options.dry_run or model not in plan.unusable
+    }
+    english = untranslated.english_prompts(config, {text for model in usable for text in plan.wanted[model]})
     for sentence in untranslated.sentences(config, english):
         print(sentence)
-    estimates = {model: estimate for model, estimate in every.items() if estimate.requests}
-    costs = [estimate.cost for estimate in estimates.values()]
+    estimates = {model: estimate for model, estimate in usable.items() if estimate.requests}
     requests = sum(estimate.requests for estimate in estimates.values())
     print(t("generate.asking", number=requests, models=len(estimates)), flush=True)
+    known = [estimate.cost for estimate in estimates.values() if estimate.cost is not None]
+    unknown = [model for model, estimate in estimates.items() if estimate.cost is None]
     bills = any(target.sends_bill for target in plan.targets if target.model in estimates)
-    paid = config.generation.inference == "huggingface" or bills or any(costs)
+    paid = config.generation.inference == "huggingface" or bills or any(known)
     if paid or options.dry_run:
         print(report.before(estimates))
-        known = sum(cost for cost in costs if cost is not None)
-        if any(cost is not None for cost in costs):
-            print(t("generate.cost", dollars=number(known, 2 if known >= 1 else 4)))
-        if paid and None in costs:
+        if known:
+            print(t("generate.cost", dollars=number(sum(known), 2 if sum(known) >= 1 else 4)))
+        if paid and unknown:
             print(t("generate.cost_unknown"))
     if options.dry_run:
         return
-    if options.max_cost is not None and None in costs:
-        unknown = [model for model, estimate in estimates.items() if estimate.cost is None]
+    if options.max_cost is not None and unknown:
         raise UserError("no_price", models=", ".join(unknown))
     if shutil.disk_usage(plan.store.path.parent).free < requests * _BYTES_PER_ANSWER + _ROOM:
         raise UserError("no_room", path=plan.store.path)
@@ -61,23 +53,16 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
         wait_for_enter(t("generate.go_on"))
 
 
-def end_dry_run(plan: Plan, options: argparse.Namespace) -> int:
-    """Say what has to be put right before the models can be asked.
-
-    Raises
-    ------
-    UserError
-        Servers cannot be used, so the numbers are not all that there is to say.
-    """
-    config = plan.config
+def end_dry_run(plan: Plan, options: argparse.Namespace) -> None:
+    """Say what has to be put right before the models can be asked; raise `UserError` if servers cannot be used."""
     if not plan.requests:
         print(t("generate.asking", number=0, models=0))
-        return 0
-    if config.generation.inference == "huggingface" and not (options.base_url or secret(config, "HF_TOKEN")):
+        return
+    if plan.config.generation.inference == "huggingface" and not (options.base_url or secret(plan.config, "HF_TOKEN")):
         print(t("check.no_token"))
     if plan.unusable:
         models: dict[str, list[str]] = {}
         for model, reason in plan.unusable.items():
             models.setdefault(str(reason), []).append(model)
-        raise UserError("unusable", problems="\n".join(f"  - {', '.join(models[each])}: {each}" for each in models))
-    return 0
+        problems = [f"  - {', '.join(names)}: {reason}" for reason, names in models.items()]
+        raise UserError("unusable", problems="\n".join(problems))

@@ -15,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from pathlib import Path
 
 EVERY = 60.0
@@ -61,22 +61,21 @@ def main(argv: list[str]) -> int:
         if (bucket / "answers.sqlite").exists():
             (project / "data").mkdir(exist_ok=True)
             shutil.copyfile(bucket / "answers.sqlite", project / "data" / "answers.sqlite")
-        uv, ended = shutil.which("uv"), threading.Event()
+        uv = shutil.which("uv")
         python = [uv, "run"] if uv else [sys.executable]
         with subprocess.Popen([*python, "generate.py", "--yes", *options], cwd=project) as run:
             signal.signal(signal.SIGTERM, lambda *_: run.terminate())  # the job is stopped, or its time is over
-
-            def copy_now_and_then() -> None:
-                while not ended.wait(EVERY):
+            while True:
+                try:
+                    status = run.wait(EVERY)
+                    break
+                except subprocess.TimeoutExpired:
                     save(project, bucket)
-
-            copying = threading.Thread(target=copy_now_and_then, daemon=True)
-            copying.start()
-            status = run.wait()
-        ended.set()
-        copying.join()
-        saved = any(save(project, bucket) or threading.Event().wait(EVERY / 10) for _ in range(10))
-    return status if saved else status or 1
+        for _ in range(10):
+            if save(project, bucket):
+                return status
+            time.sleep(EVERY / 10)
+    return status or 1
 
 
 if __name__ == "__main__":

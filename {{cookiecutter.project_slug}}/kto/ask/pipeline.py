@@ -1,29 +1,26 @@
 """Runs a distilabel pipeline in this process, batch by batch; `generate.py` shows the pipeline.
 
-distilabel 1.5.3 itself starts a process per step, passes every row through queues, keeps all rows in each and cannot go
-on after an interruption. So the pipeline is walked: each batch goes through the steps in their order, and the requests
-of all models share one event loop.
+distilabel 1.5.3 itself starts a process per step, passes every row through queues, keeps all rows in each and cannot
+resume after an interruption. So the pipeline is walked: each batch goes through the steps in their order, and the
+requests of all models share one event loop.
 """
 
 import asyncio
-import collections
 import contextlib
 import gc
+import itertools
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-from kto.ask.language_worker import LanguageWorker
-from kto.ask.lookups import Lookup
+from kto.ask.lookups import Lookup, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
 from kto.ask.table import schema
 from kto.ask.targets import ModelTarget
-from kto.ask.writer import AnswerSink
 from kto.cleaning import clean
 from kto.tables import Row
 
@@ -36,7 +33,7 @@ try:
         from distilabel.pipeline import Pipeline as Pipeline
         from distilabel.steps import GroupColumns as GroupColumns
         from distilabel.steps import LoadDataFromDicts as LoadDataFromDicts
-        from distilabel.steps.base import GeneratorStep, _Step
+        from distilabel.steps.base import _Step
         from distilabel.steps.tasks import SelfInstruct as SelfInstruct
         from distilabel.steps.tasks import TextGeneration
         from pydantic import InstanceOf, PrivateAttr
@@ -47,39 +44,29 @@ finally:
         gc.freeze()
     gc.enable()
 
+if TYPE_CHECKING:
+    from kto.ask.ray_cluster import Cluster
+
 BATCH = 250
 """Rows in a batch."""
 _AHEAD = 8  # batches in progress: a prompt that takes long holds up no more than its own
-
-_OWN = ("distilabel_metadata", "model_name")
-
-T = TypeVar("T")
-Process = Callable[[_Step, Sequence[Sequence[Row]]], list[Row]]
 
 
 class StoredLLM(LLM):
     """A model whose answers are stored as they come, and that is asked only for those that the store lacks.
 
-    Attributes
-    ----------
-    target
-        How it is asked.
-    sink
-        Where its answers go.
-    language
-        Checks their language; None: nothing is checked.
-    wanted
-        By prompt: what the store has for the requests of an answer that is missing; other prompts are not asked. None:
-        ask whatever the store lacks.
+    `wanted` has, by prompt, what the store has for the requests of an answer that is missing; other prompts are not
+    asked. None: ask whatever the store lacks.
     """
 
     target: InstanceOf[ModelTarget]
-    sink: Any
-    language: Any = None
+    sink: Any  # where its answers go: an `AnswerWriter`
+    language: Any = None  # the `LanguageWorker` that checks their language; None: nothing is checked
     wanted: Any = None
 
     _runner: ModelRunner = PrivateAttr()
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
+    _cluster: "Cluster | None" = PrivateAttr()
 
     @property
     def model_name(self) -> str:
@@ -88,51 +75,37 @@ class StoredLLM(LLM):
 
     @property
     def runner(self) -> ModelRunner:
-        """What sends the requests; there after `start`."""
+        """Sends the requests; set by `start`."""
         return self._runner
 
-    def await_here(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the event loop of the requests, from another thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def only_stored(self) -> "StoredLLM":
-        """Return the same model, which is asked for nothing."""
-        llm = StoredLLM(target=self.target, sink=self.sink, language=self.language, wanted={})
-        llm.load()
-        llm._runner, llm._loop = self._runner, self._loop
-        return llm
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Get ready to send requests from an event loop that runs in another thread."""
+    def start(self, cluster: "Cluster | None" = None) -> None:
+        """Get ready to send requests from the event loop that runs now, or from machines of a cluster."""
         self._runner = ModelRunner(self.target, self.sink, self.language)
-        self._loop = loop
-
-    def unload(self) -> None:
-        """Close the connections."""
-        super().unload()
-        self.await_here(self._runner.close())
+        self._loop, self._cluster = asyncio.get_running_loop(), cluster
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return an answer per conversation, from the store or from the server.
-
-        Args:
-            inputs: the conversations.
-            num_generations: always 1.
-
-        Returns:
-            For each conversation a list with one text as people read it, None where there is no answer.
-        """
-        texts = self.await_here(self._answers(inputs))
+        """Return for each conversation one text as people read it, None without an answer; called in a thread."""
+        texts = asyncio.run_coroutine_threadsafe(self._answers(inputs), self._loop).result()
         return [{"generations": [text], "statistics": {}} for text in texts]
 
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
-        return await asyncio.gather(*map(self._answer, inputs))
+        found = [await self._missing(conversation) for conversation in inputs]
+        if self._cluster:
+            if missing := [each for each in zip(inputs, found, strict=True) if each[1]]:
+                await self._cluster.ask(self, missing)
+            found = [()] * len(inputs)
+        return await asyncio.gather(*map(self._answer, inputs, found))
 
-    async def _answer(self, conversation: list[Message]) -> str | None:
-        wanted: Mapping[str, Sequence[Lookup]] | None = self.wanted
-        found = None if wanted is None else wanted.get(conversation[-1]["content"])
-        if found is not None or wanted is None:
-            stored, _ = await self._runner.answer(conversation, found or await self._runner.look_up(conversation))
+    async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
+        """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
+        if self.wanted is not None:
+            return self.wanted.get(conversation[-1]["content"], ())
+        found = await self._runner.look_up(conversation)
+        return found if is_missing(found) else ()
+
+    async def _answer(self, conversation: list[Message], found: Sequence[Lookup]) -> str | None:
+        if found:
+            stored, _ = await self._runner.answer(conversation, found)
         else:
             stored = await self._runner.stored(conversation)
         return clean(stored.answer.text) if stored else None
@@ -141,134 +114,76 @@ class StoredLLM(LLM):
 class AskModel(TextGeneration):
     """distilabel's text generation, with the conversation that the store knows an answer by."""
 
+    input_mappings: dict[str, str] = {"instruction": "input"}  # noqa: RUF012 (pydantic copies it)
+    input_batch_size: int = BATCH
+    add_raw_input: bool = False
+    add_raw_output: bool = False
+
     def format_input(self, input: Row) -> list[Message]:
         """Return the conversation for a row."""
         return messages(input["system_prompt"], input["instruction"])
 
 
-def ask(name: str, target: ModelTarget, sink: AnswerSink, language: LanguageWorker | None, wanted: Any) -> AskModel:
-    """Return the step that asks one model; see `StoredLLM`."""
-    return AskModel(
-        name=name,
-        llm=StoredLLM(target=target, sink=sink, language=language, wanted=wanted),
-        input_mappings={"instruction": "input"},
-        input_batch_size=BATCH,
-        add_raw_input=False,
-        add_raw_output=False,
-    )
+def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:
+    """Run a pipeline; return by prompt id the columns that further steps have added. A `cluster` asks the models."""
+    return asyncio.run(_run(pipeline, cluster))
 
 
-def run(pipeline: Pipeline, process: Process | None = None) -> Iterator[list[Row]]:
-    """Run a pipeline and yield the rows of its last step, batch by batch, in the order of the prompts.
-
-    Parameters
-    ----------
-    process
-        Runs a step that asks a model on rows of each step before it. Default: here.
-    """
+async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
     dag = pipeline.dag
     dag.validate()
-    order = [name for level in dag.iter_based_on_trophic_levels() for name in level]
-    steps = {name: dag.get_step(name)["step"] for name in order}
-    before = {name: list(dag.get_step_predecessors(name)) for name in order}
+    [[root], *levels] = dag.iter_based_on_trophic_levels()
     [leaf] = dag.leaf_steps
-    models = {name for name in order if isinstance(getattr(steps[name], "llm", None), StoredLLM)}
-    # The others may not be made for several threads.
-    locks = {name: threading.Lock() for name in order if name not in models}
-    later = next((place for place, name in enumerate(order) if steps[name].is_global), len(order))
+    steps: dict[str, _Step] = {name: dag.get_step(name)["step"] for name in (root, *itertools.chain(*levels))}
+    llms = {name: step.llm for name, step in steps.items() if isinstance(getattr(step, "llm", None), StoredLLM)}
+    # The other steps may not be made for several threads.
+    locks = {name: contextlib.nullcontext() if name in llms else asyncio.Lock() for name in steps}
+    in_progress = asyncio.Semaphore(_AHEAD)
+    known = {"distilabel_metadata", "model_name", *schema().names}
+    added: dict[str, Row] = {}
 
-    def one(name: str, rows: Mapping[str, list[Row]]) -> list[Row]:
-        inputs = [[dict(row) for row in rows[earlier]] for earlier in before[name]]
-        if name in models:
-            return (process or process_rows)(steps[name], inputs)
-        with locks[name]:
-            return process_rows(steps[name], inputs)
+    async def process(name: str, rows: dict[str, list[Row]]) -> None:
+        inputs = [[dict(row) for row in rows[before]] for before in dag.get_step_predecessors(name)]
+        async with locks[name]:
+            rows[name] = await asyncio.to_thread(_process_rows, steps[name], inputs)
 
-    def through(names: Sequence[str], rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
-        asked: dict[str, Future[list[Row]]] = {}
-        for name in names:
-            for earlier in before[name]:
-                if earlier in asked:
-                    rows[earlier] = asked.pop(earlier).result()
-            if name in models:
-                asked[name] = threads.submit(one, name, rows)
-            elif name not in rows:
-                rows[name] = one(name, rows)
-        return rows | {name: rows.result() for name, rows in asked.items()}
+    async def process_levels(levels: Sequence[Sequence[str]], rows: dict[str, list[Row]]) -> None:
+        async with in_progress:
+            for level in levels:
+                await asyncio.gather(*(process(name, rows) for name in level))
+        for row in rows.get(leaf, ()):
+            if columns := {name: value for name, value in row.items() if name not in known}:
+                added[row["prompt_id"]] = columns
+        if leaf in rows:
+            rows.clear()
 
-    with event_loop() as loop, contextlib.ExitStack() as stack:
-        batches = stack.enter_context(ThreadPoolExecutor(_AHEAD))
-        threads = stack.enter_context(ThreadPoolExecutor(max(1, _AHEAD * len(models))))
-        for name in order:
-            steps[name].load()
-            if name in models:
-                steps[name].llm.start(loop)
-            stack.callback(steps[name].unload)
-        waiting: collections.deque[Future[dict[str, list[Row]]]] = collections.deque()
-        stack.callback(_cancel, loop, waiting)
-        all_rows: dict[str, list[Row]] = {name: [] for name in order}
-
-        def finished(most: int) -> Iterator[list[Row]]:
-            while len(waiting) > most or (waiting and waiting[0].done()):
-                rows = waiting[0].result()
-                waiting.popleft()
-                if later == len(order):
-                    yield rows[leaf]
-                else:
-                    for name in order[:later]:
-                        all_rows[name] += rows[name]
-
-        [root] = dag.root_steps
-        loader: GeneratorStep = steps[root]
-        for batch, _ in loader.process_applying_mappings():
-            waiting.append(batches.submit(through, order[:later], {root: batch}))
-            yield from finished(_AHEAD - 1)
-        yield from finished(0)
-        if later < len(order):
-            yield through(order[later:], {name: all_rows[name] for name in order[:later]})[leaf]
+    # Threads enough for all steps of the batches in progress: those that ask models only wait.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_AHEAD * len(steps)))
+    for step in steps.values():
+        step.load()
+    for llm in llms.values():
+        llm.start(cluster)
+    try:
+        by_batch = [*itertools.takewhile(lambda level: not any(steps[name].is_global for name in level), levels)]
+        batches = [{root: rows} for rows, _ in steps[root].process_applying_mappings()]
+        await asyncio.gather(*(process_levels(by_batch, rows) for rows in batches))
+        if batches and by_batch != levels:  # a global step gets the rows of all batches
+            all_rows = {name: [row for rows in batches for row in rows[name]] for name in batches[0]}
+            await process_levels(levels[len(by_batch) :], all_rows)
+    finally:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:  # after an error: threads wait for these
+            task.cancel()
+        for llm in llms.values():
+            await llm.runner.close()
+        for step in steps.values():
+            step.unload()
+    return added
 
 
-def added_columns(batches: Iterable[list[Row]]) -> dict[str, Row]:
-    """Return the columns that further steps have added to the rows, by prompt id."""
-    return {row["prompt_id"]: added for rows in batches for row in rows if (added := _added(row))}
-
-
-def _added(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in _OWN and name not in schema().names}
-
-
-def process_rows(step: _Step, inputs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return what a step makes of rows of each step before it."""
+def _process_rows(step: _Step, inputs: Sequence[Sequence[Row]]) -> list[Row]:
     size = len(inputs[0]) if step.is_global or not step.input_batch_size else step.input_batch_size
     rows: list[Row] = []
     for start in range(0, len(inputs[0]), max(size, 1)):
         for output in step.process_applying_mappings(*([*part[start : start + size]] for part in inputs)):
             rows += output
     return rows
-
-
-@contextlib.contextmanager
-def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread."""
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_forever, daemon=True)
-        thread.start()
-        try:
-            yield loop
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-
-
-def _cancel(loop: asyncio.AbstractEventLoop, waiting: Sequence[Future[Any]]) -> None:
-    """End what is in progress, if the rows are not wanted any more: threads wait for tasks of the event loop."""
-    for future in waiting:
-        future.cancel()
-
-    async def cancel() -> None:
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-
-    if waiting:
-        asyncio.run_coroutine_threadsafe(cancel(), loop).result()

@@ -6,16 +6,17 @@ import dataclasses
 import functools
 import sqlite3
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kto import left_out
-from kto.ask import earlier_table, lookups, pace, servers, targets
+from kto.ask import lookups, pace, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompt_sources import Prompt, messages
+from kto.ask.servers import ModelList, Server
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
@@ -27,8 +28,24 @@ from kto.settings import Settings
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
-_BATCH = 1000  # language checks in one transaction
+_BATCH = 1000  # verdicts on earlier answers in one transaction
 _FRAME = 8  # tokens of a chat template around each message
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What the missing answers of one model will take; tokens are estimates."""
+
+    requests: int  # how many answers are missing
+    read: int  # tokens of the prompts
+    expected: int  # tokens of the answers, if they are as long as earlier ones of the model; otherwise as `written`
+    written: int  # tokens of the answers, at most
+    prices: tuple[float, float] | None  # dollars per token read and written, None if they are not known
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars, about; None if the price is not known."""
+        return None if self.prices is None else self.read * self.prices[0] + self.expected * self.prices[1]
 
 
 @dataclasses.dataclass
@@ -39,15 +56,15 @@ class Plan:
     ----------
     prompts
         All rows of the table. The first `limit` are asked; None: all. The others are in the table already.
-    wanted
-        By model and prompt: what the store has for the requests of an answer that is missing.
-    unusable
-        Why models cannot be asked, by model.
     later
         By prompt id: keys of the answers in the table that came after a language retry. They stay the ones that count:
         people may have voted on them, also where the first answer would do by now.
     left_out
         What is not wanted any more.
+    wanted
+        By model and prompt: what the store has for the requests of an answer that is missing.
+    unusable
+        Why models cannot be asked, by model.
     """
 
     config: Settings
@@ -74,15 +91,25 @@ class Plan:
         return dict(zip(models, public_names(models), strict=True))
 
     @property
-    def asked(self) -> Sequence[Prompt]:
-        """The prompts that are asked."""
-        return self.prompts[: self.limit]
+    def requests(self) -> int:
+        """How many answers are missing."""
+        return sum(map(len, self.wanted.values()))
+
+    @property
+    def incomplete(self) -> list[ModelTarget]:
+        """The targets that lack answers."""
+        return [target for target in self.targets if self.wanted[target.model]]
+
+    def to_ask(self, target: ModelTarget) -> Mapping[str, Sequence[Lookup]]:
+        """Return the part of `wanted` that a target can be asked for now."""
+        return self.wanted[target.model] if target.server and target.model not in self.unusable else {}
 
     def rows(self) -> list[dict[str, str]]:
         """Return what goes into the pipeline: `prompt_id`, `input` and `system_prompt` of each prompt that is asked."""
-        prompts = (prompt for prompt in self.asked if prompt.id not in self.left_out.ids)
         return [
-            {"prompt_id": prompt.id, "input": prompt.text, "system_prompt": self.system_prompt} for prompt in prompts
+            {"prompt_id": prompt.id, "input": prompt.text, "system_prompt": self.system_prompt}
+            for prompt in self.prompts[: self.limit]
+            if prompt.id not in self.left_out.ids
         ]
 
     def look_up(self, target: ModelTarget, prompt: Prompt) -> list[Lookup]:
@@ -97,13 +124,12 @@ class Plan:
     def chosen(self, prompt: Prompt, found: Sequence[Lookup]) -> int | None:
         """Return which request's answer counts, None if there is no answer."""
         later = self.later.get(prompt.id, ())
-        usable = (
-            number for number, each in enumerate(found) if each.key in later and not lookups.is_wrong(each.stored)
-        )
-        return next(usable, lookups.chosen([each.stored for each in found]))
+        for number, lookup in enumerate(found):
+            if lookup.key in later and not lookups.is_wrong(lookup.stored):
+                return number
+        return lookups.chosen([lookup.stored for lookup in found])
 
     def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
-        """Check a stored answer that this version of the gate has not seen, and remember the result."""
         if not self.gate.supported:
             return UNCHECKED
         check = self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
@@ -118,85 +144,59 @@ class Plan:
 
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
-        if prompt.id in self.left_out.ids:
-            return True
-        return self.left_out.was_asked(self.names[target.model], messages(self.system_prompt, prompt.text))
+        conversation = messages(self.system_prompt, prompt.text)
+        return prompt.id in self.left_out.ids or self.left_out.was_asked(self.names[target.model], conversation)
 
     def find_missing(self) -> None:
         """Fill `wanted`."""
         none = {target.model: (Lookup(),) * len(target.requests) for target in self.targets}  # shared, to save memory
+        asked = self.prompts[: self.limit]
         if not self.store.count() and not self.left_out.ids:
-            texts = [prompt.text for prompt in self.asked]
+            texts = [prompt.text for prompt in asked]
             self.wanted = {model: dict.fromkeys(texts, nothing) for model, nothing in none.items()}
             return
         self.wanted = {target.model: {} for target in self.targets}
-        for prompt in self.asked:
+        for prompt in asked:
             for target in self.targets:
                 found = self.look_up(target, prompt)
                 if lookups.is_missing(found) and not self.is_left_out(target, prompt):
-                    nothing = all(each == Lookup() for each in found)
-                    self.wanted[target.model][prompt.text] = none[target.model] if nothing else found
+                    has_none = all(lookup == Lookup() for lookup in found)
+                    self.wanted[target.model][prompt.text] = none[target.model] if has_none else found
         self._keep_checks()
 
     def ask_servers(self, tolerant: bool) -> None:
         """Ask the servers for their models and note the prices; fill `unusable`.
 
-        Raises
-        ------
-        UserError
-            None of the servers can be used, and that is not tolerated.
+        Raises `UserError` if none of the servers can be used, unless that is tolerated.
         """
-        asked = {target.server for target in self.incomplete if target.server}
-        listed, problems = {}, {}
-        for server in asked:
+        needed = {target.server for target in self.incomplete}
+        listed: dict[Server | None, ModelList | None] = {}
+        problems: dict[Server | None, UserError] = {}
+        for server in filter(None, needed):
             try:
                 listed[server] = servers.model_list(server)
             except UserError as error:
                 problems[server] = error
-        if problems and not tolerant and len(problems) == len({target.server for target in self.incomplete}):
+        if problems and not tolerant and len(problems) == len(needed):
             raise next(iter(problems.values()))
-        self.targets = [
-            target.priced(listed.get(target.server)) if target.server else target for target in self.targets
-        ]
-        self._fit_connections()
-        for target in self.incomplete:
-            if target.server in problems:
-                self.unusable[target.model] = problems[target.server]
-
-    def _fit_connections(self) -> None:
-        """Have no more requests in flight than this process may have connections."""
+        unusable = [target for target in self.incomplete if target.server in problems]
+        self.unusable |= {target.model: problems[target.server] for target in unusable}
         wanted = [target.concurrency for target in self.targets]
-        fitting = pace.fitting(wanted)
+        fitting = pace.fitting(wanted)  # no more requests in flight than this process may have connections
         if fitting != wanted:
             print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
-            pairs = zip(self.targets, fitting, strict=True)
-            self.targets = [dataclasses.replace(target, concurrency=fit) for target, fit in pairs]
+        self.targets = [
+            dataclasses.replace(target.priced(listed.get(target.server)), concurrency=fit)
+            for target, fit in zip(self.targets, fitting, strict=True)
+        ]
 
-    def to_ask(self, target: ModelTarget) -> Mapping[str, Sequence[Lookup]]:
-        """Return the part of `wanted` that a target can be asked for now."""
-        return self.wanted[target.model] if target.server and target.model not in self.unusable else {}
-
-    @contextlib.contextmanager
-    def language_worker(self) -> Iterator[LanguageWorker | None]:
+    def language_worker(self) -> contextlib.AbstractContextManager[LanguageWorker | None]:
         """Start what checks the language of new answers; None if nobody can check it, or there will be none."""
-        language = self.config.language
-        with contextlib.ExitStack() as stack:
-            worker = LanguageWorker(language.tag, language.script) if self.requests and self.gate.supported else None
-            if worker:
-                stack.callback(worker.close)
-            yield worker
+        if not (self.requests and self.gate.supported):
+            return contextlib.nullcontext()
+        return contextlib.closing(LanguageWorker(self.gate.tag, self.gate.script))
 
-    @property
-    def requests(self) -> int:
-        """How many answers are missing."""
-        return sum(map(len, self.wanted.values()))
-
-    @property
-    def incomplete(self) -> list[ModelTarget]:
-        """The targets whose answers are not all there."""
-        return [target for target in self.targets if self.wanted[target.model]]
-
-    def estimate(self) -> dict[str, "Estimate"]:
+    def estimate(self) -> dict[str, Estimate]:
         """Return by model what its missing answers will take; an answer may take several requests."""
         usual = self.store.completion_tokens()
         system = len(self.system_prompt.encode())
@@ -206,26 +206,16 @@ class Plan:
             size = sum(len(text.encode()) for text in texts) + system * len(texts)
             read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(texts)
             longest = int(target.arguments["max_tokens"])
-            written = len(texts) * longest
             expected = round(len(texts) * min(usual.get(target.model, longest), longest))
-            estimates[target.model] = Estimate(len(texts), read, expected, written, target.prices)
+            estimates[target.model] = Estimate(len(texts), read, expected, len(texts) * longest, target.prices)
         return estimates
 
 
 def make(config: Settings, store: Store, path: Path, options: argparse.Namespace) -> Plan:
     """Read the prompts, say what is odd about them, and find out which answers are missing.
 
-    Parameters
-    ----------
-    path
-        The table. Answers that only it has go back into the store.
-    options
-        `limit`, `base_url` and `dry_run` of generate.py.
-
-    Raises
-    ------
-    UserError
-        Prompts cannot be read, or a server has no address or no key.
+    Answers that only an earlier table at `path` has go back into the store. `options` are those of generate.py. Raises
+    `UserError` if prompts cannot be read, or a server has no address or no key.
     """
     read = prompts_of.load(config, options.limit, secret(config, "HF_TOKEN"))
     if read.duplicates:
@@ -236,45 +226,14 @@ def make(config: Settings, store: Store, path: Path, options: argparse.Namespace
         print(t("technical.unfiltered", source=origin))
     gate = targets.gate_for(config)
     asked = targets.find(config, gate, options.base_url, needs_key=not options.dry_run)
-    later = earlier_table.restore(store, path, asked)
+    later = table.restore(store, path, asked)
     out = left_out.read(config.root)
-    prompts = read.prompts
-    others = [prompt for prompt in earlier_table.other_prompts(path, prompts) if prompt.id not in out.ids]
+    others = [prompt for prompt in table.other_prompts(path, read.prompts) if prompt.id not in out.ids]
+    prompts, limit = read.prompts, None
     if options.limit is not None:
-        prompts = [*prompts, *others]  # what is not asked stays in the table
+        prompts, limit = [*prompts, *others], len(prompts)  # what is not asked stays in the table
     elif others:
         print(t("generate.gone", number=len(others), path=path), file=sys.stderr)
-    limit = len(read.prompts) if options.limit else None
     plan = Plan(config, prompts, asked, gate, store, limit, later, out)
     plan.find_missing()
     return plan
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What the missing answers of one model will take.
-
-    Attributes
-    ----------
-    requests
-        How many are missing.
-    read
-        Tokens of the prompts, about.
-    expected
-        Tokens of the answers, if they are as long as those that the model gave before; otherwise as `written`.
-    written
-        Tokens of the answers, at most.
-    prices
-        Dollars per token read and written, None if they are not known.
-    """
-
-    requests: int
-    read: int
-    expected: int
-    written: int
-    prices: tuple[float, float] | None
-
-    @property
-    def cost(self) -> float | None:
-        """Dollars, about; None if the price is not known."""
-        return None if self.prices is None else self.read * self.prices[0] + self.expected * self.prices[1]

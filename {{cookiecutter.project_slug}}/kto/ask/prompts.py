@@ -9,22 +9,20 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import sqlite3
 import sys
 from pathlib import Path
 
-from kto import progress, sqlite_files
 from kto.ask import report, servers, serving, targets
 from kto.ask.new_prompts import COUNTS, Book, Maker, judge_for
 from kto.ask.plan import Estimate
 from kto.ask.prompt_sources import sources
 from kto.ask.servers import Server
-from kto.ask.store import Store
+from kto.ask.store import Store, locked_store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, run
 from kto.errors import UserError
-from kto.lock import alone
+from kto.progress import show_progress
 from kto.secrets import secret
 from kto.settings import Settings, load
 from kto.terminal import wait_for_enter
@@ -107,7 +105,7 @@ def ask(config: Settings, maker: Maker, target: ModelTarget, writer: AnswerWrite
             target = dataclasses.replace(
                 target, server=Server(stack.enter_context(serving.serving(config, target.model, log)))
             )
-        stack.enter_context(progress.shown(t("new_prompts.count_new"), {target.model: maker.missing}, settled))
+        stack.enter_context(show_progress(t("new_prompts.count_new"), {target.model: maker.missing}, settled))
         maker.ask(target, writer)
 
 
@@ -154,16 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
     with_one_model(config)  # before anything is written
-    try:
-        return add_new_prompts(config, options)
-    except sqlite3.Error as error:
-        raise sqlite_files.trouble(config.root / "data" / "answers.sqlite", error) from None
-
-
-def add_new_prompts(config: Settings, options: argparse.Namespace) -> int:
-    """Do what `main` says."""
-    data = config.root / "data"
-    with alone(data / "answers.lock"), Store(data / "answers.sqlite") as store:
+    with locked_store(config.root / "data" / "answers.sqlite") as store:
         book = Book(config, options.output, secret(config, "HF_TOKEN"))
         total = options.count or config.new_prompts.count
         if book.there >= total:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kto import hub_dataset
+from kto.ask.report import share_right
 from kto.errors import UserError
 from kto.hub import hub_token
 from kto.hub_dataset import Part
@@ -27,16 +28,11 @@ def target(config: Settings) -> tuple[str, str]:
 def push(config: Settings, table: Path) -> str:
     """Send `data/generations/train.parquet` with a card to `owner/slug-generations`; return the dataset's address.
 
-    What was there before stays in the history of the repository. A dataset that does not exist yet starts as
-    `[export] private` says. After an interruption the same call can be made again.
-
-    Raises
-    ------
-    UserError
-        There is no owner or no token, the card cannot be used, or the Hub cannot be reached, or refuses.
+    A dataset that does not exist yet starts as `[export] private` says. Raises `UserError` if there is no owner or no
+    token, the card or the table cannot be used, or the Hub cannot be reached, or refuses.
     """
     repo_id, token = target(config)
-    card = fill_card(config, table)
+    page = _card(config, table)
     try:
         rows = pq.read_table(table, memory_map=True)
     except (OSError, pa.ArrowException) as error:
@@ -46,35 +42,30 @@ def push(config: Settings, table: Path) -> str:
         token=token,
         private=config.export.private,
         parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
-        page=card,
-        path=config.root
-        / "settings.toml",  # this card is made anew each time; what may be wrong in it comes from there
+        page=page,
+        path=config.root / "settings.toml",  # the card is made anew each time; mistakes in it come from there
         command="generate.py",
     )
 
 
-def fill_card(config: Settings, table: Path) -> str:
+def _card(config: Settings, table: Path) -> str:
     """Return the card for a table of generations, with what each model did."""
-    columns = ("generation_model", "generations", "language_verdict")
-    answers, verdicts = Counter[str](), Counter[tuple[str, str]]()
     prompts = 0
-    names: list[str] = []
-    for batch in read_batches(table, columns):
+    answers, verdicts = Counter[str](), Counter[tuple[str, str]]()
+    for batch in read_batches(table, ("generation_model", "generations", "language_verdict")):
         prompts += len(batch)
         for row in batch:
-            names = row["generation_model"]
-            for model, text, verdict in zip(names, row["generations"], row["language_verdict"], strict=True):
+            for model, text, verdict in zip(*row.values(), strict=True):
                 answers[model] += text is not None
                 verdicts[model, verdict] += 1
-    header = ("model", "asked", "answered", "right")
-    lines = ["| " + " | ".join(t(f"generate.column_{name}") for name in header) + " |", "|---|--:|--:|--:|"]
-    for model in names:
-        checked = verdicts[model, "right"] + verdicts[model, "wrong"]
-        share = f"{number(100 * verdicts[model, 'right'] / checked, 1)} %" if checked else "–"
-        lines.append(f"| `{model}` | {number(prompts)} | {number(answers[model])} | {share} |")
+    heads = [t(f"generate.column_{name}") for name in ("model", "asked", "answered", "right")]
+    lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|--:|"]
+    for model, count in answers.items():
+        share = share_right(verdicts[model, "right"], verdicts[model, "wrong"])
+        lines.append(f"| `{model}` | {number(prompts)} | {number(count)} | {share} |")
     values = values_of(config)
     try:
-        card = fill_page(_CARD, load_texts(), values)
-        return fill_marked(card, "numbers", in_direction("\n".join(lines), str(values["direction"])))
+        page = fill_page(_CARD, load_texts(), values)
+        return fill_marked(page, "numbers", in_direction("\n".join(lines), str(values["direction"])))
     except (OSError, TextsError) as error:
         raise UserError("bad_card", path=_CARD, reason=error) from None

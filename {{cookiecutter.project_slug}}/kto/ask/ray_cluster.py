@@ -1,11 +1,10 @@
-"""`generate.py --ray`: the steps that ask models run on the machines of a Ray cluster, all others here.
+"""`generate.py --ray`: the machines of a Ray cluster send the requests; the pipeline and the store stay here.
 
-The cluster needs the same Python and packages on all machines, this one must be part of it (`ray start`), and the model
-servers must be reachable from all; servers on this machine's loopback are asked from here. `kto/` and `texts.yaml` are
-sent along, `.env` and the answers are not.
+The cluster needs the same Python and packages on all machines, this one must be part of it (`ray start`), and all must
+reach the model servers; servers on this machine's loopback are asked from here. `kto/` and `texts.yaml` are sent along.
 
-distilabel's own run on Ray waits forever when a step dies, so its steps run in actors of ours, which hand their answers
-to the one process that writes, here. A kill costs the requests in flight and the answers on their way here.
+distilabel's own run on Ray waits forever when a step dies, so each `StoredLLM` has an actor of ours, which hands its
+answers to the one process that writes, here. A kill costs the requests in flight and the answers on their way here.
 """
 
 import asyncio
@@ -15,132 +14,110 @@ import itertools
 import logging
 import os
 import pickle
-import shutil
 import socket
-import tempfile
 import threading
 import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kto.ask import lookups
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
-from kto.ask.pipeline import StoredLLM, ask, process_rows
-from kto.ask.prompt_sources import messages
+from kto.ask.runner import ModelRunner
+from kto.ask.store import Message
 from kto.errors import UserError
-from kto.tables import Row
 from kto.texts import ROOT, t
+
+if TYPE_CHECKING:
+    from kto.ask.pipeline import StoredLLM
 
 _CONNECT, _JOIN = 10.0, 60.0  # seconds that a machine may take to answer, and a cluster to let us in
 _MOST = 3  # machines that a batch is given to
 _EVERY = 0.1  # seconds between two hand-overs of answers
+_ENVIRONMENT = {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}
+_EXCLUDES = ["/*", "!/.", "!/kto", "!/texts.yaml"]
 
-Event = tuple[str, tuple[Any, ...]]
+Calls = list[tuple[str, tuple[Any, ...]]]  # methods of `AnswerWriter` and their arguments
+Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and what the store has for their requests
 
 
 class _Outbox:
-    """The `AnswerSink` of a step on another machine: keeps the calls until they are handed over."""
+    """Takes the place of `AnswerWriter` on another machine: keeps the calls until they are handed over."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.calls: Calls = []
 
     def __getattr__(self, name: str) -> Any:
         async def note(*arguments: Any) -> None:
-            self.events.append((name, arguments))
+            self.calls.append((name, arguments))
 
         return note
 
-    async def look_up(self, *_: Any) -> list[Lookup]:
-        return [Lookup()]  # what the store has comes with each batch
-
-    async def reserve(self, *_: Any) -> None:
-        """Set nothing aside: with Ray there is no limit."""
-
 
 class _Actor:
-    """Asks one model, on some machine of the cluster."""
-
-    async def start(self, name: str, pickled: bytes) -> None:
+    async def start(self, pickled: bytes) -> None:
         """Get ready; the key of the server travels in a call, because Ray logs what constructors get."""
         target, language = pickle.loads(pickled)
         self._outbox = _Outbox()
-        worker = LanguageWorker(*language) if language else None
-        self._step = ask(name, target, self._outbox, worker, {})
-        self._step.load()
-        self._step.llm.start(asyncio.get_running_loop())
+        self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))  # type: ignore[arg-type]
 
-    async def ask(self, wanted: Mapping[str, Sequence[Lookup]], rows: Sequence[Row]) -> AsyncIterator[list[Event]]:
-        """Yield the calls for the `AnswerSink` of `generate.py` while the model answers these rows."""
-        self._step.llm.wanted = self._step.llm.wanted | wanted
-        running = asyncio.create_task(asyncio.to_thread(process_rows, self._step, [rows]))
-        while not running.done() or self._outbox.events:
+    async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
+        """Yield the calls for the `AnswerWriter` of `generate.py` while the model answers."""
+        running = asyncio.gather(*(self._runner.answer(*each) for each in missing))
+        while not running.done() or self._outbox.calls:
             await asyncio.wait([running], timeout=_EVERY)
-            events, self._outbox.events = self._outbox.events, []
-            yield events
-        await running
+            calls, self._outbox.calls = self._outbox.calls, []
+            yield calls
 
 
 class Cluster:
     """A Ray cluster that this process belongs to; `log` gets what Ray says when a machine dies."""
 
     def __init__(self, log: Path) -> None:
-        self._log, self._lock = log, threading.Lock()
-        self._actors: dict[str, Any] = {}
-        self._started = itertools.count()
+        self._log, self._started = log, itertools.count()
+        self._actors: dict[ModelRunner, asyncio.Task[Any]] = {}
 
-    def process(self, step: Any, inputs: Sequence[Sequence[Row]]) -> list[Row]:
-        """Return what a step makes of rows; its answers are asked for on a machine of the cluster.
-
-        Raises
-        ------
-        UserError
-            Machines that had the rows have died, one after the other (`ray_ended`).
-        """
+    async def ask(self, llm: "StoredLLM", missing: Missing) -> None:
+        """Ask on a machine of the cluster and store here; `UserError` when one machine after the other has died."""
         import ray
 
-        llm: StoredLLM = step.llm
-        [rows] = inputs
-        wanted = {row["input"]: llm.wanted[row["input"]] for row in rows if row["input"] in llm.wanted}
-        for attempt in range(_MOST if wanted else 0):
-            with self._lock:
-                actor = self._actors[step.name] = self._actors.get(step.name) or self._start(step.name, llm)
-            missing = [row for row in rows if row["input"] in wanted]
+        for attempt in range(_MOST):
+            if attempt:
+                print(t("generate.ray_again", number=len(missing)), flush=True)
+            actor = self._actors[llm.runner] = self._actors.get(llm.runner) or asyncio.create_task(self._start(llm))
             try:
-                for reference in actor.ask.options(num_returns="streaming").remote(wanted, missing):
-                    llm.await_here(_hand_over(llm.sink, ray.get(reference)))
-                break
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
+                async for calls in (await actor).ask.options(num_returns="streaming").remote(missing):
+                    await asyncio.gather(*(getattr(llm.sink, name)(*arguments) for name, arguments in await calls))
+                return
             except ray.exceptions.RayError:
-                with self._lock:
-                    if self._actors.get(step.name) is actor:
-                        del self._actors[step.name]
-                    self._log.parent.mkdir(parents=True, exist_ok=True)
-                    with self._log.open("a", encoding="utf-8") as log:
-                        traceback.print_exc(file=log)
-                if attempt == _MOST - 1:
-                    raise UserError("ray_ended", log=self._log) from None
-                wanted = llm.await_here(_still_missing(llm, missing))
-                print(t("generate.ray_again", number=len(wanted)), flush=True)
-        return process_rows(step.model_copy(update={"llm": llm.only_stored()}), inputs)
+                if self._actors.get(llm.runner) is actor:
+                    del self._actors[llm.runner]
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                with self._log.open("a", encoding="utf-8") as log:
+                    traceback.print_exc(file=log)
+            found = [(conversation, await llm.runner.look_up(conversation)) for conversation, _ in missing]
+            missing = [each for each in found if lookups.is_missing(each[1])]
+            if not missing:
+                return
+        raise UserError("ray_ended", log=self._log)
 
-    def _start(self, name: str, llm: StoredLLM) -> Any:
-        """Start an actor that asks a model, on the next machine."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    async def _start(self, llm: "StoredLLM") -> Any:
+        """Start an actor for a model on the next machine that answers; this one comes last."""
+        import ray.util.scheduling_strategies
 
-        here = ray.get_runtime_context().get_node_id()
-        alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        nodes = sorted((node["NodeID"] for node in alive if _answers(node)), key=here.__eq__)  # this one last
-        local = not nodes or llm.target.server is None or llm.target.server.is_local
-        node = here if local else nodes[next(self._started) % len(nodes)]
-        # A step waits nearly all the time, so it takes no CPU from others.
-        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        nodes = [here := ray.get_runtime_context().get_node_id()]
+        if llm.target.server and not llm.target.server.is_local:
+            alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+            answering = await asyncio.gather(*(asyncio.to_thread(_answers, node) for node in alive))
+            ids = [node["NodeID"] for node, answers in zip(alive, answering, strict=True) if answers]
+            nodes = sorted(ids, key=here.__eq__) or nodes
+        node = nodes[next(self._started) % len(nodes)]
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        # An actor waits nearly all the time, so it takes no CPU from others.
         actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
-        ray.get(actor.start.remote(name, ray.cloudpickle.dumps((llm.target, language))))
+        await actor.start.remote(ray.cloudpickle.dumps((llm.target, language)))
         return actor
 
 
@@ -152,58 +129,40 @@ def _answers(node: Mapping[str, Any]) -> bool:
     return False
 
 
-async def _hand_over(sink: Any, events: Sequence[Event]) -> None:
-    await asyncio.gather(*(getattr(sink, name)(*arguments) for name, arguments in events))
-
-
-async def _still_missing(llm: StoredLLM, rows: Sequence[Row]) -> dict[str, Sequence[Lookup]]:
-    found = {row["input"]: await llm.runner.look_up(messages(row["system_prompt"], row["input"])) for row in rows}
-    return {text: requests for text, requests in found.items() if lookups.is_missing(requests)}
-
-
 @contextlib.contextmanager
-def joined(address: str, log: Path) -> Iterator[Cluster]:
-    """Belong to the cluster at `address` ("auto": the one that runs on this machine) while the block runs.
+def joined(address: str | None, log: Path) -> Iterator[Cluster | None]:
+    """Belong to the cluster at `address` ("auto": the one on this machine; None: none) while the block runs.
 
-    Raises
-    ------
-    UserError
-        Ray is not installed (`no_ray`), or the cluster does not answer, or not to us (`ray_address`).
+    Raises `UserError` where Ray is not installed (`no_ray`), or no cluster lets us in (`ray_address`).
     """
+    if address is None:
+        yield None
+        return
     if importlib.util.find_spec("ray") is None:
         raise UserError("no_ray")
     address = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
-    host, _, port = address.rpartition(":")
-    try:
-        if address != "auto":
-            if not host or "/" in host:  # ray:// is for programs that are not on a machine of the cluster
-                raise ValueError
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
-    except (OSError, ValueError, OverflowError):
-        raise UserError("ray_address", address=address) from None
-    import ray
-
-    ended: list[str] = []
+    failures: list[str] = []
 
     def join() -> None:
-        try:
-            ray.init(address, runtime_env=environment, logging_level=logging.ERROR, log_to_driver=False)
-            ended.append("")
-        except (Exception, SystemExit) as error:
-            ended.append(f" ({' '.join(str(error).split())[:200]})")
+        import ray
 
-    with tempfile.TemporaryDirectory() as sent:
-        ignore = shutil.ignore_patterns("__pycache__", "pages", "argilla_server")
-        shutil.copytree(ROOT / "kto", Path(sent, "kto"), ignore=ignore)
-        if (ROOT / "texts.yaml").exists():
-            shutil.copyfile(ROOT / "texts.yaml", Path(sent, "texts.yaml"))
-        environment = {"working_dir": sent, "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}}
-        joining = threading.Thread(target=join, daemon=True)
-        joining.start()
-        joining.join(_JOIN)
-        if ended != [""]:
-            raise UserError("ray_address", address=address + "".join(ended))
         try:
-            yield Cluster(log)
-        finally:
-            ray.shutdown()
+            if address != "auto":  # ray.init waits for minutes where nobody answers
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
+            sent = {"working_dir": str(ROOT), "excludes": _EXCLUDES, "env_vars": _ENVIRONMENT}
+            ray.init(address, runtime_env=sent, logging_level=logging.ERROR, log_to_driver=False)
+        except (Exception, SystemExit) as error:
+            failures.append(f" ({' '.join(str(error).split())[:200]})")
+
+    joining = threading.Thread(target=join, daemon=True)
+    joining.start()
+    joining.join(_JOIN)
+    if joining.is_alive() or failures:
+        raise UserError("ray_address", address=address + "".join(failures))
+    import ray
+
+    try:
+        yield Cluster(log)
+    finally:
+        ray.shutdown()

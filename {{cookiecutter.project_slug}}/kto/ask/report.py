@@ -32,17 +32,10 @@ def _money(dollars: float | None) -> str:
     return f"${number(dollars, 2 if dollars >= 1 or not dollars else 4)}"
 
 
-def _text(table: Table) -> str:
-    """Return a table as lines; as wide as it takes, because a log has no width."""
-    file = io.StringIO()
-    Console(file=file, width=1000, color_system=None, legacy_windows=False).print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
-
-
 def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    """Return `columns`, which are named by the end of a text's key; those that say nothing are left out.
+    """Return `columns`, named by the end of a text's key, without those that say nothing.
 
-    The first has names of models. A terminal has 80 columns: what is wider gets a row per figure and a column per
+    The first has names of models. A terminal has 80 columns: a wider table gets a row per figure and a column per
     model, as many models beside each other as there is room for.
     """
     kept = {name: cells for name, cells in columns.items() if name in _ALWAYS or set(cells) - {_NONE, number(0)}}
@@ -50,106 +43,93 @@ def _table(columns: Mapping[str, Sequence[str]]) -> str:
     rows = [*zip(*kept.values(), strict=True)]
     widths = [max(map(cell_len, (head, *cells))) for head, cells in zip(heads, kept.values(), strict=True)]
     if sum(widths) + _BETWEEN * (len(widths) - 1) <= WIDTH:
-        return _lines(heads, rows, widths)
+        return _lines(rows, heads, widths)
     labels = min(max(map(cell_len, heads)), _LONGEST_LABEL)
     figures = max((cell_len(cell) for _, *cells in rows for cell in cells), default=0)
-    narrowest = max(figures, min(max((cell_len(name) for name, *_ in rows), default=0), _SHORTEST_NAME))
+    narrowest = max(figures, min(max(map(cell_len, kept["model"]), default=0), _SHORTEST_NAME))
     most = max((WIDTH - labels) // (narrowest + _BETWEEN), 1)
     tables = []
     for start in range(0, len(rows), most):
         names, *cells = zip(*rows[start : start + most], strict=True)
         width = (WIDTH - labels) // len(names) - _BETWEEN
         broken = [_broken(name, width) for name in names]
-        widths = [labels, *(max(figures, *map(cell_len, name.split("\n"))) for name in broken)]
-        tables.append(_lines([heads[0], *broken], [*zip(heads[1:], *zip(*cells, strict=True), strict=True)], widths))
+        widths = [max(figures, *(min(cell_len(line), width) for line in name.split("\n"))) for name in broken]
+        transposed = [*zip(heads[1:], *zip(*cells, strict=True), strict=True)]
+        tables.append(_lines(transposed, [heads[0], *broken], [labels, *widths]))
     return "\n\n".join(tables)
 
 
-def _lines(heads: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
-    """Return a table with these widths; words that are too long are broken."""
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+def _lines(rows: Iterable[Sequence[str]], heads: Sequence[str], widths: Sequence[int | None]) -> str:
+    """Return a table with these widths, None for as wide as it takes; words that are too long are broken."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_header=any(heads))
     for position, (head, width) in enumerate(zip(heads, widths, strict=True)):
         table.add_column(escape(head), justify="right" if position else "left", width=width, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    return _text(table)
+    file = io.StringIO()
+    Console(file=file, width=1000, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
 
 
 def _broken(name: str, width: int) -> str:
-    """Return a model's name on lines of this width, broken behind a sign where there is one."""
+    """Return a model's name on lines of this width, broken behind a sign; longer parts are left to `_lines`."""
     lines = [""]
     for part in re.findall(r"[^/:.-]+[/:.-]*|[/:.-]+", name):
         if lines[-1] and cell_len(lines[-1] + part) > width:
             lines.append("")
-        for letter in part:
-            if cell_len(lines[-1] + letter) > width:
-                lines.append("")
-            lines[-1] += letter
+        lines[-1] += part
     return "\n".join(lines)
 
 
 def pairs(cells: Mapping[str, str]) -> str:
     """Return a table of names and figures."""
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    for name, cell in cells.items():
-        table.add_row(escape(name), escape(cell))
-    return _text(table)
+    return _lines(cells.items(), ["", ""], [None, None])
 
 
 def before(estimates: Mapping[str, Estimate]) -> str:
     """Return what the missing answers will take."""
-    rows = {model: each for model, each in estimates.items() if each.requests}
     columns = {
-        "model": list(rows),
-        "requests": [number(each.requests) for each in rows.values()],
-        "read": [number(each.read) for each in rows.values()],
-        "written": [number(each.expected) for each in rows.values()],
-        "cost": [_money(each.cost) for each in rows.values()],
+        "model": [*estimates],
+        "requests": [number(estimate.requests) for estimate in estimates.values()],
+        "read": [number(estimate.read) for estimate in estimates.values()],
+        "written": [number(estimate.expected) for estimate in estimates.values()],
+        "cost": [_money(estimate.cost) for estimate in estimates.values()],
     }
     return _table(columns)
 
 
 def after(targets: Sequence[ModelTarget], counts: Mapping[str, TableCounts], runs: Mapping[str, RunCounts]) -> str:
-    """Return how the models did.
-
-    Parameters
-    ----------
-    counts
-        What the table holds, by model.
-    runs
-        What this run did, by model.
-    """
+    """Return how the models did: what the table holds (`counts`), and what this run did (`runs`), by model."""
     models = [target.model for target in targets]
-    did = [runs.get(model, RunCounts()) for model in models]
-    has = [counts[model] for model in models]
-    costs = [run.cost if target.prices else None for target, run in zip(targets, did, strict=True)]
+    in_run = [runs.get(model, RunCounts()) for model in models]
+    in_table = [counts[model] for model in models]
+    costs = [run.cost if target.prices else None for target, run in zip(targets, in_run, strict=True)]
     columns = {
         "model": models,
-        "asked": [number(each.prompts) for each in has],
-        "answered": [number(each.answers) for each in has],
-        "stored": [number(max(each.answers - run.answered, 0)) for each, run in zip(has, did, strict=True)],
-        "missing": [number(each.missing) for each in has],
-        "cut": [number(each.cut) for each in has],
-        "empty": [number(each.empty) for each in has],
-        "refused": [number(each.refused) for each in has],
-        "right": [_share(each, "right") for each in has],
-        "wrong": [number(each.verdicts["wrong"]) for each in has],
-        "unchecked": [number(each.verdicts["unchecked"]) for each in has],
-        "read": [number(run.prompt_tokens) for run in did],
-        "written": [number(run.completion_tokens) for run in did],
-        "seconds": [number(run.seconds / run.answers, 1) if run.answers else _NONE for run in did],
+        "asked": [number(count.prompts) for count in in_table],
+        "answered": [number(count.answers) for count in in_table],
+        "stored": [number(max(count.answers - run.answered, 0)) for count, run in zip(in_table, in_run, strict=True)],
+        "missing": [number(count.missing) for count in in_table],
+        "cut": [number(count.cut) for count in in_table],
+        "empty": [number(count.empty) for count in in_table],
+        "refused": [number(count.refused) for count in in_table],
+        "right": [share_right(count.verdicts["right"], count.verdicts["wrong"]) for count in in_table],
+        "wrong": [number(count.verdicts["wrong"]) for count in in_table],
+        "unchecked": [number(count.verdicts["unchecked"]) for count in in_table],
+        "read": [number(run.prompt_tokens) for run in in_run],
+        "written": [number(run.completion_tokens) for run in in_run],
+        "seconds": [number(run.seconds / run.answers, 1) if run.answers else _NONE for run in in_run],
         "cost": [_money(cost) for cost in costs],
     }
     lines = [_table(columns)]
-    for model, run in zip(models, did, strict=True):
-        reasons = run.failures.most_common(_SHOWN)
-        lines += [t("generate.gap", model=model, number=count, reason=reason) for reason, count in reasons]
+    for model, count in zip(models, in_table, strict=True):
+        reasons = count.reasons.most_common(_SHOWN)
+        lines += [
+            t("generate.gap", model=model, number=prompts, reason=reason) for reason, prompts in reasons if reason
+        ]
     return "\n".join(lines)
 
 
-def _share(count: TableCounts, verdict: str) -> str:
-    """Return the share of a verdict among the answers that were checked, in percent."""
-    checked = count.verdicts["right"] + count.verdicts["wrong"]
-    return f"{number(100 * count.verdicts[verdict] / checked, 1)} %" if checked else _NONE
+def share_right(right: int, wrong: int) -> str:
+    """Return the share of the right language among the answers that were checked, in percent."""
+    return f"{number(100 * right / (right + wrong), 1)} %" if right + wrong else _NONE

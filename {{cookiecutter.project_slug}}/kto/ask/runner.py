@@ -15,7 +15,7 @@ from kto.ask.lookups import Lookup
 from kto.ask.pace import Slots
 from kto.ask.store import Answer, Message, NewAnswer, StoredAnswer
 from kto.ask.targets import ModelTarget
-from kto.ask.writer import AnswerSink
+from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.texts import t
@@ -42,7 +42,7 @@ class ModelRunner:
     asked for again with a stricter instruction, if `language` checks it. Belongs to one event loop.
     """
 
-    def __init__(self, target: ModelTarget, sink: AnswerSink, language: LanguageWorker | None) -> None:
+    def __init__(self, target: ModelTarget, sink: AnswerWriter, language: LanguageWorker | None) -> None:
         self._target = target
         self._sink = sink
         self._language = language

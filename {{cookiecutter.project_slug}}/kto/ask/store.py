@@ -1,20 +1,22 @@
 """The answer store: every answer that a model gave, in one SQLite file. Nothing in it is changed or deleted."""
 
+import contextlib
 import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+from filelock import FileLock, Timeout
 
 from kto import sqlite_files
 from kto.ask.language import LanguageCheck
+from kto.errors import UserError
 
 Message = dict[str, str]
 
-WAIT = 60
-"""Busy timeout in seconds while another process writes."""
+_WAIT = 60  # busy timeout in seconds while another process writes
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -24,12 +26,7 @@ CREATE TABLE IF NOT EXISTS answers (
     arguments TEXT NOT NULL,
     answer TEXT NOT NULL,
     finish_reason TEXT NOT NULL,
-    received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ')),
-    prompt_tokens INTEGER,
-    completion_tokens INTEGER,
-    seconds REAL,
-    refused INTEGER NOT NULL DEFAULT 0,
-    sent TEXT
+    received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ'))
 );
 CREATE TABLE IF NOT EXISTS judgements (
     key TEXT NOT NULL,
@@ -45,7 +42,7 @@ CREATE TABLE IF NOT EXISTS requests (
     PRIMARY KEY (request, key)
 ) WITHOUT ROWID;
 """
-# Columns added later; older files get them when opened.
+# Columns of `answers` added later; new files, and older ones when opened, get them one by one.
 _LATER = {
     "prompt_tokens": "INTEGER",
     "completion_tokens": "INTEGER",
@@ -58,9 +55,9 @@ _PUT = (
     " completion_tokens, seconds, refused, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO NOTHING"
 )
-_JUDGE = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
-_NOTE = "INSERT OR IGNORE INTO requests (request, key) VALUES (?, ?)"
-_NOTE_ALL = "INSERT OR IGNORE INTO requests (request, key) SELECT request_of(model, messages), key FROM answers"
+_PUT_CHECK = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
+_PUT_REQUEST = "INSERT OR IGNORE INTO requests (request, key) VALUES (?, ?)"
+_PUT_ALL_REQUESTS = "INSERT OR IGNORE INTO requests (request, key) SELECT request_of(model, messages), key FROM answers"
 _COLUMNS = "answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent, verdict, language, score"
 _GET = (
     f"SELECT {_COLUMNS}"
@@ -77,36 +74,20 @@ _CUT = frozenset(("max_tokens", "model_length", "max_output_tokens", "max_length
 
 
 def finish_reason(said: str) -> str:
-    """Return why an answer stopped: "length" whatever a server calls it, everything else as it came."""
+    """Return why an answer stopped: "length" whatever a server calls it, other words as they came."""
     return "length" if said.lower() in _CUT else said
 
 
 class Answer(NamedTuple):
-    """What a model answered.
-
-    Attributes
-    ----------
-    text
-        As it came.
-    finish_reason
-        Why it stopped: "stop", "length" (cut by `max_tokens`), …; "" if the server did not say.
-    prompt_tokens, completion_tokens
-        As the server counted them, None if it did not.
-    seconds
-        From the request to the whole answer, None if nobody measured.
-    refused
-        The server says that the model, or a filter, refused to answer.
-    sent
-        The request as the server took it; see `kto.ask.request_fields.described`. None in stores of an earlier version.
-    """
+    """What a model answered, as it came; tokens as the server counted them, None if it did not."""
 
     text: str
-    finish_reason: str
+    finish_reason: str  # "stop", "length" (cut by `max_tokens`), …; "" if the server did not say
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    seconds: float | None = None
-    refused: bool = False
-    sent: str | None = None
+    seconds: float | None = None  # from the request to the whole answer, None if nobody measured
+    refused: bool = False  # the server says that the model, or a filter, refused to answer
+    sent: str | None = None  # see `kto.ask.request_fields.described`; None in stores of an earlier version
 
 
 class StoredAnswer(NamedTuple):
@@ -137,21 +118,17 @@ class NewAnswer(NamedTuple):
 def answer_key(model: str, messages: Sequence[Message], arguments: Mapping[str, object], weights: str = "") -> str:
     """Return the name of an answer in the store: SHA-256, in hex, of everything that it depends on.
 
-    That is the model's name, the messages, and the generation arguments; for a model in a folder also `weights`, a
-    digest of its files. The server's address is not part of it: the same model elsewhere gives the same answers, and
-    addresses change. So two different models must not share one name.
+    `weights` is a digest of the files of a model in a folder. The server's address is not part of it: the same model
+    elsewhere gives the same answers, and addresses change. So two different models must not share one name.
     """
-    asked = [model, weights, [[each["role"], each["content"]] for each in messages], dict(arguments)]
+    asked = [model, weights, [[message["role"], message["content"]] for message in messages], dict(arguments)]
     return hashlib.sha256(_json(asked).encode("utf-8")).hexdigest()
 
 
 class Store:
     """Open the store, make it if there is none. Several processes may use it at the same time.
 
-    Raises
-    ------
-    UserError
-        The file cannot be opened, or is no answer store.
+    Raises `UserError` if the file cannot be opened, or is no answer store; a `with` block also for a `sqlite3.Error`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,7 +136,7 @@ class Store:
         self._all_noted = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite_files.connect(path, WAIT)
+            self._db = sqlite_files.connect(path, _WAIT)
             try:
                 self._prepare()
             except BaseException:
@@ -169,26 +146,26 @@ class Store:
             raise sqlite_files.trouble(path, error) from None
 
     def _prepare(self) -> None:
-        """Make what the file lacks; raise `sqlite3.Error` if it is no answer store."""
         self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
         self._db.execute("BEGIN IMMEDIATE")
         for statement in _TABLES.split(";"):
             self._db.execute(statement)
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(answers)")}
-        for name in _LATER.keys() - there:
-            self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
+        columns = {row[1] for row in self._db.execute("PRAGMA table_info(answers)")}
+        for name, definition in _LATER.items():
+            if name not in columns:
+                self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {definition}")
         self._db.execute(f"{_GET} LIMIT 0", ["", ""])
-        self._db.execute("SELECT key, model, messages, arguments FROM answers LIMIT 0")
-        self._db.execute("SELECT request, key FROM requests LIMIT 0")
+        self._db.execute(f"{_ALIKE} LIMIT 0", ["", ""])
+        self._db.execute("SELECT model, messages FROM answers LIMIT 0")
         self._db.execute("COMMIT")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise sqlite_files.trouble(self.path, error) from None
 
     def close(self) -> None:
         """Close the file."""
@@ -201,38 +178,34 @@ class Store:
 
     def alike(self, model: str, messages: Sequence[Message], gate: str = "") -> list[Candidate]:
         """Return all answers of a model to these messages, whatever the arguments, the oldest first."""
-        if not self._all_noted:
-            self._note_all()
+        self._note_all()
         rows = self._db.execute(_ALIKE, [gate, _request(model, _json(list(messages)))])
         return [Candidate(key, json.loads(arguments), _stored(row)) for key, arguments, *row in rows]
 
     def _note_all(self) -> None:
         """Note the requests of answers that an earlier version has put, which did not."""
+        if self._all_noted:
+            return
         counts = "SELECT (SELECT count(*) FROM answers), (SELECT count(*) FROM requests)"
         answers, noted = self._db.execute(counts).fetchone()
         if answers > noted:
             self._db.create_function("request_of", 2, _request, deterministic=True)
-            self._db.execute(_NOTE_ALL)
+            self._db.execute(_PUT_ALL_REQUESTS)
         self._all_noted = True
 
     def put(self, answers: Iterable[NewAnswer], checks: Iterable[tuple[str, str, LanguageCheck]] = ()) -> None:
         """Commit answers, and verdicts of gates (by name) on answers (by key): all or nothing.
 
-        Where there is an answer already, it stays.
-
-        Raises
-        ------
-        sqlite3.Error
-            They could not be written, for example because the disk is full.
+        An answer that is in the store already stays. Raises `sqlite3.Error`, for example because the disk is full.
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for each in answers:
-                messages = _json(list(each.messages))
-                row = [each.key, each.model, messages, _json(dict(each.arguments)), *each.answer]
+            for new in answers:
+                messages = _json(list(new.messages))
+                row = [new.key, new.model, messages, _json(dict(new.arguments)), *new.answer]
                 if self._db.execute(_PUT, row).rowcount:
-                    self._db.execute(_NOTE, [_request(each.model, messages), each.key])
-            self._db.executemany(_JUDGE, ([key, gate, *check] for gate, key, check in checks))
+                    self._db.execute(_PUT_REQUEST, [_request(new.model, messages), new.key])
+            self._db.executemany(_PUT_CHECK, ([key, gate, *check] for gate, key, check in checks))
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # a full disk may have ended it
@@ -244,13 +217,27 @@ class Store:
         counted = "SELECT model, avg(completion_tokens) FROM answers WHERE completion_tokens > 0 GROUP BY model"
         return dict(self._db.execute(counted))
 
-    def keys(self) -> Iterator[str]:
-        """Yield the keys of all answers."""
-        return (key for [key] in self._db.execute("SELECT key FROM answers"))
-
     def count(self) -> int:
         """Return the number of answers."""
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+@contextlib.contextmanager
+def locked_store(path: Path) -> Iterator[Store]:
+    """Open the store for a single run: two at once would ask, and pay, for the same answers.
+
+    The system gives the lock back also if this process is killed. Raises `UserError` if another run holds it.
+    """
+    lock = path.with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        acquired = FileLock(lock, timeout=0).acquire()
+    except Timeout:
+        raise UserError("already_running") from None
+    except (OSError, NotImplementedError) as error:  # some network drives know no locks
+        raise UserError("cannot_write", path=lock, reason=error) from None
+    with acquired, Store(path) as store:
+        yield store
 
 
 def _stored(row: Sequence[Any]) -> StoredAnswer:

@@ -4,25 +4,28 @@ import dataclasses
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from kto import left_out
 from kto.ask import lookups
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
-from kto.ask.plan import Plan
 from kto.ask.prompt_sources import Prompt, messages
-from kto.ask.store import Answer
+from kto.ask.store import Answer, NewAnswer, Store
+from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.left_out import LeftOut
-from kto.tables import Row, messages_type, read_batches, write_rows
+from kto.model_names import public_names
+from kto.tables import Row, messages_type, read_batches, write_lines, write_rows
 from kto.texts import t
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from kto.ask.plan import Plan
 
 
 @functools.cache
@@ -57,16 +60,16 @@ def schema() -> "pa.Schema":
     )
 
 
-WHOLE = ("generation_model", "generation_prompt", "answer_id")
-"""Columns whose lists stay whole where an answer is left out: they hold nothing of it."""
+_RESTORED = (
+    *("generation_model", "generation_prompt", "raw_generation_responses", "answer_id", "finish_reason"),
+    *("prompt_tokens", "completion_tokens", "refused", "asked_again", "sent"),
+)
+_WHOLE = ("generation_model", "generation_prompt", "answer_id")  # lists without a part of an answer
 
 
 def is_refusal(answer: Answer, text: str) -> bool:
     """Tell whether an answer is a refusal: the server says so, or its first words are one in this language."""
-    if answer.refused:
-        return True
-    start = _plain(text[:200])
-    return any(start.startswith(phrase) for phrase in _refusals())
+    return answer.refused or _plain(text[:200]).startswith(_refusals())
 
 
 @functools.cache
@@ -75,42 +78,28 @@ def _refusals() -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Return a text as it is compared: the same letters may be coded and spaced in several ways."""
+    # The same letters may be coded and spaced in several ways.
     return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())
 
 
 @dataclasses.dataclass
 class TableCounts:
-    """What the table holds of one model: numbers of prompts.
+    """What the table holds of one model: numbers of prompts."""
 
-    Attributes
-    ----------
-    prompts
-        All of them, but for rows that stayed as they were.
-    answers
-        With an answer of any kind.
-    missing
-        That need another request: without an answer, or with one in the wrong language, or cut, that could not be asked
-        for again.
-    empty
-        Of those, with an answer that has no text.
-    cut, refused
-        Cut by `max_tokens`, refused.
-    verdicts
-        How many answers are "right", "wrong" and "unchecked".
-    """
-
-    prompts: int = 0
-    answers: int = 0
-    missing: int = 0
-    empty: int = 0
-    cut: int = 0
+    prompts: int = 0  # all of them, but for rows that stayed as they were
+    answers: int = 0  # with an answer of any kind
+    missing: int = (
+        0  # that need another request: nothing came, or in the wrong language, or cut shorter than now allowed
+    )
+    empty: int = 0  # of these, with an answer that has no text
+    cut: int = 0  # by `max_tokens`
     refused: int = 0
-    verdicts: Counter[str] = dataclasses.field(default_factory=Counter)
+    verdicts: Counter[str] = dataclasses.field(default_factory=Counter)  # "right", "wrong", "unchecked" → answers
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter)  # why answers are missing
 
 
 class GenerationsTable:
-    """Makes the rows of the table from the store; the counts are whole when the table is written.
+    """Makes the rows of the table from the store.
 
     Parameters
     ----------
@@ -121,77 +110,71 @@ class GenerationsTable:
 
     Attributes
     ----------
-    counts
-        By model.
-    gaps
-        A row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its `kind` (the
-        name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one.
+    counts, gaps
+        By model; a row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its
+        `kind` (the name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one. Complete
+        when the table is written.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        failures: Mapping[str, UserError] = MappingProxyType({}),
-        added: Mapping[str, Row] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, plan: "Plan", failures: Mapping[str, UserError], added: Mapping[str, Row]) -> None:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
         self.gaps: list[Row] = []
 
-    def write(self, path: Path) -> int:
-        """Replace the table; return its number of rows, 0 (and an earlier table stays) if there is no answer at all.
-
-        Raises
-        ------
-        UserError
-            It cannot be written, or an earlier table cannot be read.
-        """
+    def write(self, folder: Path) -> int:
+        """Replace `train.parquet` and `gaps.jsonl`; return the number of rows, 0 (and both stay) without any answer."""
         import pyarrow as pa
 
+        self._plan.left_out = left_out.read(self._plan.config.root)  # somebody may have taken out more during the run
         columns = schema()
         if self._added:
             # Their types are known only from all values: the first ones may be None.
-            added = pa.Table.from_pylist(list(self._added.values())).schema
-            for field in added:
+            for field in pa.Table.from_pylist(list(self._added.values())).schema:
                 columns = columns.append(pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field)
-
-        def rows() -> Iterator[Row]:
-            without: set[str] = set()  # prompts that are not asked, and have no answer to what would be asked now
-            for position, prompt in enumerate(self._plan.prompts):
-                if prompt.id in self._plan.left_out.ids:
-                    continue
-                row = self._row(prompt, is_asked=self._plan.limit is None or position < self._plan.limit)
-                if row is None:
-                    without.add(prompt.id)
-                else:
-                    yield row | self._added.get(prompt.id, {})
-            yield from earlier_rows(path, without, self._plan.left_out)
-            if not any(count.answers for count in self.counts.values()):
-                raise _NoAnswers
-
         try:
-            return write_rows(path, rows(), columns)
+            number = write_rows(folder / "train.parquet", self._rows(folder / "train.parquet"), columns)
         except _NoAnswers:
             return 0
+        if self.gaps:
+            write_lines(folder / "gaps.jsonl", self.gaps)
+        else:
+            (folder / "gaps.jsonl").unlink(missing_ok=True)
+        return number
+
+    def _rows(self, path: Path) -> Iterator[Row]:
+        plan = self._plan
+        unasked: set[str] = set()  # prompts that are not asked, and have no answer to what would be asked now
+        for position, prompt in enumerate(plan.prompts):
+            if prompt.id in plan.left_out.ids:
+                continue
+            row = self._row(prompt, is_asked=plan.limit is None or position < plan.limit)
+            if row is None:
+                unasked.add(prompt.id)
+            else:
+                yield row | self._added.get(prompt.id, {})
+        for batch in read_batches(path, schema().names, optional=("sent",)) if unasked else ():
+            yield from (cleared(row, plan.left_out) for row in batch if row["prompt_id"] in unasked)
+        if not any(count.answers for count in self.counts.values()):
+            raise _NoAnswers
 
     def _row(self, prompt: Prompt, is_asked: bool) -> Row | None:
         """Return a prompt's row; None if it is not asked, and has no answer."""
         plan = self._plan
-        every = [plan.look_up(target, prompt) for target in plan.targets]
-        numbers = [plan.chosen(prompt, found) for found in every]
-        if not is_asked and not any(number is not None for number in numbers):
+        lookups_by_model = [plan.look_up(target, prompt) for target in plan.targets]
+        chosen = [plan.chosen(prompt, found) for found in lookups_by_model]
+        if not is_asked and chosen.count(None) == len(chosen):
             return None
         conversation = messages(plan.system_prompt, prompt.text)
         items = []
-        for target, found, number in zip(plan.targets, every, numbers, strict=True):
+        for target, found, number in zip(plan.targets, lookups_by_model, chosen, strict=True):
             count = self.counts[target.model]
             count.prompts += 1
-            key = target.key(conversation)
             if lookups.is_missing(found) and not plan.is_left_out(target, prompt):
                 count.missing += 1
                 if is_asked:  # a prompt that is not asked is no gap
-                    failure = self._failures.get(key) or plan.unusable.get(target.model)
+                    failure = self._failures.get(target.key(conversation)) or plan.unusable.get(target.model)
                     why = {"kind": getattr(failure, "kind", ""), "status": getattr(failure, "status", 0)}
+                    count.reasons[str(failure or "")] += 1
                     gap = {"model": target.model, "prompt_id": prompt.id, "input": prompt.text}
                     self.gaps.append(gap | {"reason": str(failure or "")} | why)
             if number is not None:
@@ -213,7 +196,6 @@ class GenerationsTable:
         }
 
     def _answer(self, prompt: Prompt, found: Lookup, number: int, count: TableCounts) -> Row:
-        """Return one model's item for each column of a row, and count it."""
         assert found.stored is not None
         answer, check = found.stored.answer, found.stored.check or UNCHECKED
         text = clean(answer.text)
@@ -236,7 +218,7 @@ class GenerationsTable:
 
 
 class _NoAnswers(Exception):
-    """The table would hold no answer."""
+    pass
 
 
 def _as_it_came(answer: Answer, key: str) -> Row:
@@ -250,20 +232,54 @@ def _as_it_came(answer: Answer, key: str) -> Row:
     }
 
 
-def earlier_rows(table: Path, ids: Collection[str], out: LeftOut) -> Iterator[Row]:
-    """Yield the rows that an earlier table has for the prompts with these ids, without answers that are left out."""
-    names = schema().names
-    lists = [name for name in names[5:] if name not in WHOLE]
-    for batch in read_batches(table, names, optional=("sent",)) if ids else ():
-        yield from (cleared(row, lists, out) for row in batch if row["prompt_id"] in ids)
-
-
-def cleared(row: Row, lists: Collection[str], out: LeftOut) -> Row:
-    """Return a row whose `lists` have None where its answer is left out."""
-    columns = ("generation_prompt", "generations", "raw_generation_responses")
-    for number, (conversation, answer, raw) in enumerate(zip(*map(row.get, columns), strict=True)):
-        if out.has_answer(conversation[-1]["content"], answer, raw):
-            for name in lists:
-                if row[name] and len(row[name]) == len(row["generations"]):
-                    row[name][number] = None
+def cleared(row: Row, out: LeftOut) -> Row:
+    """Return a row of the table with None, in all lists that hold a part of it, for each answer that is left out."""
+    answers = row["generations"]
+    lists = [values for name, values in row.items() if isinstance(values, list) and name not in _WHOLE]
+    for number, (conversation, raw) in enumerate(
+        zip(row["generation_prompt"], row["raw_generation_responses"], strict=True)
+    ):
+        if out.has_answer(conversation[-1]["content"], answers[number], raw):
+            for values in lists:
+                if len(values) == len(answers):
+                    values[number] = None
     return row
+
+
+def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[str, set[str]]:
+    """Give back to the store the answers of an earlier table that it lacks; return `Plan.later`.
+
+    A clone of the project has the table but not the store, and answers may have cost money.
+    """
+    later: dict[str, set[str]] = {}
+    by_name = dict(zip(public_names([target.model for target in targets]), targets, strict=True))
+    for batch in read_batches(table, ("prompt_id", *_RESTORED), optional=("sent",)) if table.exists() else ():
+        lacking = []
+        for row in batch:
+            lists = (row[name] or [None] * len(row["answer_id"]) for name in _RESTORED)
+            for model, conversation, text, key, reason, read, written, refused, number, sent in zip(
+                *lists, strict=True
+            ):
+                if text is None or not key:
+                    continue
+                if number:
+                    later.setdefault(row["prompt_id"], set()).add(key)
+                if store.get(key):
+                    continue
+                arguments: Mapping[str, object] = {}
+                if target := by_name.get(model):  # its request is known only as far as it would be sent now
+                    if target.key(conversation, number or 0) == key:
+                        arguments = target.arguments
+                    model, conversation = target.model, target.messages(conversation, number or 0)
+                answer = Answer(text, reason or "", read, written, refused=bool(refused), sent=sent)
+                lacking.append(NewAnswer(key, model, conversation, arguments, answer))
+        if lacking:
+            store.put(lacking)
+    return later
+
+
+def other_prompts(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
+    """Return the prompts that an earlier table has beside these."""
+    known = {prompt.id for prompt in prompts}
+    rows = (row for batch in read_batches(table, ("prompt_id", "input")) for row in batch) if table.exists() else ()
+    return [Prompt(row["prompt_id"], row["input"]) for row in rows if row["prompt_id"] not in known]

@@ -1,12 +1,13 @@
 """Between the models and the store: an answer counts when it is on the disk, and the budget is never exceeded."""
 
 import asyncio
+import contextlib
 import dataclasses
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from kto import sqlite_files
 from kto.ask.batches import Batched
@@ -48,102 +49,27 @@ class RunCounts:
         return self.settled - min(self.failures.total(), self.settled)
 
 
-class AnswerSink(Protocol):
-    """Where a runner stores answers: `AnswerWriter` in this process, `kto.ask.ray_cluster` on other machines."""
-
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
-        """Return what the store has for the requests of an answer."""
-
-    async def put(self, answer: NewAnswer) -> None:
-        """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
-
-    async def note(self, gate: str, key: str, check: LanguageCheck) -> None:
-        """Note a gate's verdict on an answer; it is written soon. If it gets lost, the next run checks again."""
-
-    async def settle(self, model: str, key: str, failure: UserError | None) -> None:
-        """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
-
-    async def say(self, model: str, text: str) -> None:
-        """Print a sentence about a model, once per run."""
-
-    async def reserve(self, model: str, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
-
-    async def pay(self, model: str, reserved: float, dollars: float) -> None:
-        """Note what a request has cost, and give back what had been reserved for it."""
-
-
-class Budget:
-    """The dollars that a run may cost, None for no limit; belongs to one event loop."""
-
-    def __init__(self, most: float | None = None) -> None:
-        self._most = most
-        self._spent = self._reserved = 0.0
-        self._reservations = 0
-        self._settled: asyncio.Event | None = None
-
-    async def reserve(self, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent.
-
-        Raises
-        ------
-        BudgetExceeded
-            It might cost more than what is left, and nothing is in flight that may turn out cheaper.
-        """
-        if self._most is None:
-            return
-        while self._spent + self._reserved + dollars > self._most:
-            if not self._reservations:
-                raise BudgetExceeded
-            self._settled = self._settled or asyncio.Event()
-            await self._settled.wait()
-        self._reserved += dollars
-        self._reservations += 1
-
-    def settle(self, reserved: float, dollars: float) -> None:
-        """Note what a request has cost, for which `reserved` dollars had been set aside."""
-        self._spent += dollars
-        if self._most is None:
-            return
-        self._reservations -= 1
-        self._reserved = self._reserved - reserved if self._reservations else 0.0
-        if self._settled:
-            self._settled.set()
-            self._settled = None
-
-
 class AnswerWriter:
     """Writes answers to the store in a thread: those that arrive during one transaction share the next.
 
-    Everything but `close` belongs to one event loop.
-
-    Parameters
-    ----------
-    path
-        The answer store.
-    max_cost
-        Dollars that this run may cost, None for no limit.
-
-    Raises
-    ------
-    UserError
-        The store cannot be opened.
+    `max_cost` is the dollars that the run may cost. Raises `UserError` if the store cannot be opened. All coroutines
+    run in one event loop at a time.
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
         self.path = path
-        self._reader = Store(path)
-        try:
-            self._store = Store(path)  # open before anybody is asked: later there might be too many open files
-        except BaseException:
-            self._reader.close()
-            raise
-        self._budget = Budget(max_cost)
-        self._broken = ""
-        self._write = Batched(self._commit, _BATCH)
+        self.counts: dict[str, RunCounts] = {}  # by model
+        self.failures: dict[str, UserError] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
-        self.counts: dict[str, RunCounts] = {}
-        self.failures: dict[str, UserError] = {}  # by key of the first request
+        self._broken = ""  # why nothing can be written any more
+        self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
+        self._reservations = 0
+        self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
+        with contextlib.ExitStack() as stack:
+            self._store = stack.enter_context(Store(path))
+            self._reader = stack.enter_context(Store(path))
+            self._stores = stack.pop_all()
+        self._write: Batched[NewAnswer] = Batched(self._commit, _BATCH)
 
     def count(self, model: str) -> RunCounts:
         """Return the counts of a model; they change while the run goes on."""
@@ -188,21 +114,33 @@ class AnswerWriter:
             print(text, flush=True)
 
     async def reserve(self, model: str, dollars: float) -> None:
-        """Return when a request of at most this cost may be sent; raise `BudgetExceeded` if none may any more."""
-        await self._budget.reserve(dollars)
+        """Return when a request of at most this cost may be sent.
+
+        Raises `BudgetExceeded` if it might cost more than what is left, and nothing in flight may turn out cheaper.
+        """
+        while dollars > self._left:
+            if not self._reservations:
+                raise BudgetExceeded
+            self._paid = self._paid or asyncio.Event()
+            await self._paid.wait()
+        self._left -= dollars
+        self._reservations += 1
 
     async def pay(self, model: str, reserved: float, dollars: float) -> None:
         """Note what a request has cost, and give back what had been reserved for it."""
         self.count(model).cost += dollars
-        self._budget.settle(reserved, dollars)
+        self._left += reserved - dollars
+        self._reservations -= 1
+        if self._paid:
+            self._paid.set()
+            self._paid = None
 
     def close(self) -> None:
         """Write what still waits, and close the store."""
-        waiting = [answer for answer, _ in self._write.waiting]
-        if waiting or self._checks:
-            self._commit(waiting)
-        self._store.close()
-        self._reader.close()
+        self._write.close()
+        if self._checks:
+            self._commit([])
+        self._stores.close()
 
     def _commit(self, answers: Sequence[NewAnswer]) -> Sequence[StoreUnwritable | None]:
         count = len(self._checks)
@@ -217,8 +155,6 @@ class AnswerWriter:
 
 def _why_unwritable(path: Path, error: Exception) -> object:
     """Return a sentence on why nothing can be written, and what helps."""
-    if isinstance(error, UserError):
-        return error
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
         return sqlite_files.trouble(path, error)
     return t("generate.failed_to_keep", path=path, reason=error)

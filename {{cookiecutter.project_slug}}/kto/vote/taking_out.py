@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kto import left_out
-from kto.ask import answers_page, earlier_table, table, targets
-from kto.ask.store import Store
+from kto.ask import answers_page, table, targets
+from kto.ask.store import locked_store
 from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
-from kto.lock import alone
 from kto.record_ids import record_ids
 from kto.settings import Settings
 from kto.tables import Row, read_batches, read_lines, read_rows, split_models, write_lines, write_rows
@@ -102,15 +101,14 @@ def clear_table(config: Settings, out: LeftOut) -> None:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
-    lists = [field.name for field in schema if pa.types.is_list(field.type) and field.name not in table.WHOLE]
 
     def rows() -> Iterator[Row]:
         for batch in read_batches(path, schema.names):
-            yield from (table.cleared(row, lists, out) for row in batch if row["prompt_id"] not in out.ids)
+            yield from (table.cleared(row, out) for row in batch if row["prompt_id"] not in out.ids)
 
     try:
-        with alone(config.root / "data" / "answers.lock"), Store(config.root / "data" / "answers.sqlite") as store:
-            earlier_table.restore(store, path, _routes(config))
+        with locked_store(config.root / "data" / "answers.sqlite") as store:
+            table.restore(store, path, _routes(config))
             prompts = write_rows(path, rows(), schema)
             if path.with_name(answers_page.NAME).exists():
                 answers_page.write(config, path, prompts)
