@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 _CONNECT, _JOIN = 10.0, 60.0  # seconds that a machine may take to answer, and a cluster to let us in
 _MOST = 3  # machines that a batch is given to
 _EVERY = 0.1  # seconds between two hand-overs of answers
-_ENVIRONMENT = {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}
-_EXCLUDES = ["/*", "!/.", "!/kto", "!/texts.yaml"]
+_SENT = {
+    "working_dir": str(ROOT),
+    "excludes": ["/*", "!/.", "!/kto", "!/texts.yaml"],
+    "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"},
+}
 
 Calls = list[tuple[str, tuple[Any, ...]]]  # methods of `AnswerWriter` and their arguments
 Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and what the store has for their requests
@@ -56,14 +59,12 @@ class _Outbox:
 
 
 class _Actor:
-    async def start(self, pickled: bytes) -> None:
-        """Get ready; the key of the server travels in a call, because Ray logs what constructors get."""
+    async def start(self, pickled: bytes) -> None:  # no constructor: Ray logs what these get, so the server's key
         target, language = pickle.loads(pickled)
         self._outbox = _Outbox()
         self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))  # type: ignore[arg-type]
 
     async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
-        """Yield the calls for the `AnswerWriter` of `generate.py` while the model answers."""
         running = asyncio.gather(*(self._runner.answer(*each) for each in missing))
         while not running.done() or self._outbox.calls:
             await asyncio.wait([running], timeout=_EVERY)
@@ -104,7 +105,8 @@ class Cluster:
 
     async def _start(self, llm: "StoredLLM") -> Any:
         """Start an actor for a model on the next machine that answers; this one comes last."""
-        import ray.util.scheduling_strategies
+        import ray
+        from ray.util import scheduling_strategies as strategies
 
         nodes = [here := ray.get_runtime_context().get_node_id()]
         if llm.target.server and not llm.target.server.is_local:
@@ -113,7 +115,7 @@ class Cluster:
             ids = [node["NodeID"] for node, answers in zip(alive, answering, strict=True) if answers]
             nodes = sorted(ids, key=here.__eq__) or nodes
         node = nodes[next(self._started) % len(nodes)]
-        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         # An actor waits nearly all the time, so it takes no CPU from others.
         actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
@@ -150,8 +152,7 @@ def joined(address: str | None, log: Path) -> Iterator[Cluster | None]:
             if address != "auto":  # ray.init waits for minutes where nobody answers
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
-            sent = {"working_dir": str(ROOT), "excludes": _EXCLUDES, "env_vars": _ENVIRONMENT}
-            ray.init(address, runtime_env=sent, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address, runtime_env=_SENT, logging_level=logging.ERROR, log_to_driver=False)
         except (Exception, SystemExit) as error:
             failures.append(f" ({' '.join(str(error).split())[:200]})")
 

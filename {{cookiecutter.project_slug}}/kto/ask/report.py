@@ -92,7 +92,7 @@ def before(estimates: Mapping[str, Estimate]) -> str:
         "model": [*estimates],
         "requests": [number(estimate.requests) for estimate in estimates.values()],
         "read": [number(estimate.read) for estimate in estimates.values()],
-        "written": [number(estimate.expected) for estimate in estimates.values()],
+        "written": [number(estimate.written) for estimate in estimates.values()],
         "cost": [_money(estimate.cost) for estimate in estimates.values()],
     }
     return _table(columns)

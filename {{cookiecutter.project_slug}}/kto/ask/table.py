@@ -218,14 +218,8 @@ class _NoAnswers(Exception):
 
 
 def _as_it_came(answer: Answer, key: str) -> Row:
-    return {
-        "raw_generation_responses": answer.text,
-        "finish_reason": answer.finish_reason,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "answer_id": key,
-        "sent": answer.sent,
-    }
+    same = {name: getattr(answer, name) for name in ("finish_reason", "prompt_tokens", "completion_tokens", "sent")}
+    return {"raw_generation_responses": answer.text, "answer_id": key, **same}
 
 
 def cleared(row: Row, out: LeftOut) -> Row:
