@@ -170,7 +170,7 @@ class GenerationsTable:
                 count.missing += 1
                 if is_asked:  # a prompt that is not asked is no gap
                     reason = self._failures.get(target.key(conversation)) or plan.unusable.get(target.model, "")
-                    count.reasons[reason] += 1
+                    count.reasons.update([reason] if reason else [])
                     gap = {"model": target.model, "prompt_id": prompt.id, "input": prompt.text}
                     self.gaps.append(gap | {"reason": reason})
             if number is not None:
