@@ -93,7 +93,8 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
     from kto.ask import ray_cluster
 
     logs = plan.config.root / "data" / "logs"
-    with ray_cluster.joined(ray, logs / "ray.log") as cluster, plan.language_worker() as language:
+    joined = ray_cluster.joined(ray, logs / "ray.log") if ray else contextlib.nullcontext()
+    with joined as cluster, plan.language_worker() as language:
         from kto.ask import pipeline  # the language worker gets ready meanwhile
 
         def ask(targets: Sequence[ModelTarget], cluster: ray_cluster.Cluster | None) -> dict[str, Row]:

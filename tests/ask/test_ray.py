@@ -250,7 +250,7 @@ def test_a_node_that_dies_half_way(large: Path, cluster: Cluster, server: ModelS
 
 @pytest.mark.usefixtures("english")
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError) as error, ray_cluster.joined("auto", Path("ray.log")):
         pass
     assert "Ray is not installed here" in str(error.value)

@@ -25,17 +25,7 @@ class _Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def show_progress(what: str, totals: Mapping[str, int], settled: Settled) -> Iterator[None]:
-    """Show how far each model is while the block runs.
-
-    Parameters
-    ----------
-    what
-        What is counted, in the language.
-    totals
-        How many each model has to bring.
-    settled
-        Returns how many of these need nothing more.
-    """
+    """Show how many of its `totals` each model has `settled` while the block runs; `what` names what is counted."""
     end = threading.Event()
     show = _bars if sys.stdout.isatty() else _lines
     thread = threading.Thread(target=show, args=(what, totals, settled, end), daemon=True)

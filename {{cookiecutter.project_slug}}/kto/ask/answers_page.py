@@ -4,6 +4,7 @@ One file without scripts that loads nothing from anywhere. An answer looks as it
 """
 
 import itertools
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kto.texts import number, t
 NAME = "answers.html"
 SHOWN = 200
 """Prompts on the page, at most."""
-_STYLE = Path(__file__).parent / "cards" / "answers.css"
+_PAGE = Path(__file__).parent / "cards" / "answers.html"
 _LISTS = (
     *("generation_model", "raw_generation_responses", "generations", "finish_reason", "refused", "language"),
     "language_verdict",
@@ -26,14 +27,7 @@ _LISTS = (
 
 def write(config: Settings, table: Path, prompts: int) -> Path:
     """Write the page beside a table of generations with this number of prompts, and return its path."""
-    path = table.with_name(NAME)
-    write_text(path, "".join(_page(config, table, prompts)))
-    return path
-
-
-def _page(config: Settings, table: Path, prompts: int) -> Iterator[str]:
     values = values_of(config)
-    title = as_written(str(values["project_name"]))
     checked = targets.gate_for(config).supported
     shown = number(prompts) if prompts <= SHOWN else f"{number(SHOWN)} / {number(prompts)}"
     about = [
@@ -41,33 +35,39 @@ def _page(config: Settings, table: Path, prompts: int) -> Iterator[str]:
         f"{t('generate.column_asked')}: {shown}",
         *([] if checked else [t("generate.not_judged", language=config.language.autonym)]),
     ]
-    lang = "en" if values["untranslated"] else values["tag"]
-    yield (
-        f'<!DOCTYPE html>\n<html lang="{lang}" dir="{values["direction"]}">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{title}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        f'<header>\n<h1 dir="auto">{title}</h1>\n'
-    )
-    yield from (f'<p class="about" dir="auto">{as_written(line)}</p>\n' for line in about)
-    yield f'</header>\n<main lang="{values["tag"]}">\n'
     rows = (row for batch in read_batches(table, ("input", *_LISTS)) for row in batch)
-    for position, row in enumerate(itertools.islice(rows, SHOWN), 1):
-        yield f'<article>\n<p class="number">{number(position)}</p>\n'
-        yield f'<h2 dir="auto">{as_written(row["input"])}</h2>\n<div class="answers">\n'
-        for item in zip(*(row[name] for name in _LISTS), strict=True):
-            yield from _answer(dict(zip(_LISTS, item, strict=True)), checked)
-        yield "</div>\n</article>\n"
-    yield "</main>\n</body>\n</html>\n"
+    page = string.Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        lang="en" if values["untranslated"] else values["tag"],
+        tag=values["tag"],
+        direction=values["direction"],
+        title=as_written(str(values["project_name"])),
+        about="".join(f'<p class="about" dir="auto">{as_written(line)}</p>\n' for line in about),
+        articles="".join(_article(*row, checked) for row in enumerate(itertools.islice(rows, SHOWN), 1)),
+    )
+    path = table.with_name(NAME)
+    write_text(path, page)
+    return path
 
 
-def _answer(item: Row, checked: bool) -> Iterator[str]:
+def _article(position: int, row: Row, checked: bool) -> str:
+    """Return a prompt with its answers."""
+    items = [dict(zip(_LISTS, item, strict=True)) for item in zip(*map(row.get, _LISTS), strict=True)]
+    return (
+        f'<article>\n<p class="number">{number(position)}</p>\n'
+        f'<h2 dir="auto">{as_written(row["input"])}</h2>\n<div class="answers">\n'
+        f"{''.join(_answer(item, checked) for item in items)}</div>\n</article>\n"
+    )
+
+
+def _answer(item: Row, checked: bool) -> str:
     marks = " ".join(f'<span class="{name}">{as_written(text)}</span>' for name, text in _marks(item, checked))
-    yield f"<section>\n<h3><bdi>{as_written(item['generation_model'])}</bdi></h3>\n"
-    yield f'<p class="marks">{marks}</p>\n' if marks else ""
-    if item["generations"]:
-        yield f'<div class="text">{answer_html(item["generations"]).replace(TABLE, "<table>")}</div>\n'
-    yield "</section>\n"
+    answer = answer_html(item["generations"]).replace(TABLE, "<table>") if item["generations"] else ""
+    return (
+        f"<section>\n<h3><bdi>{as_written(item['generation_model'])}</bdi></h3>\n"
+        + (f'<p class="marks">{marks}</p>\n' if marks else "")
+        + (f'<div class="text">{answer}</div>\n' if answer else "")
+        + "</section>\n"
+    )
 
 
 def _marks(item: Row, checked: bool) -> Iterator[tuple[str, str]]:

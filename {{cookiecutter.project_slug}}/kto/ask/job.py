@@ -32,11 +32,11 @@ def save(project: Path, bucket: Path) -> bool:
             with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
                 source.backup(to)
             _replace(copy, bucket / store.name)
-        for name in ("train.parquet", "gaps.jsonl"):
-            if (table / name).exists():
-                _replace(table / name, bucket / "generations" / name)
+        for file in (table / "train.parquet", table / "gaps.jsonl"):
+            if file.exists():
+                _replace(file, bucket / "generations" / file.name)
             elif table.exists():
-                (bucket / "generations" / name).unlink(missing_ok=True)  # no answer is missing any more
+                (bucket / "generations" / file.name).unlink(missing_ok=True)  # no answer is missing any more
     except (OSError, sqlite3.Error) as error:
         print(f"Not copied to {bucket} this time: {error}", file=sys.stderr, flush=True)
         return False
@@ -55,14 +55,13 @@ def main(argv: list[str]) -> int:
     url, bucket, options = argv[0], Path(argv[1]), argv[2:]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         project = Path(folder) / "project"
-        cloned = subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, str(project)], check=False)
-        if cloned.returncode:  # git has said why; a traceback would repeat the address, perhaps with a token in it
-            return cloned.returncode
+        status = subprocess.call(["git", "clone", "--quiet", "--depth", "1", url, str(project)])
+        if status:  # git has said why; a traceback would repeat the address, perhaps with a token in it
+            return status
         if (bucket / "answers.sqlite").exists():
             (project / "data").mkdir(exist_ok=True)
             shutil.copyfile(bucket / "answers.sqlite", project / "data" / "answers.sqlite")
-        uv = shutil.which("uv")
-        python = [uv, "run"] if uv else [sys.executable]
+        python = ["uv", "run"] if shutil.which("uv") else [sys.executable]
         with subprocess.Popen([*python, "generate.py", "--yes", *options], cwd=project) as run:
             signal.signal(signal.SIGTERM, lambda *_: run.terminate())  # the job is stopped, or its time is over
             while True:

@@ -28,7 +28,6 @@ from kto.settings import Settings
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
-_BATCH = 1000  # verdicts on earlier answers in one transaction
 _FRAME = 8  # tokens of a chat template around each message
 
 
@@ -38,45 +37,32 @@ class Estimate:
 
     requests: int  # how many answers are missing
     read: int  # tokens of the prompts
-    expected: int  # tokens of the answers, if they are as long as earlier ones of the model; otherwise as `written`
-    written: int  # tokens of the answers, at most
+    written: int  # tokens of the answers, if they are as long as earlier ones of the model, else at most
     prices: tuple[float, float] | None  # dollars per token read and written, None if they are not known
 
     @property
     def cost(self) -> float | None:
         """Dollars, about; None if the price is not known."""
-        return None if self.prices is None else self.read * self.prices[0] + self.expected * self.prices[1]
+        return None if self.prices is None else self.read * self.prices[0] + self.written * self.prices[1]
 
 
 @dataclasses.dataclass
 class Plan:
-    """Everything that is wanted: an answer of each model to each prompt.
-
-    Attributes
-    ----------
-    prompts
-        All rows of the table. The first `limit` are asked; None: all. The others are in the table already.
-    later
-        By prompt id: keys of the answers in the table that came after a language retry. They stay the ones that count:
-        people may have voted on them, also where the first answer would do by now.
-    left_out
-        What is not wanted any more.
-    wanted
-        By model and prompt: what the store has for the requests of an answer that is missing.
-    unusable
-        Why models cannot be asked, by model.
-    """
+    """Everything that is wanted: an answer of each model to each prompt."""
 
     config: Settings
-    prompts: Sequence[Prompt]
+    prompts: Sequence[Prompt]  # all rows of the table
+    limit: int | None  # number of prompts that are asked, None: all; the others are in the table already
     targets: Sequence[ModelTarget]
     gate: Gate
     store: Store
-    limit: int | None = None
-    later: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
-    left_out: LeftOut = LeftOut()  # noqa: RUF009 (frozen)
+    left_out: LeftOut  # what is not wanted any more
+    # By prompt id: keys of the answers in the table that came after a language retry. They stay the ones that count:
+    # people may have voted on them, also where the first answer would do by now.
+    later: Mapping[str, Collection[str]]
+    # By model and prompt: what the store has for the requests of an answer that is missing.
     wanted: dict[str, dict[str, Sequence[Lookup]]] = dataclasses.field(default_factory=dict)
-    unusable: dict[str, UserError] = dataclasses.field(default_factory=dict)
+    unusable: dict[str, UserError] = dataclasses.field(default_factory=dict)  # why models cannot be asked, by model
     _checked: dict[str, LanguageCheck] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -132,15 +118,8 @@ class Plan:
     def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
         if not self.gate.supported:
             return UNCHECKED
-        check = self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
-        if len(self._checked) == _BATCH:
-            self._keep_checks()
-        return check
-
-    def _keep_checks(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # then they are made again the next time
-            self.store.put([], [(self.gate.name, key, check) for key, check in self._checked.items()])
-        self._checked.clear()
+        self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
+        return self._checked[key]
 
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
@@ -162,7 +141,8 @@ class Plan:
                 if lookups.is_missing(found) and not self.is_left_out(target, prompt):
                     has_none = all(lookup == Lookup() for lookup in found)
                     self.wanted[target.model][prompt.text] = none[target.model] if has_none else found
-        self._keep_checks()
+        with contextlib.suppress(sqlite3.Error):  # then they are checked again the next time
+            self.store.put([], [(self.gate.name, key, check) for key, check in self._checked.items()])
 
     def ask_servers(self, tolerant: bool) -> None:
         """Ask the servers for their models and note the prices; fill `unusable`.
@@ -206,8 +186,8 @@ class Plan:
             size = sum(len(text.encode()) for text in texts) + system * len(texts)
             read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(texts)
             longest = int(target.arguments["max_tokens"])
-            expected = round(len(texts) * min(usual.get(target.model, longest), longest))
-            estimates[target.model] = Estimate(len(texts), read, expected, len(texts) * longest, target.prices)
+            written = round(len(texts) * min(usual.get(target.model, longest), longest))
+            estimates[target.model] = Estimate(len(texts), read, written, target.prices)
         return estimates
 
 
@@ -234,6 +214,6 @@ def make(config: Settings, store: Store, path: Path, options: argparse.Namespace
         prompts, limit = [*prompts, *others], len(prompts)  # what is not asked stays in the table
     elif others:
         print(t("generate.gone", number=len(others), path=path), file=sys.stderr)
-    plan = Plan(config, prompts, asked, gate, store, limit, later, out)
+    plan = Plan(config, prompts, limit, asked, gate, store, out, later)
     plan.find_missing()
     return plan

@@ -77,9 +77,8 @@ def agree(config: Settings, maker: Maker, target: ModelTarget, yes: bool) -> Non
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
     requests = maker.requests()
-    longest = int(target.arguments["max_tokens"])
-    written = min(_WRITTEN * config.new_prompts.per_request, longest)
-    estimate = Estimate(requests, _READ * requests, written * requests, longest * requests, target.prices)
+    written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
+    estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
     if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
         return
     print(report.before({target.model: estimate}))

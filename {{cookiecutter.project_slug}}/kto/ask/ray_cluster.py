@@ -1,15 +1,12 @@
 """`generate.py --ray`: the machines of a Ray cluster send the requests; the pipeline and the store stay here.
 
-The cluster needs the same Python and packages on all machines, this one must be part of it (`ray start`), and all must
-reach the model servers; servers on this machine's loopback are asked from here. `kto/` and `texts.yaml` are sent along.
-
-distilabel's own run on Ray waits forever when a step dies, so each `StoredLLM` has an actor of ours, which hands its
-answers to the one process that writes, here. A kill costs the requests in flight and the answers on their way here.
+The cluster needs the same Python and packages on all machines; this one must be part of it (`ray start`). distilabel's
+own run on Ray waits forever when a step dies, so each `StoredLLM` has an actor of ours, which hands its answers to the
+one process that writes, here. A kill costs the requests in flight and the answers on their way here.
 """
 
 import asyncio
 import contextlib
-import importlib.util
 import itertools
 import logging
 import os
@@ -18,6 +15,7 @@ import socket
 import threading
 import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,40 +33,41 @@ if TYPE_CHECKING:
 _CONNECT, _JOIN = 10.0, 60.0  # seconds that a machine may take to answer, and a cluster to let us in
 _MOST = 3  # machines that a batch is given to
 _EVERY = 0.1  # seconds between two hand-overs of answers
-_ENVIRONMENT = {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"}
-_EXCLUDES = ["/*", "!/.", "!/kto", "!/texts.yaml"]
+_SENT = {
+    "working_dir": str(ROOT),
+    "excludes": ["/*", "!/.", "!/kto", "!/texts.yaml"],
+    "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"},
+}
 
 Calls = list[tuple[str, tuple[Any, ...]]]  # methods of `AnswerWriter` and their arguments
 Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and what the store has for their requests
+_calls: ContextVar[Calls] = ContextVar("calls")  # of the batch that a task belongs to
 
 
 class _Outbox:
     """Takes the place of `AnswerWriter` on another machine: keeps the calls until they are handed over."""
 
-    def __init__(self) -> None:
-        self.calls: Calls = []
-
     def __getattr__(self, name: str) -> Any:
         async def note(*arguments: Any) -> None:
-            self.calls.append((name, arguments))
+            _calls.get().append((name, arguments))
 
         return note
 
 
 class _Actor:
-    async def start(self, pickled: bytes) -> None:
-        """Get ready; the key of the server travels in a call, because Ray logs what constructors get."""
+    async def start(self, pickled: bytes) -> None:  # no constructor: Ray logs what these get, so the server's key
         target, language = pickle.loads(pickled)
-        self._outbox = _Outbox()
-        self._runner = ModelRunner(target, self._outbox, language and LanguageWorker(*language))  # type: ignore[arg-type]
+        self._runner = ModelRunner(target, _Outbox(), language and LanguageWorker(*language))  # type: ignore[arg-type]
 
     async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
-        """Yield the calls for the `AnswerWriter` of `generate.py` while the model answers."""
+        calls: Calls = []
+        _calls.set(calls)
         running = asyncio.gather(*(self._runner.answer(*each) for each in missing))
-        while not running.done() or self._outbox.calls:
+        while calls or not running.done():
             await asyncio.wait([running], timeout=_EVERY)
-            calls, self._outbox.calls = self._outbox.calls, []
-            yield calls
+            handed_over = calls.copy()
+            calls.clear()
+            yield handed_over
 
 
 class Cluster:
@@ -104,16 +103,14 @@ class Cluster:
 
     async def _start(self, llm: "StoredLLM") -> Any:
         """Start an actor for a model on the next machine that answers; this one comes last."""
-        import ray.util.scheduling_strategies
+        import ray
+        from ray.util import scheduling_strategies as strategies
 
         nodes = [here := ray.get_runtime_context().get_node_id()]
         if llm.target.server and not llm.target.server.is_local:
-            alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-            answering = await asyncio.gather(*(asyncio.to_thread(_answers, node) for node in alive))
-            ids = [node["NodeID"] for node, answers in zip(alive, answering, strict=True) if answers]
-            nodes = sorted(ids, key=here.__eq__) or nodes
-        node = nodes[next(self._started) % len(nodes)]
-        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+            others = [node["NodeID"] for node in ray.nodes() if await asyncio.to_thread(_answers, node)]
+            nodes = sorted(others, key=here.__eq__) or nodes
+        strategy = strategies.NodeAffinitySchedulingStrategy(nodes[next(self._started) % len(nodes)], soft=False)
         # An actor waits nearly all the time, so it takes no CPU from others.
         actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
@@ -123,35 +120,32 @@ class Cluster:
 
 def _answers(node: Mapping[str, Any]) -> bool:
     """Tell whether a machine takes connections; Ray itself notices only after a while that one is gone."""
-    with contextlib.suppress(OSError):
-        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT).close()
-        return True
+    if node["Alive"] and node["Resources"].get("CPU"):
+        with contextlib.suppress(OSError):
+            socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT).close()
+            return True
     return False
 
 
 @contextlib.contextmanager
-def joined(address: str | None, log: Path) -> Iterator[Cluster | None]:
-    """Belong to the cluster at `address` ("auto": the one on this machine; None: none) while the block runs.
+def joined(address: str, log: Path) -> Iterator[Cluster]:
+    """Belong to the cluster at `address` ("auto": the one on this machine) while the block runs.
 
     Raises `UserError` where Ray is not installed (`no_ray`), or no cluster lets us in (`ray_address`).
     """
-    if address is None:
-        yield None
-        return
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("no_ray")
+    try:
+        import ray
+    except ImportError:
+        raise UserError("no_ray") from None
     address = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
     failures: list[str] = []
 
     def join() -> None:
-        import ray
-
         try:
             if address != "auto":  # ray.init waits for minutes where nobody answers
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
-            sent = {"working_dir": str(ROOT), "excludes": _EXCLUDES, "env_vars": _ENVIRONMENT}
-            ray.init(address, runtime_env=sent, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address, runtime_env=_SENT, logging_level=logging.ERROR, log_to_driver=False)
         except (Exception, SystemExit) as error:
             failures.append(f" ({' '.join(str(error).split())[:200]})")
 
@@ -160,8 +154,6 @@ def joined(address: str | None, log: Path) -> Iterator[Cluster | None]:
     joining.join(_JOIN)
     if joining.is_alive() or failures:
         raise UserError("ray_address", address=address + "".join(failures))
-    import ray
-
     try:
         yield Cluster(log)
     finally:

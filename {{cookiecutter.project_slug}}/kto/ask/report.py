@@ -16,8 +16,7 @@ from kto.ask.targets import ModelTarget
 from kto.ask.writer import RunCounts
 from kto.texts import number, t
 
-WIDTH = 80
-"""Columns of a terminal."""
+_WIDTH = 80  # columns of a terminal
 _BETWEEN = 3  # columns between two cells
 _LONGEST_LABEL = 32
 _SHORTEST_NAME = 16  # of a model, on lines of at least so many columns
@@ -42,16 +41,16 @@ def _table(columns: Mapping[str, Sequence[str]]) -> str:
     heads = [t(f"generate.column_{name}") for name in kept]
     rows = [*zip(*kept.values(), strict=True)]
     widths = [max(map(cell_len, (head, *cells))) for head, cells in zip(heads, kept.values(), strict=True)]
-    if sum(widths) + _BETWEEN * (len(widths) - 1) <= WIDTH:
+    if sum(widths) + _BETWEEN * (len(widths) - 1) <= _WIDTH:
         return _lines(rows, heads, widths)
     labels = min(max(map(cell_len, heads)), _LONGEST_LABEL)
     figures = max((cell_len(cell) for _, *cells in rows for cell in cells), default=0)
     narrowest = max(figures, min(max(map(cell_len, kept["model"]), default=0), _SHORTEST_NAME))
-    most = max((WIDTH - labels) // (narrowest + _BETWEEN), 1)
+    most = max((_WIDTH - labels) // (narrowest + _BETWEEN), 1)
     tables = []
     for start in range(0, len(rows), most):
         names, *cells = zip(*rows[start : start + most], strict=True)
-        width = (WIDTH - labels) // len(names) - _BETWEEN
+        width = (_WIDTH - labels) // len(names) - _BETWEEN
         broken = [_broken(name, width) for name in names]
         widths = [max(figures, *(min(cell_len(line), width) for line in name.split("\n"))) for name in broken]
         transposed = [*zip(heads[1:], *zip(*cells, strict=True), strict=True)]
@@ -92,7 +91,7 @@ def before(estimates: Mapping[str, Estimate]) -> str:
         "model": [*estimates],
         "requests": [number(estimate.requests) for estimate in estimates.values()],
         "read": [number(estimate.read) for estimate in estimates.values()],
-        "written": [number(estimate.expected) for estimate in estimates.values()],
+        "written": [number(estimate.written) for estimate in estimates.values()],
         "cost": [_money(estimate.cost) for estimate in estimates.values()],
     }
     return _table(columns)
@@ -124,9 +123,7 @@ def after(targets: Sequence[ModelTarget], counts: Mapping[str, TableCounts], run
     lines = [_table(columns)]
     for model, count in zip(models, in_table, strict=True):
         reasons = count.reasons.most_common(_SHOWN)
-        lines += [
-            t("generate.gap", model=model, number=prompts, reason=reason) for reason, prompts in reasons if reason
-        ]
+        lines += [t("generate.gap", model=model, number=prompts, reason=reason) for reason, prompts in reasons]
     return "\n".join(lines)
 
 

@@ -50,23 +50,19 @@ _LATER = {
     "refused": "INTEGER NOT NULL DEFAULT 0",
     "sent": "TEXT",
 }
+_ANSWER = "answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent"
 _PUT = (
-    "INSERT INTO answers (key, model, messages, arguments, answer, finish_reason, prompt_tokens,"
-    " completion_tokens, seconds, refused, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO answers (key, model, messages, arguments, {_ANSWER}) VALUES (?{', ?' * 10})"
     " ON CONFLICT (key) DO NOTHING"
 )
 _PUT_CHECK = "INSERT OR REPLACE INTO judgements (key, gate, verdict, language, score) VALUES (?, ?, ?, ?, ?)"
 _PUT_REQUEST = "INSERT OR IGNORE INTO requests (request, key) VALUES (?, ?)"
 _PUT_ALL_REQUESTS = "INSERT OR IGNORE INTO requests (request, key) SELECT request_of(model, messages), key FROM answers"
-_COLUMNS = "answer, finish_reason, prompt_tokens, completion_tokens, seconds, refused, sent, verdict, language, score"
-_GET = (
-    f"SELECT {_COLUMNS}"
-    " FROM answers LEFT JOIN judgements ON judgements.key = answers.key AND gate = ? WHERE answers.key = ?"
-)
+_JOIN_CHECK = "LEFT JOIN judgements ON judgements.key = answers.key AND gate = ?"
+_GET = f"SELECT {_ANSWER}, verdict, language, score FROM answers {_JOIN_CHECK} WHERE answers.key = ?"
 _ALIKE = (
-    f"SELECT answers.key, arguments, {_COLUMNS}"
-    " FROM requests JOIN answers ON answers.key = requests.key"
-    " LEFT JOIN judgements ON judgements.key = answers.key AND gate = ?"
+    f"SELECT answers.key, arguments, {_ANSWER}, verdict, language, score"
+    f" FROM requests JOIN answers ON answers.key = requests.key {_JOIN_CHECK}"
     " WHERE request = ? ORDER BY received_at, answers.key"
 )
 
@@ -106,7 +102,7 @@ class Candidate(NamedTuple):
 
 
 class NewAnswer(NamedTuple):
-    """What is put into the store: an answer, and the request for it."""
+    """An answer to put into the store, and the request for it."""
 
     key: str
     model: str

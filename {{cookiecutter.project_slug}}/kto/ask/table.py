@@ -174,7 +174,7 @@ class GenerationsTable:
                 if is_asked:  # a prompt that is not asked is no gap
                     failure = self._failures.get(target.key(conversation)) or plan.unusable.get(target.model)
                     why = {"kind": getattr(failure, "kind", ""), "status": getattr(failure, "status", 0)}
-                    count.reasons[str(failure or "")] += 1
+                    count.reasons.update([str(failure)] if failure else [])
                     gap = {"model": target.model, "prompt_id": prompt.id, "input": prompt.text}
                     self.gaps.append(gap | {"reason": str(failure or "")} | why)
             if number is not None:
@@ -222,14 +222,8 @@ class _NoAnswers(Exception):
 
 
 def _as_it_came(answer: Answer, key: str) -> Row:
-    return {
-        "raw_generation_responses": answer.text,
-        "finish_reason": answer.finish_reason,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "answer_id": key,
-        "sent": answer.sent,
-    }
+    same = {name: getattr(answer, name) for name in ("finish_reason", "prompt_tokens", "completion_tokens", "sent")}
+    return {"raw_generation_responses": answer.text, "answer_id": key, **same}
 
 
 def cleared(row: Row, out: LeftOut) -> Row:
