@@ -109,7 +109,7 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
                 with serving.serving(plan.config, target.model, log) as url:
                     ask([dataclasses.replace(target, server=Server(url))], None)
             except UserError as error:
-                plan.unusable[target.model] = str(error)
+                plan.unusable[target.model] = error
         return ask(plan.targets, cluster)
 
 

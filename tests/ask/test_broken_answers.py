@@ -73,7 +73,7 @@ LASTING: dict[str, tuple[str, int, str]] = {
     ),
 }
 
-Result = tuple[ModelServer, dict[str, str | None], dict[str, str]]
+Result = tuple[ModelServer, dict[str, str | None], dict[str, dict[str, Any]]]
 
 
 def project_with(rendered: Path, folder: Path, prompts: list[str], **settings: Any) -> Path:
@@ -87,10 +87,10 @@ def table(project: Path) -> list[dict]:
     return pq.read_table(project / "data" / "generations" / "train.parquet").to_pylist()
 
 
-def gaps(project: Path) -> dict[str, str]:
+def gaps(project: Path) -> dict[str, dict[str, Any]]:
     path = project / "data" / "generations" / "gaps.jsonl"
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {gap["input"]: gap["reason"] for gap in map(json.loads, lines)}
+    return {gap["input"]: gap for gap in map(json.loads, lines)}
 
 
 @pytest.fixture
@@ -131,9 +131,12 @@ def test_too_many_requests_inside_a_reply_with_status_200(result: Result, prompt
 
 @pytest.mark.parametrize("prompt", LASTING)
 def test_an_error_in_a_reply_with_status_200_is_like_the_status_that_it_names(result: Result, prompt: str) -> None:
-    server, answers, reasons = result
+    server, answers, missing = result
     _, asked, words = LASTING[prompt]
-    assert answers[prompt] is None and reasons[prompt].endswith(words) and server.asked(prompt) == asked
+    assert answers[prompt] is None and missing[prompt]["reason"].endswith(words) and server.asked(prompt) == asked
+    status = int(words[20:23]) if words.startswith("The server answered ") else 0
+    kinds = {0: "invalid_reply", 400: "rejected_request", 502: "unavailable", 503: "unavailable"}
+    assert (missing[prompt]["status"], missing[prompt]["kind"]) == (status, kinds[status])
 
 
 def test_every_name_for_an_answer_that_was_cut(rendered: Path, server: ModelServer, tmp_path: Path) -> None:
@@ -193,8 +196,14 @@ def test_a_prompt_that_is_refused_alone_is_one_missing_answer(
     done = run(project, "generate.py", "--base-url", server.url, env={"OPENAI_API_KEY": "key"})
     assert done.returncode == 1
     assert [row["input"] for row in table(project) if row["generations"] == [None]] == list(refused)
-    reasons = gaps(project)
-    assert all(words in reasons[prompt] for prompt, (_, _, words) in refused.items())
+    missing = gaps(project)
+    assert all(words in missing[prompt]["reason"] for prompt, (_, _, words) in refused.items())
+    assert [(gap["status"], gap["kind"]) for gap in missing.values()] == [
+        (403, "rejected_request"),
+        *[(403, "access_denied")] * 3,
+        (401, "access_denied"),
+        (403, "rejected_request"),
+    ]
     assert len(server.chats) == 60
 
 

@@ -15,19 +15,24 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from kto.ask import client
-from kto.ask.client import (
+from kto.ask.client import ModelClient
+from kto.ask.servers import Server
+from kto.ask.store import Answer
+from kto.errors import (
     AccessDenied,
-    Chat,
-    ModelUnusable,
+    ConnectionLost,
+    EmptyReply,
+    InvalidReply,
+    KeyMissing,
+    PaymentRequired,
     RateLimited,
     RejectedRequest,
+    ReplyTimeout,
     RequestFailed,
     ServerError,
     Unavailable,
     Unreachable,
 )
-from kto.ask.servers import Server
-from kto.ask.store import Answer
 from model_server import ModelServer
 
 pytest_plugins = ["generating_fixtures"]
@@ -49,9 +54,11 @@ def shared() -> Iterator[ModelServer]:
         yield server
 
 
-def with_chat(url: str, work: Callable[[Chat], Coroutine[Any, Any, Any]], timeout: float = 5, key: str = "") -> Any:
+def with_chat(
+    url: str, work: Callable[[ModelClient], Coroutine[Any, Any, Any]], timeout: float = 5, key: str = ""
+) -> Any:
     async def all_of_it() -> Any:
-        client = Chat(Server(url, key), 4, timeout)
+        client = ModelClient(Server(url, key), 4, timeout)
         try:
             return await work(client)
         finally:
@@ -95,7 +102,7 @@ def raw(reply: bytes, url: str = "", key: str = "", close: bool = True) -> tuple
             with pytest.MonkeyPatch.context() as patch:
                 for name in ("HTTP_PROXY", "http_proxy"):
                     patch.setenv(name, address)
-                client = Chat(Server(url or f"{address}/v1", key), 4, 5)
+                client = ModelClient(Server(url or f"{address}/v1", key), 4, 5)
             try:
                 return await client.complete(BODY)
             except RequestFailed as found:
@@ -123,7 +130,7 @@ def test_an_answer(server: ModelServer) -> None:
 
 STATUSES = {
     RejectedRequest: [400, 404, 405, 410, 413, 418, 422, 431],
-    ModelUnusable: [402],
+    PaymentRequired: [402],
     AccessDenied: [401, 403],
     RateLimited: [429],
     ServerError: [500],
@@ -134,8 +141,8 @@ STATUSES = {
 @pytest.mark.parametrize(("status", "kind"), [(status, kind) for kind, all_of in STATUSES.items() for status in all_of])
 def test_what_can_be_done_about_a_status(server: ModelServer, status: int, kind: type[RequestFailed]) -> None:
     server.fail(status=status)
-    found = trouble(server)
-    assert type(found) is kind and found.wait == 0
+    found = trouble(server, key="geheim")
+    assert type(found) is kind and found.wait == 0 and found.status == status
     assert f"The test wants {status}." in str(found) and len(server.chats) == 1
 
 
@@ -173,7 +180,8 @@ def test_a_person_reads_what_to_do(server: ModelServer, status: int, sentence: s
     assert sentence in str(trouble(server, key="key"))
     refused = status in (401, 403)  # a key that nobody has set is not a wrong one
     without = f"does not let you in (The test wants {status}.), and no key is set. If it wants one, write it into"
-    assert (without if refused else sentence) in str(trouble(server))
+    found = trouble(server)
+    assert (without if refused else sentence) in str(found) and isinstance(found, KeyMissing) == refused
 
 
 @pytest.mark.parametrize(
@@ -207,13 +215,13 @@ def test_no_answer_in_time(server: ModelServer) -> None:
     server.fail(delay=5)
     began = time.monotonic()
     found = trouble(server, timeout=0.5)
-    assert type(found) is Unavailable and "no answer within" in str(found) and time.monotonic() - began < 3
+    assert type(found) is ReplyTimeout and "no answer within" in str(found) and time.monotonic() - began < 3
 
 
 def test_a_connection_that_breaks(server: ModelServer) -> None:
     server.fail(drop=True)
     found = trouble(server)
-    assert type(found) is Unavailable and str(found) == "The connection to the server was lost."
+    assert type(found) is ConnectionLost and str(found) == "The connection to the server was lost."
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -224,10 +232,13 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_went_away(server: ModelServer) -> None:
-    async def twice(client: Chat) -> None:
+    async def twice(client: ModelClient) -> None:
         assert await client.complete(BODY)
         await asyncio.to_thread(server.close)
-        for kinds in ((Unreachable, Unavailable), (Unreachable,)):  # the first may have found its old connection closed
+        for kinds in (
+            (Unreachable, ConnectionLost),
+            (Unreachable,),
+        ):  # the first may have found its old connection closed
             with pytest.raises(RequestFailed) as raised:
                 await client.complete(BODY)
             assert type(raised.value) in kinds
@@ -255,7 +266,7 @@ def test_a_server_that_went_away(server: ModelServer) -> None:
 )
 def test_replies_that_are_none(reply: bytes) -> None:
     found, _ = raw(reply)
-    assert type(found) is Unavailable
+    assert type(found) in (ConnectionLost, InvalidReply, EmptyReply)
 
 
 PIECES = [b"HTTP/1.1 ", b"200", b"500", b" OK", b"\r\n", b"\r\n\r\n", b"Content-Length: ", b"Content-Encoding: gzip"]
@@ -293,7 +304,8 @@ def test_whatever_comes_through_the_wire(pieces: list[bytes]) -> None:
 def test_a_page_is_no_answer(server: ModelServer, page: str, words: str) -> None:
     server.fail(body=page, headers={"Content-Type": "text/html"})
     found = trouble(server)
-    assert type(found) is Unavailable and str(found) == f"The server sent something that is not an answer{words}."
+    assert type(found) is (InvalidReply if words else EmptyReply)
+    assert str(found) == f"The server sent something that is not an answer{words}."
 
 
 NAMES = ["choices", "message", "content", "error", "usage", "finish_reason", "refusal", "text", "type", "x"]
@@ -425,7 +437,7 @@ def test_retry_after_of_any_kind(value: str) -> None:
 
 
 def test_no_cookies(server: ModelServer) -> None:
-    async def twice(client: Chat) -> None:
+    async def twice(client: ModelClient) -> None:
         await client.complete(BODY)
         await client.complete(BODY)
 

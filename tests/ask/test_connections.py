@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import trustme
 from generating import TEMPLATE, run, use
-from kto.ask import connections, servers
-from kto.ask.client import Chat, ModelUnusable, RequestFailed
+from kto.ask import client, servers
+from kto.ask.client import ModelClient
 from kto.ask.servers import Server
-from kto.errors import UserError
+from kto.errors import ModelUnusable, RequestFailed, UserError
 from model_server import ModelServer
 from proxies import Proxy
 
@@ -39,7 +39,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """The environment is read once in a process."""
-    connections.certificates.cache_clear()
+    client.certificates.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def chats(url: str, key: str = "") -> Any:
     """What generate.py gets, or why not."""
 
     async def chat() -> Any:
-        client = Chat(Server(url, key), 4, 5)
+        client = ModelClient(Server(url, key), 4, 5)
         try:
             return bool((await client.complete(BODY)).text)
         except RequestFailed as trouble:
@@ -300,7 +300,7 @@ def test_a_password_in_the_address_is_used_and_never_shown(project: Path) -> Non
 
 def test_what_cannot_change_by_itself_ends_the_model_at_once(secure: ModelServer) -> None:
     async def chat() -> None:
-        client = Chat(Server(secure.url), 4, 5)
+        client = ModelClient(Server(secure.url), 4, 5)
         try:
             with pytest.raises(ModelUnusable, match="not trusted"):
                 await client.complete(BODY)

@@ -128,7 +128,7 @@ def test_a_limit_needs_prices(paid: Path, server: ModelServer) -> None:
     ],
 )
 def test_prices_in_the_list_of_the_router(name: str, price: tuple[float, float] | None) -> None:
-    from kto.ask.servers import prices
+    from kto.ask.servers import ModelList
 
     offers = [
         {"provider": "cheap", "pricing": {"input": 1, "output": 2}},
@@ -137,7 +137,7 @@ def test_prices_in_the_list_of_the_router(name: str, price: tuple[float, float] 
     ]
     odd = [{"provider": "x", "pricing": "much"}, {"provider": "y", "pricing": {"input": "1", "output": -2}}, 7]
     listed = [{"id": "acme/one", "providers": offers}, {"id": "acme/two"}, {"id": "acme/odd", "providers": odd}]
-    found = prices(listed, name)
+    found = ModelList(listed, complete=True).prices(name)
     assert found == (None if price is None else pytest.approx(price))
 
 

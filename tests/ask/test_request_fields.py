@@ -5,7 +5,7 @@ from generating import TEMPLATE
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask import request_fields
-from kto.ask.error_body import ErrorBody
+from kto.errors import RequestFailed
 
 assert TEMPLATE
 
@@ -51,16 +51,18 @@ BODY = {"model": "m", "max_tokens": 9, "temperature": 0.5, "seed": 1, "user": "m
     ],
 )
 def test_which_field_an_error_is_about(words: str, field: str) -> None:
-    assert request_fields.refused_field(ErrorBody(words), BODY, ()) == field
+    assert request_fields.refused_field(RequestFailed(words=words), BODY, ()) == field
 
 
 def test_the_field_that_a_server_names_by_itself_comes_first() -> None:
-    said = ErrorBody("System role not supported, temperature must be 1", param="seed")
+    said = RequestFailed(words="System role not supported, temperature must be 1", param="seed")
     assert request_fields.refused_field(said, BODY, ()) == "seed"
-    assert request_fields.refused_field(ErrorBody("no", param="messages"), BODY, ()) == ""
+    assert request_fields.refused_field(RequestFailed(words="no", param="messages"), BODY, ()) == ""
     renamed = request_fields.without(BODY, {"max_tokens"})
     words = "Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead."
-    assert request_fields.refused_field(ErrorBody(words), renamed, {"max_tokens"}) == ""  # or there were no limit
+    assert (
+        request_fields.refused_field(RequestFailed(words=words), renamed, {"max_tokens"}) == ""
+    )  # or there were no limit
 
 
 @given(st.sets(st.sampled_from(["max_tokens", "temperature", "seed", "user", "system", "top_p", "other"])))
@@ -76,4 +78,4 @@ def test_a_request_always_has_a_limit_and_the_whole_prompt(refused: set[str]) ->
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=20))
 def test_no_words_of_a_server_break_anything(words: str, prompt: str, param: str) -> None:
     body = BODY | {"messages": [CONVERSATION[0], {"role": "user", "content": prompt}]}
-    assert request_fields.refused_field(ErrorBody(words, param=param), body, ()) in ("", "system", *BODY)
+    assert request_fields.refused_field(RequestFailed(words=words, param=param), body, ()) in ("", "system", *BODY)

@@ -17,7 +17,7 @@ from generating import DUTCH, ENGLISH, TEMPLATE, keys
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask import lookups, runner
-from kto.ask.client import Chat
+from kto.ask.client import ModelClient
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.runner import ModelRunner
@@ -83,13 +83,16 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
     ) -> list:
         url = given.pop("url", server.url)
         one_target = target(server=Server(url, "key"), **given)
+        kinds: Counter[str] = Counter()
 
         async def work() -> list[Outcome]:
             one = ModelRunner(one_target, keeper, judge)
 
             async def answer(prompt: str) -> Outcome:
                 conversation = [{"role": "user", "content": prompt}]
-                return await one.answer(conversation, await one.look_up(conversation))
+                kept, failure = await one.answer(conversation, await one.look_up(conversation))
+                kinds[failure.kind if failure else ""] += 1
+                return kept, str(failure or "")
 
             try:
                 return await asyncio.wait_for(asyncio.gather(*map(answer, prompts)), 60)
@@ -101,7 +104,7 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
         tally = keeper.count("acme/one")
         assert tally.settled == len(prompts)
         assert tally.failures == Counter(failure for _, failure in outcomes if failure)
-        ask.tally = tally  # type: ignore[attr-defined]
+        ask.tally, ask.kinds = tally, kinds  # type: ignore[attr-defined]
         return outcomes
 
     return ask
@@ -318,10 +321,10 @@ def test_a_key_that_is_refused_ends_the_model_soon(
 def test_a_server_that_goes_away_is_not_waited_for(
     server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complete = Chat.complete
+    complete = ModelClient.complete
     sent = 0
 
-    async def counted(self: Chat, body: dict) -> Answer:
+    async def counted(self: ModelClient, body: dict) -> Answer:
         nonlocal sent
         sent += 1
         return await complete(self, body)
@@ -331,7 +334,7 @@ def test_a_server_that_goes_away_is_not_waited_for(
             server._stop.set()  # as close() does, at once
         return "yes"
 
-    monkeypatch.setattr(Chat, "complete", counted)
+    monkeypatch.setattr(ModelClient, "complete", counted)
     server.reply = leave
     outcomes = ask(prompts(200), concurrency=2, attempts=2)
     assert 20 <= texts(outcomes).count("yes") < 40
@@ -420,14 +423,14 @@ def test_a_disk_that_is_full_stops_the_model(server: ModelServer, ask: Ask, monk
 def test_trouble_of_any_other_kind_stays_with_its_prompt(
     server: ModelServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complete = Chat.complete
+    complete = ModelClient.complete
 
-    async def broken(self: Chat, body: dict) -> Answer:
+    async def broken(self: ModelClient, body: dict) -> Answer:
         if body["messages"][0]["content"] == "a":
             raise ZeroDivisionError("division by zero " * 100)
         return await complete(self, body)
 
-    monkeypatch.setattr(Chat, "complete", broken)
+    monkeypatch.setattr(ModelClient, "complete", broken)
     (bad, failure), good = ask(["a", "b"])
     assert bad is None and good[0] and good[1] == ""
     assert (

@@ -1,8 +1,37 @@
-"""Errors that a person reads: one sentence that says what is wrong, one that says what to do."""
+"""Errors that a person reads: one sentence that says what is wrong, one that says what to do.
 
+Commands raise a `UserError` with the name of its text. What talks to model servers raises a `Failure` with fields;
+`_TEXTS` has the text of each class, and the sentence is made when somebody reads it.
+
+    UserError
+    └── Failure
+        ├── BudgetExceeded, UnexpectedError
+        └── RequestFailed
+            ├── RejectedRequest        400, 404, 422 …
+            ├── OnlyThoughts
+            ├── AccessDenied           401, 403
+            │   └── KeyMissing
+            ├── ModelUnusable
+            │   ├── KeyRefused, PaymentRequired, NoModelServer, Redirected
+            │   ├── CertificateRefused, NotEncrypted, ProxyRefused
+            │   └── WaitTooLong, StillLimited, StillLoading
+            ├── RateLimited            429, or 503 with a time to wait
+            ├── ServerError            500
+            │   └── EmptyAnswer
+            ├── ModelLoading           503 with words to that effect
+            └── Unavailable            other 5xx
+                ├── InvalidReply, EmptyReply, ConnectionLost
+                ├── ReplyTimeout
+                │   └── QueueTimeout
+                └── Unreachable
+                    └── NoServer, ProxyUnreachable
+"""
+
+import dataclasses
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from kto.terminal import survive_unread_output
 from kto.texts import TextsError, t
@@ -19,13 +48,198 @@ class UserError(Exception):
         What the placeholders of that text stand for.
     """
 
+    kind, status = "unusable", 0  # as in data/generations/gaps.jsonl
+
     def __init__(self, key: str, /, **values: object) -> None:
         self.key = key
         super().__init__(t(key if "." in key else f"errors.{key}", **values))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # `values` are not kept, so `__init__` cannot be called again
+        return type(self).__new__, (type(self), *self.args), vars(self)
+
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: IPython asks for this before it writes a traceback."""
         return [str(self)]
+
+
+@dataclasses.dataclass(eq=False)
+class Failure(UserError):
+    """An error with fields, whose sentence is made when somebody reads it."""
+
+    status: int = 0  # HTTP status of the server's reply, 0 without one
+    detail: str = ""  # what the server or the system says about it, in one line
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = re.sub(r"\B([A-Z])", r"_\1", cls.__name__).lower()
+
+    def __str__(self) -> str:
+        return t(_TEXTS[type(self)].format(status=self.status), **vars(self) | {"reason": self.detail})
+
+
+class BudgetExceeded(Failure):
+    """A further request might cost more than what is left."""
+
+
+class UnexpectedError(Failure):
+    """A bug, of ours or of a package."""
+
+
+@dataclasses.dataclass(eq=False)
+class RequestFailed(Failure):
+    """A model server gave no answer."""
+
+    words: str = ""  # all that the server says; `detail` is cut
+    param: str = ""  # field of the request that the server names
+    wait: float = 0.0  # seconds that the server asks for before the next request
+    seconds: int = 0  # waited in vain
+    url: str = ""  # of the server
+    target: str = ""  # address to which the server sends requests
+    proxy: str = ""
+
+
+class RejectedRequest(RequestFailed):
+    """The same request will fail again."""
+
+
+class OnlyThoughts(RequestFailed):
+    """`max_tokens` ended the answer before its first word."""
+
+
+class AccessDenied(RequestFailed):
+    """The key or the model is refused, or a firewall refuses this prompt."""
+
+
+class KeyMissing(AccessDenied):
+    """The server wants a key, and none is set."""
+
+
+class ModelUnusable(RequestFailed):
+    """Every request to this model fails until somebody does something."""
+
+
+class KeyRefused(ModelUnusable):
+    """The server refuses the key, whatever is asked."""
+
+
+class PaymentRequired(ModelUnusable):
+    """The money is used up."""
+
+
+class NoModelServer(ModelUnusable):
+    """What answers at this address is no model server."""
+
+
+class Redirected(ModelUnusable):
+    """The server sends requests to another address, where they would arrive without their body."""
+
+
+class CertificateRefused(ModelUnusable):
+    """The server's certificate is not trusted."""
+
+
+class NotEncrypted(ModelUnusable):
+    """The server does not speak TLS."""
+
+
+class ProxyRefused(ModelUnusable):
+    """The proxy refuses the connection."""
+
+
+class WaitTooLong(ModelUnusable):
+    """The server asks for a wait that is longer than `timeout`."""
+
+
+class StillLimited(ModelUnusable):
+    """The server has answered nothing but 429 for `timeout` seconds."""
+
+
+class StillLoading(ModelUnusable):
+    """The server has been loading the model for more than `loading_timeout` seconds."""
+
+
+class RateLimited(RequestFailed):
+    """The server gets too many requests."""
+
+
+class ServerError(RequestFailed):
+    """The server failed with this request."""
+
+
+class EmptyAnswer(ServerError):
+    """The answer has no text."""
+
+
+class ModelLoading(RequestFailed):
+    """The server is still loading the model."""
+
+
+class Unavailable(RequestFailed):
+    """The server is not well, or the connection to it is not."""
+
+
+class InvalidReply(Unavailable):
+    """The reply is no chat completion."""
+
+
+class EmptyReply(Unavailable):
+    """The reply is empty."""
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke."""
+
+
+class ReplyTimeout(Unavailable):
+    """No reply in time."""
+
+
+class QueueTimeout(ReplyTimeout):
+    """No reply in time, perhaps only because the request waited for others in flight."""
+
+
+class Unreachable(Unavailable):
+    """The server takes no connection."""
+
+
+class NoServer(Unreachable):
+    """Nothing takes a connection at this address."""
+
+
+class ProxyUnreachable(Unreachable):
+    """The proxy takes no connection, or gets none."""
+
+
+_TEXTS: Mapping[type[Failure], str] = {
+    BudgetExceeded: "generate.failed_spent",
+    UnexpectedError: "generate.failed_unexpectedly",
+    RejectedRequest: "generate.failed_status",
+    OnlyThoughts: "generate.failed_thinking",
+    AccessDenied: "generate.failed_{status}",
+    KeyMissing: "errors.no_key",
+    KeyRefused: "errors.key_refused",
+    PaymentRequired: "generate.failed_402",
+    NoModelServer: "errors.no_api",
+    Redirected: "technical.redirected",
+    CertificateRefused: "technical.certificate",
+    NotEncrypted: "technical.no_encryption",
+    ProxyRefused: "technical.proxy",
+    WaitTooLong: "generate.failed_wait",
+    StillLimited: "generate.failed_limit",
+    StillLoading: "technical.failed_loading",
+    RateLimited: "generate.failed_status",
+    ServerError: "generate.failed_status",
+    EmptyAnswer: "generate.failed_empty",
+    ModelLoading: "generate.failed_status",
+    Unavailable: "generate.failed_status",
+    InvalidReply: "technical.failed_reply",
+    EmptyReply: "generate.failed_reply",
+    ConnectionLost: "generate.failed_connection",
+    ReplyTimeout: "generate.failed_timeout",
+    QueueTimeout: "generate.failed_timeout",
+    Unreachable: "generate.failed_connection",
+    NoServer: "errors.no_server",
+    ProxyUnreachable: "technical.proxy",
+}
 
 
 def use_utf8() -> None:

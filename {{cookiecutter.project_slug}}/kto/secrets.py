@@ -8,30 +8,23 @@ from kto.settings import Settings
 
 
 def secret(config: Settings, name: str) -> str:
-    """Return a key from the environment or, if it is not set there, from `.env`; "" if it is in neither.
+    """Return a key from the environment, else from `.env`, else (HF_TOKEN) from `hf auth login`; "" if there is none.
 
-    Without a key for the Hub it is the one of `hf auth login`.
-
-    Raises
-    ------
-    UserError
-        It has characters that cannot be in a key.
+    Raises `UserError` if `.env` cannot be read, or the key has characters that no key has.
     """
+    path = config.root / ".env"
     try:
-        value = (os.environ.get(name) or dotenv.read(config.root / ".env").get(name) or "").strip()
+        value = (os.environ.get(name) or dotenv.read(path).get(name) or "").strip()
     except OSError as error:
-        raise UserError("dotenv", path=config.root / ".env", reason=error.strerror or error) from None
+        raise UserError("dotenv", path=path, reason=error.strerror or error) from None
+    if not value and name == "HF_TOKEN":
+        from huggingface_hub import get_token  # only who has no other token waits for this import
+
+        try:
+            value = get_token() or ""
+        except Exception:  # a file that cannot be read, or a login for CI that fails
+            value = ""
+        return value if value.isascii() and value.isprintable() else ""
     if not (value.isascii() and value.isprintable()):
         raise UserError("bad_key", name=name)
-    return value or (_of_login() if name == "HF_TOKEN" else "")
-
-
-def _of_login() -> str:
-    """Return the token of whoever has logged in to the Hub on this machine, "" if nobody has."""
-    from huggingface_hub import get_token  # only who has no other token waits for this import
-
-    try:
-        token = get_token() or ""
-    except Exception:  # a file that cannot be read, or a login for CI that fails
-        return ""
-    return token if token.isascii() and token.isprintable() else ""
+    return value

@@ -63,6 +63,6 @@ def end_dry_run(plan: Plan, options: argparse.Namespace) -> None:
     if plan.unusable:
         models: dict[str, list[str]] = {}
         for model, reason in plan.unusable.items():
-            models.setdefault(reason, []).append(model)
+            models.setdefault(str(reason), []).append(model)
         problems = [f"  - {', '.join(names)}: {reason}" for reason, names in models.items()]
         raise UserError("unusable", problems="\n".join(problems))

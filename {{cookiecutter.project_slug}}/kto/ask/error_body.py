@@ -3,13 +3,14 @@
 import html
 import json
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
-_LONGEST = 20_000  # characters that are looked at
-_SHOWN = 200  # characters of a server's own words that a message repeats
+LONGEST = 20_000
+"""Characters of a reply that are read."""
+_SHOWN = 200  # characters of a server's words that a sentence repeats
 _CODES = ("code", "type", "status", "status_code", "error_type")
 _WORDS = ("message", "error", "detail")
+# HTTP statuses of the codes that stand for them where a server answers 200.
 _STATUSES = {
     "invalid_request_error": 400,
     "context_length_exceeded": 400,
@@ -23,9 +24,7 @@ _STATUSES = {
     "overloaded_error": 503,
     "unavailable": 503,
 }
-"""HTTP statuses of the words that stand for them where a server answers 200."""
-_BROKEN = frozenset(("error", "abort", "aborted", "failed", "failure", "cancelled", "canceled"))
-"""Reasons to finish that say that an answer has broken off."""
+_BROKEN = frozenset(("error", "abort", "aborted", "failed", "failure", "cancelled", "canceled"))  # finish reasons
 _PAGE = re.compile(r"<(?:!doctype|html|head|body|title|h1|p)\b", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(style|script)\b[^<>]*>[^<]*</\1>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -33,42 +32,31 @@ _FIRST_STATUS = re.compile(r"\W*(?:(?:http|error|status|code)\b\W*(?:\d\.\d\W+)?
 
 
 class ErrorBody(NamedTuple):
-    """What a server says about an error.
+    """What a server says about an error."""
 
-    Attributes
-    ----------
-    words
-        For people; "" if there are none.
-    codes
-        For programs, in small letters.
-    param
-        The field of the request that it is about, "" if it does not say.
-    status
-        The HTTP status that it names, 0 if it names none.
-    """
-
-    words: str = ""
-    codes: frozenset[str] = frozenset()
-    param: str = ""
-    status: int = 0
+    words: str = ""  # for people, in one line
+    codes: frozenset[str] = frozenset()  # for programs, in small letters
+    param: str = ""  # field of the request that it is about
+    status: int = 0  # HTTP status that the body names
 
     @property
     def short(self) -> str:
-        """The words in one line, and no more of them than a message needs."""
+        """The words, cut where a sentence repeats them."""
         return self.words if len(self.words) <= _SHOWN else self.words[:_SHOWN].rstrip() + "…"
 
 
 def read(content: bytes) -> ErrorBody:
     """Return what the body of a reply says about an error."""
-    text = content[:_LONGEST].decode("utf-8", "replace")
+    text = content[:LONGEST].decode("utf-8", "replace")
     try:
-        said = json.loads(text)
+        said = _from_json(json.loads(text))
     except (ValueError, RecursionError):
-        words = _line(_visible(text))
+        if _PAGE.search(text[:1000]):
+            text = html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
+        words = _line(text)
         named = _FIRST_STATUS.match(words)
         return ErrorBody(words, status=int(named[1]) if named else 0)
-    found = _from_json(said)
-    return found if found.words else found._replace(words=_line(text))
+    return said if said.words else said._replace(words=_line(text))
 
 
 def in_answer(completion: object) -> ErrorBody | None:
@@ -84,9 +72,8 @@ def in_answer(completion: object) -> ErrorBody | None:
     if choice.get("error"):
         return _from_json({"error": choice["error"]})
     reason = choice.get("finish_reason")
-    if isinstance(reason, str) and reason.lower() in _BROKEN:
-        return ErrorBody(f"finish_reason: {reason}")
-    return None
+    broken = isinstance(reason, str) and reason.lower() in _BROKEN
+    return ErrorBody(f"finish_reason: {reason}") if broken else None
 
 
 def _from_json(said: object) -> ErrorBody:
@@ -102,8 +89,8 @@ def _from_json(said: object) -> ErrorBody:
         status = status or next(filter(None, map(_status, values)), 0)
         param = param or (said["param"] if isinstance(said.get("param"), str) else "")
         said = next((said[name] for name in _WORDS if said.get(name)), None)
-    status = status or _known(sorted(codes))
-    return ErrorBody(_line(str(said or "")[:_LONGEST]), frozenset(codes), param, status)
+    status = status or next((_STATUSES[code] for code in sorted(codes) if code in _STATUSES), 0)
+    return ErrorBody(_line(str(said or "")[:LONGEST]), frozenset(codes), param, status)
 
 
 def _status(value: object) -> int:
@@ -113,15 +100,10 @@ def _status(value: object) -> int:
     return value if type(value) is int and 400 <= value < 600 else 0
 
 
-def _known(codes: Sequence[str]) -> int:
-    return next((_STATUSES[code] for code in codes if code in _STATUSES), 0)
-
-
-def _visible(text: str) -> str:
-    """Return the text of a page without its tags; other text as it is."""
-    return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text))) if _PAGE.search(text[:1000]) else text
-
-
 def _line(text: str) -> str:
-    # JSON can spell half of a surrogate pair, which no file takes.
-    return " ".join(text.split()).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole(" ".join(text.split()))
+
+
+def whole(text: str) -> str:
+    """Return a text that files take: JSON can spell half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

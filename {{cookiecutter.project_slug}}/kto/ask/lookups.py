@@ -7,26 +7,17 @@ from kto.ask.store import Answer, Candidate, Message, Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import has_text
 
+Check = Callable[[str, StoredAnswer], StoredAnswer]
+"""Returns an answer, given with its key, with a verdict on its language."""
+
 
 class Lookup(NamedTuple):
-    """What the store has for one request.
+    """What the store has for one request."""
 
-    Attributes
-    ----------
-    stored
-        The answer that counts, None if there is none. An answer without a text does not count; it is asked for again.
-    key
-        Its key in the store.
-    empty
-        The answers without a text that were given instead, the newest last.
-    short
-        The answer was cut by `max_tokens`, and more are allowed now: it is asked for again.
-    """
-
-    stored: StoredAnswer | None = None
-    key: str = ""
-    empty: tuple[Answer, ...] = ()
-    short: bool = False
+    stored: StoredAnswer | None = None  # the answer that counts; one without a text does not
+    key: str = ""  # of that answer
+    empty: tuple[Answer, ...] = ()  # answers without a text, the newest last
+    short: bool = False  # `max_tokens` cut the answer, and more are allowed now, so it is asked for again
 
 
 def is_empty(answer: Answer) -> bool:
@@ -34,69 +25,66 @@ def is_empty(answer: Answer) -> bool:
     return not answer.refused and not has_text(answer.text)
 
 
-def _unchanged(_key: str, stored: StoredAnswer) -> StoredAnswer:
-    return stored
-
-
 def look_up(
     store: Store,
     target: ModelTarget,
     gate: str,
     conversation: Sequence[Message],
-    number: int,
-    check: Callable[[str, StoredAnswer], StoredAnswer] = _unchanged,
-) -> Lookup:
-    """Return what the store has for request `number`, whatever `max_tokens` was when it was sent.
+    check: Check = lambda _, stored: stored,
+    every: bool = False,
+) -> list[Lookup]:
+    """Return what the store has for the requests of an answer, whatever `max_tokens` was when they were sent.
 
-    Parameters
-    ----------
-    gate
-        Name of the language gate whose verdict comes with the answer.
-    check
-        Gets an answer's key and the answer, and returns it with a verdict.
+    The list ends with the first answer that needs no retry, or has all requests (`every`). `gate` is the name of the
+    language gate whose verdict comes with an answer.
     """
-    key = target.key(conversation, number)
-    stored = store.get(key, gate)
+    found: list[Lookup] = []
+    for number in target.requests:
+        found.append(_look_up(store, target, gate, conversation, number, check))
+        last = found[-1]
+        if last.stored and not (last.short or is_wrong(last.stored) or every):
+            break
+    return found
+
+
+def _look_up(
+    store: Store, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int, check: Check
+) -> Lookup:
+    first = target.key(conversation, number)
+    stored = store.get(first, gate)
     if stored and stored.answer.finish_reason != "length" and not is_empty(stored.answer):
-        return Lookup(check(key, stored), key)
+        return Lookup(check(first, stored), first)
     alike = store.alike(target.model, target.messages(conversation, number), gate)
-    same = [each for each in alike if _is_answer_to(each, target, conversation, number, len(alike))]
-    by_key = {each.key: each.stored.answer for each in same}
+
+    def is_answer(candidate: Candidate) -> bool:
+        if not candidate.arguments:  # restored from a table, which does not hold them
+            others = (target.key(conversation, request) for request in target.requests)
+            return candidate.key == first or not (target.weights or candidate.key in others)
+        if {**candidate.arguments, "max_tokens": 0} != {**target.arguments, "max_tokens": 0}:
+            return False
+        # The rest that it depends on is in its key alone.
+        tried = (target.key(conversation, number, empty, candidate.arguments) for empty in range(len(alike)))
+        return candidate.key in tried
+
+    same = {answer.key: answer for answer in alike if is_answer(answer)}
     exact: list[str] = []  # keys of answers to the very request that would be sent now
-    while (next_key := target.key(conversation, number, len(exact))) in by_key:
-        exact.append(next_key)
-    empty = tuple(by_key[key] for key in exact if is_empty(by_key[key]))
-    answers = [each._replace(stored=check(each.key, each.stored)) for each in same if not is_empty(each.stored.answer)]
+    while (key := target.key(conversation, number, len(exact))) in same:
+        exact.append(key)
+    empty = tuple(same[key].stored.answer for key in exact if is_empty(same[key].stored.answer))
+    answers = {key: check(key, answer.stored) for key, answer in same.items() if not is_empty(answer.stored.answer)}
     if not answers:
         return Lookup(empty=empty)
     now = int(target.arguments["max_tokens"])
-    limits = {each.key: now if each.key in exact else _limit(each) for each in answers}
-    whole = {each.key for each in answers if each.stored.answer.finish_reason != "length"}
+    # Where the limit of an answer is not known, its length counts, because that is what cut it.
+    known = {key: same[key].arguments.get("max_tokens") or answers[key].answer.completion_tokens for key in answers}
+    limits = {key: now if key in exact else int(str(known[key] or 0)) for key in answers}
+    whole = {key for key, stored in answers.items() if stored.answer.finish_reason != "length"}
 
-    def rank(each: Candidate) -> tuple[bool, bool, bool, int]:
-        return not is_wrong(each.stored), each.key in whole, each.key in exact, limits[each.key]
+    def rank(key: str) -> tuple[bool, bool, bool, int]:
+        return not is_wrong(answers[key]), key in whole, key in exact, limits[key]
 
     best = max(reversed(answers), key=rank)  # of equal ones the newest
-    return Lookup(best.stored, best.key, empty, short=not whole and max(limits.values()) < now)
-
-
-def _is_answer_to(
-    candidate: Candidate, target: ModelTarget, conversation: Sequence[Message], number: int, most: int
-) -> bool:
-    """Tell whether an answer to the messages of a request is one to this request, whatever `max_tokens` was."""
-    if not candidate.arguments:  # restored from a table, which does not hold them
-        own = [target.key(conversation, request) for request in target.requests]
-        return candidate.key == own[number] or not (target.weights or candidate.key in own)
-    if {**candidate.arguments, "max_tokens": 0} != {**target.arguments, "max_tokens": 0}:
-        return False
-    # The rest that it depends on is in its key alone.
-    keys = (target.key(conversation, number, empty, candidate.arguments) for empty in range(most))
-    return candidate.key in keys
-
-
-def _limit(candidate: Candidate) -> int:
-    """Return the `max_tokens` of an answer; where they are not known, its length, because that is what cut it."""
-    return int(candidate.arguments.get("max_tokens") or candidate.stored.answer.completion_tokens or 0)  # type: ignore[call-overload]
+    return Lookup(answers[best], best, empty, short=not whole and max(limits.values()) < now)
 
 
 def is_wrong(stored: StoredAnswer | None) -> bool:
@@ -108,6 +96,12 @@ def chosen(answers: Sequence[StoredAnswer | None]) -> int | None:
     """Return which request's answer counts: the first not in the wrong language, else the last; None without any."""
     given = [number for number, stored in enumerate(answers) if stored]
     return next((number for number in given if not is_wrong(answers[number])), given[-1] if given else None)
+
+
+def best(found: Sequence[Lookup]) -> StoredAnswer | None:
+    """Return the answer that counts, None if there is none."""
+    number = chosen([lookup.stored for lookup in found])
+    return None if number is None else found[number].stored
 
 
 def is_complete(answers: Sequence[StoredAnswer | None]) -> bool:

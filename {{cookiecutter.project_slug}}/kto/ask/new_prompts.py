@@ -219,7 +219,7 @@ class PromptMaker:
                         if only_stored and asked:
                             return
                         self._next += 1
-                        self.reason = failure or self.reason
+                        self.reason = str(failure or self.reason)
                         self.counts["failed" if failure else "asked" if asked else "stored"] += 1
                         new = await self._take(task, stored, topic, self._names[target.model])
                         self._fruitless = 0 if new or not asked else self._fruitless + 1
@@ -248,7 +248,7 @@ class PromptMaker:
 
     async def _request(
         self, task: "SelfInstruct", runner: "ModelRunner", index: int, only_stored: bool
-    ) -> tuple[str, StoredAnswer | None, str, bool]:
+    ) -> tuple[str, StoredAnswer | None, UserError | None, bool]:
         """Return the topic of a request, its answer, why that is missing, and whether the store lacked it."""
         topic = self._topics[index % len(self._topics)]
         values = {"topic": topic, "number": index + 1}
@@ -262,7 +262,7 @@ class PromptMaker:
         found = await runner.look_up(conversation)
         asked = lookups.is_missing(found)
         if asked and only_stored:
-            return topic, None, "", True
+            return topic, None, None, True
         return topic, *await runner.answer(conversation, found), asked
 
     async def _take(self, task: "SelfInstruct", stored: StoredAnswer | None, topic: str, model: str) -> int:

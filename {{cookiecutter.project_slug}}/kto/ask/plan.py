@@ -8,16 +8,15 @@ import sqlite3
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kto import left_out
-from kto.ask import lookups, open_files, servers, table, targets
+from kto.ask import lookups, pace, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompt_sources import Prompt, messages
-from kto.ask.servers import Server
+from kto.ask.servers import ModelList, Server
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
@@ -63,7 +62,7 @@ class Plan:
     later: Mapping[str, Collection[str]]
     # By model and prompt: what the store has for the requests of an answer that is missing.
     wanted: dict[str, dict[str, Sequence[Lookup]]] = dataclasses.field(default_factory=dict)
-    unusable: dict[str, str] = dataclasses.field(default_factory=dict)  # why models cannot be asked, by model
+    unusable: dict[str, UserError] = dataclasses.field(default_factory=dict)  # why models cannot be asked, by model
     _checked: dict[str, LanguageCheck] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -106,14 +105,7 @@ class Plan:
         def check(key: str, stored: StoredAnswer) -> StoredAnswer:
             return stored if stored.check else StoredAnswer(stored.answer, self._check(key, stored, prompt))
 
-        found: list[Lookup] = []
-        for number in target.requests:
-            lookup = look_up(self.store, target, self.gate.name, conversation, number, check)
-            found.append(lookup)
-            enough = lookup.stored is not None and not lookups.is_wrong(lookup.stored) and not lookup.short
-            if enough and prompt.id not in self.later:  # the retries do not matter
-                break
-        return found
+        return look_up(self.store, target, self.gate.name, conversation, check, every=prompt.id in self.later)
 
     def chosen(self, prompt: Prompt, found: Sequence[Lookup]) -> int | None:
         """Return which request's answer counts, None if there is no answer."""
@@ -158,23 +150,23 @@ class Plan:
         Raises `UserError` if none of the servers can be used, unless that is tolerated.
         """
         needed = {target.server for target in self.incomplete}
-        listed: dict[Server | None, Sequence[Mapping[str, Any]]] = {}
+        listed: dict[Server | None, ModelList | None] = {}
         problems: dict[Server | None, UserError] = {}
         for server in filter(None, needed):
             try:
-                listed[server] = servers.offers(server)
+                listed[server] = servers.model_list(server)
             except UserError as error:
                 problems[server] = error
         if problems and not tolerant and len(problems) == len(needed):
             raise next(iter(problems.values()))
         unusable = [target for target in self.incomplete if target.server in problems]
-        self.unusable |= {target.model: str(problems[target.server]) for target in unusable}
+        self.unusable |= {target.model: problems[target.server] for target in unusable}
         wanted = [target.concurrency for target in self.targets]
-        fitting = open_files.room_for(wanted)  # no more requests in flight than this process may have connections
+        fitting = pace.fitting(wanted)  # no more requests in flight than this process may have connections
         if fitting != wanted:
             print(t("technical.fewer_connections", number=sum(fitting), wanted=sum(wanted)), flush=True)
         self.targets = [
-            dataclasses.replace(target.priced(listed.get(target.server, ())), concurrency=fit)
+            dataclasses.replace(target.priced(listed.get(target.server)), concurrency=fit)
             for target, fit in zip(self.targets, fitting, strict=True)
         ]
 

@@ -102,7 +102,7 @@ def make(
             if maker.missing <= 0:
                 return maker
             if target.server:  # a server that cannot be used says so here
-                target = target.priced(servers.offers(target.server))
+                target = target.priced(servers.model_list(target.server))
             confirm(config, maker, target, options.yes)
             if not target.server:
                 log = config.root / "data" / "logs" / "model-1.log"

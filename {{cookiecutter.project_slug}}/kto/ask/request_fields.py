@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kto.ask.error_body import ErrorBody
+from kto.errors import RequestFailed
 
 if TYPE_CHECKING:
     from kto.ask.store import Message
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 SYSTEM = "system"
 """The system role, which is refused like a field: then the system prompt goes to the beginning of the user's."""
 SETTINGS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))
-"""What every request may have."""
-_LIMITS = ("max_tokens", "max_completion_tokens")  # one of them is always sent, or an answer might cost anything
+"""What any request may have."""
+_LIMITS = ("max_tokens", "max_completion_tokens")  # one is always sent, or an answer might cost anything
 _KEPT = ("model", "messages", *_LIMITS)
 
 _COMPLAINT = re.compile(
@@ -41,7 +41,7 @@ _SHORTEST_ECHO = 20  # characters; shorter prompts may be words that a server sa
 
 
 def without(body: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]:
-    """Return the body of a request as a server takes it that refuses these fields."""
+    """Return the body of a request without the `refused` fields; the limit gets its other name, if need be."""
     sent = {name: value for name, value in body.items() if name in _KEPT or name not in refused}
     if "max_tokens" in refused and "max_tokens" in sent:
         sent["max_completion_tokens"] = sent.pop("max_tokens")
@@ -52,24 +52,17 @@ def without(body: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]
     return sent
 
 
-def refused_field(said: ErrorBody, body: Mapping[str, Any], refused: Collection[str]) -> str:
-    """Return the field of a request, or `SYSTEM`, that a server does not take; "" if its error is about another thing.
+def refused_field(failure: RequestFailed, body: Mapping[str, Any], refused: Collection[str]) -> str:
+    """Return the field of a request, or `SYSTEM`, that a server does not take; "" for any other error.
 
-    Parameters
-    ----------
-    said
-        The error.
-    body
-        What was sent.
-    refused
-        What was left out already.
+    `body` is what was sent, without the fields that had been `refused` before.
     """
-    words = _without_echo(said.words, body["messages"])
+    words = _without_echo(failure.words, body["messages"])
     candidates = [name for name in body if name not in ("model", "messages")]
     if "max_tokens" in refused or _TOO_MUCH.search(words):
         candidates = [name for name in candidates if name not in _LIMITS]
     for name in candidates:
-        if said.param == name or said.param.startswith((f"{name}.", f"{name}[")):
+        if failure.param == name or failure.param.startswith((f"{name}.", f"{name}[")):
             return name
     if _has_system(body["messages"]) and _NO_SYSTEM.search(words):
         return SYSTEM
@@ -95,7 +88,7 @@ def _has_system(messages: "Sequence[Message]") -> bool:
 
 
 def _without_echo(words: str, messages: "Sequence[Message]") -> str:
-    """Return what a server says without the texts that it was sent: these may speak of anything."""
+    """Return a server's words without the messages it repeats, which may speak of anything."""
     for message in messages:
         plain = message["content"]
         for text in {plain, json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1], repr(plain)[1:-1]}:

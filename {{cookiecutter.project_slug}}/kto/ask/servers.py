@@ -1,29 +1,18 @@
-"""The address and the key of a server that speaks OpenAI's protocol."""
+"""A server that speaks OpenAI's protocol: its address and key, and what its list of models says."""
 
 import asyncio
 import base64
 import dataclasses
 import ipaddress
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from kto.ask import error_body
-from kto.errors import UserError
-from kto.model_names import hide_login, is_address, split_provider
-from kto.secrets import secret
-from kto.settings import Settings
+from kto.hub_lookup import ROUTES
+from kto.model_names import split_provider
 
-if TYPE_CHECKING:
-    import aiohttp
-
-TIMEOUT = 10
-"""Seconds to wait for an answer to a question about the server itself."""
-MOVED = (301, 302, 303)
-"""Redirects after which clients send no body any more, so nobody would be asked."""
-_MORE = ("has_more", "next", "next_page", "next_page_token", "nextPageToken")  # a list that says so has more pages
-_BASIC = "Basic "  # a key that begins with this was a user name and a password in the address
+_MORE = ("has_more", "next", "next_page", "next_page_token", "nextPageToken")  # set in a list that has more pages
+_BASIC = "Basic "  # starts a key that was a user name and a password in the address
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +23,7 @@ class Server:
     key: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Take a user name and a password out of the address: it is shown to people, and the key is not."""
+        """Take a user name and a password out of the address, because people see it."""
         parts = urlsplit(self.base_url)
         login, _, host = parts.netloc.rpartition("@")
         object.__setattr__(self, "base_url", parts._replace(netloc=host).geturl().rstrip("/"))
@@ -45,7 +34,7 @@ class Server:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What requests carry."""
+        """Headers of every request."""
         if not self.key:
             return {}
         return {"Authorization": self.key if self.has_login else f"Bearer {self.key}"}
@@ -57,7 +46,7 @@ class Server:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, where no proxy leads."""
+        """True for addresses of this machine, which bypass proxies."""
         host = (urlsplit(self.base_url).hostname or "").rstrip(".")
         try:
             address = ipaddress.ip_address(host)
@@ -66,182 +55,66 @@ class Server:
         return address.is_loopback or address.is_unspecified
 
 
-def _is_of_the_hub(url: str, router_url: str) -> bool:
-    """Tell whether a server may see the token for the Hub."""
-    asked, router = urlsplit(url), urlsplit(router_url)
-    hub = (asked.hostname or "").endswith((".huggingface.co", ".hf.co", ".endpoints.huggingface.cloud"))
-    return (hub and asked.scheme == "https") or (asked.scheme, asked.netloc) == (router.scheme, router.netloc)
-
-
-def find(config: Settings, base_url: str | None = None, needs_key: bool = True) -> Server:
-    """Return the server that the project uses; `base_url`, if given, replaces the address in `settings.toml`.
-
-    Raises
-    ------
-    UserError
-        There is no address; or no key where one is needed, unless nobody `needs_key` now.
-    """
-    generation = config.generation
-    for address in (base_url or "", generation.base_url, generation.router_url):
-        if address and not is_address(address):
-            raise UserError("bad_base_url", url=hide_login(address))
-    general = base_url or generation.router_url
-    if generation.inference == "huggingface" and _is_of_the_hub(general, generation.router_url):
-        key = secret(config, "HF_TOKEN")
-        if needs_key and not key:
-            raise UserError("no_hf_token")
-        return Server(general.rstrip("/"), key)
-    address = base_url or generation.base_url
-    if not address:
-        raise UserError("no_base_url")
-    return Server(address.rstrip("/"), secret(config, "OPENAI_API_KEY"))
-
-
 class ModelList(NamedTuple):
-    """What a server says about its models, each with an `id`; `complete`: there are no others."""
+    """A server's models, each with an `id`; `complete` if the list has no further pages."""
 
     models: Sequence[Mapping[str, Any]]
     complete: bool
 
+    @classmethod
+    def parse(cls, reply: Any) -> "ModelList | None":
+        """Return the models in the JSON of a reply, None if it is no list of models."""
+        listed, complete = reply, True
+        if isinstance(reply, dict):
+            listed = reply.get("models") if reply.get("data") is None else reply["data"]
+            complete = not any(reply.get(name) for name in _MORE)
+            if listed is None and "data" in reply:  # Ollama without models
+                listed = []
+        if not isinstance(listed, list):
+            return None
+        models = []
+        for entry in listed:
+            entry = {"id": entry} if isinstance(entry, str) else entry
+            names = [entry.get(key) for key in ("id", "name", "model")] if isinstance(entry, dict) else []
+            if name := next((name for name in names if isinstance(name, str)), ""):
+                models.append({**entry, "id": name})
+        return cls(models, complete) if models or not listed else None
+
     def has(self, name: str) -> bool:
-        """Tell whether the list has the model that a server would take this name for."""
-        # Ollama's tag is "latest" where none is named, Gemini's list has a prefix, the router's no provider.
+        """Tell whether the list has the model that the server takes for this name."""
+        # Ollama's default tag is "latest", Gemini's list has a prefix, the router's list no provider.
         names = {name, f"{name}:latest", name.removesuffix(":latest"), split_provider(name)[0]}
         names |= {f"models/{name}", name.removeprefix("models/")}
         return any(model["id"] in names for model in self.models)
 
+    def prices(self, name: str) -> tuple[float, float] | None:
+        """Return a model's dollars per token read and written, None if the list does not say.
+
+        The Hub's router lists dollars per million tokens for each provider. Where it chooses the provider itself, the
+        dearest counts.
+        """
+        for model in self.models:
+            provider = "" if model["id"] == name else split_provider(name)[1]
+            if model["id"] not in (name, split_provider(name)[0]):
+                continue
+            found = []
+            for entry in model.get("providers") or []:
+                pricing = entry.get("pricing") if isinstance(entry, Mapping) else None
+                if isinstance(pricing, Mapping) and provider in (*ROUTES, entry.get("provider")):
+                    pair = pricing.get("input"), pricing.get("output")
+                    if all(isinstance(price, int | float) and price >= 0 for price in pair):
+                        found.append((float(pair[0]) / 1e6, float(pair[1]) / 1e6))  # type: ignore[arg-type]
+            if found:
+                return max(found, key=sum)
+        return None
+
 
 def model_list(server: Server) -> ModelList | None:
-    """Return what the server says about its models, None if it says nothing: then chat decides.
+    """Return what a server says about its models; see `kto.ask.client.ModelClient.models`."""
+    from kto.ask.client import ModelClient
 
-    Raises
-    ------
-    UserError
-        No server answers (`no_server`), it cannot be reached (`connections.NoWay`), it refuses the key (`key_refused`),
-        or there is no chat at this address (`no_api`, `technical.redirected`).
-    """
-    return asyncio.run(_model_list(server))
+    async def ask() -> ModelList | None:
+        async with ModelClient(server) as client:
+            return await client.models()
 
-
-async def _model_list(server: Server) -> ModelList | None:
-    import aiohttp
-
-    from kto.ask import connections
-
-    timeout = aiohttp.ClientTimeout(connect=TIMEOUT, sock_read=TIMEOUT, total=6 * TIMEOUT)
-    async with connections.session(server, 1, timeout) as session:
-        try:
-            with connections.named(server):
-                async with session.get(f"{server.base_url}/models") as response:
-                    content = await response.read()
-        except aiohttp.ConnectionTimeoutError:
-            raise UserError("no_server", url=server.base_url) from None
-        except TimeoutError:  # it is there, and busy
-            return None
-        except (aiohttp.ClientError, OSError, ValueError):
-            raise UserError("no_server", url=server.base_url) from None
-        if response.status == 407:
-            raise connections.refused_by_proxy(server, response.reason or "")
-        if response.status in (408, 429) or response.status >= 500:
-            return None
-        found = _models(content) if response.status < 300 else None
-        if found is None or any(each.status in MOVED for each in response.history):
-            await _look_for_chat(session, server)
-        return found
-
-
-async def _look_for_chat(session: "aiohttp.ClientSession", server: Server) -> None:
-    """Raise `UserError` if the server does not even refuse an empty request, which asks no model, as one for chat."""
-    import aiohttp
-
-    url = server.base_url
-    try:
-        async with session.post(f"{url}/chat/completions", json={}, allow_redirects=False) as response:
-            status, content = response.status, await response.read()
-    except (aiohttp.ClientError, OSError, ValueError):
-        return
-    said = _json(content)
-    if status == 401 and not server.key:
-        raise UserError("no_key", url=url, detail=error_body.read(content).short or status)
-    if status == 401:
-        raise UserError("key_refused", url=url)
-    if status in MOVED and (target := moved_to(server, response.headers.get("Location", ""))):
-        raise UserError("technical.redirected", url=url, target=target)
-    # A server may say that it knows no such model; and some answer 200 where there is nothing.
-    if status in (404, 405) and (said is None or "model" not in str(said).lower()):
-        raise UserError("no_api", url=url)
-    if status < 300 and not (isinstance(said, dict) and "choices" in said):
-        raise UserError("no_api", url=url)
-
-
-def moved_to(server: Server, location: str) -> str:
-    """Return the address, as `base_url` has it, to which a server sends requests for chat; "" if it is none."""
-    try:
-        target = urljoin(f"{server.base_url}/chat/completions", location)
-    except ValueError:
-        return ""
-    return hide_login(target.removesuffix("/chat/completions")) if location and is_address(target) else ""
-
-
-def _json(content: bytes) -> Any:
-    """Return what the JSON says, None if it is none."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _models(content: bytes) -> ModelList | None:
-    """Return the models that a reply names, None if it is no list of models."""
-    said = _json(content)
-    listed, complete = said, True
-    if isinstance(said, dict):
-        listed = next((said[name] for name in ("data", "models") if said.get(name) is not None), None)
-        complete = not any(said.get(name) for name in _MORE)
-        if listed is None and "data" in said:  # so says Ollama as long as it has no model
-            listed = []
-    if not isinstance(listed, list):
-        return None
-    models = []
-    for entry in listed:
-        if isinstance(entry, str):
-            entry = {"id": entry}
-        if isinstance(entry, dict):
-            name = next((entry[key] for key in ("id", "name", "model") if isinstance(entry.get(key), str)), None)
-            if name is not None:
-                models.append({**entry, "id": name})
-    return ModelList(models, complete) if models or not listed else None
-
-
-def offers(server: Server) -> Sequence[Mapping[str, Any]]:
-    """Return the models of `model_list`; of a server that does not say what it has, none."""
-    listed = model_list(server)
-    return listed.models if listed else []
-
-
-def prices(listed: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
-    """Return the dollars that a model takes per token read and written, None if the server does not say.
-
-    The Hub's router gives dollars per million tokens for each provider. Where it chooses the provider itself, the
-    dearest of them counts.
-    """
-    for entry in listed:
-        model, provider = (entry["id"], "") if entry["id"] == name else split_provider(name)
-        if entry["id"] != model:
-            continue
-        found = []
-        for each in entry.get("providers") or []:
-            pricing = each.get("pricing") if isinstance(each, Mapping) else None
-            if isinstance(pricing, Mapping) and provider in (
-                "",
-                "fastest",
-                "cheapest",
-                "preferred",
-                each.get("provider"),
-            ):
-                pair = pricing.get("input"), pricing.get("output")
-                if all(isinstance(price, int | float) and price >= 0 for price in pair):
-                    found.append((float(pair[0]) / 1e6, float(pair[1]) / 1e6))  # type: ignore[arg-type]
-        if found:
-            return max(found, key=sum)
-    return None
+    return asyncio.run(ask())

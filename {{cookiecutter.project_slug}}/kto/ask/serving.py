@@ -1,5 +1,6 @@
 """A model server on this machine, for `inference = "local"`: it runs while a block runs, one model at a time."""
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.metadata
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kto import processes
+from kto.ask.servers import Server
 from kto.errors import UserError
 from kto.files import as_path
 from kto.model_names import split_provider
@@ -26,17 +28,11 @@ SERVE = ROOT / "kto" / "ask" / "serve.py"
 _HOST = "127.0.0.1"
 _NEEDS = ("torch", "accelerate", "fastapi", "uvicorn", "openai")
 _OLDEST = 5  # major version of transformers whose `serve` takes a model as an argument
-_PROBE = (
-    "import importlib.metadata as m, importlib.util as u;"
-    f"print(int(m.version('transformers').split('.')[0]) >= {_OLDEST} and all(map(u.find_spec, {_NEEDS!r})))"
-)
+_DIGESTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
 def folder(config: Settings, model: str) -> Path | None:
-    """Return the folder that a model's name stands for, None if it is an id on the Hub.
-
-    Relative names start at the project folder.
-    """
+    """Return the folder that a model's name stands for, relative to the project; None if it is an id on the Hub."""
     path = as_path(config.root, model)
     try:
         return path if path and path.is_dir() else None
@@ -63,13 +59,13 @@ def is_chat_model(path: Path) -> bool:
 
 
 def weights_digest(path: Path) -> str:
-    """Return a digest of the files of a model, so that answers of the model that was there before do not count.
+    """Return a digest of a model's files, so that answers of an earlier model in the same folder do not count.
 
     It reads everything once, so a large model takes a while.
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.iterdir()):
-        if file.is_file() and file.suffix in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"):
+        if file.is_file() and file.suffix in _DIGESTED:
             with file.open("rb") as content:
                 part = hashlib.file_digest(content, "blake2b").hexdigest()
             digest.update(f"{file.name}\0{part}\n".encode())
@@ -82,93 +78,67 @@ def is_transformers(config: Settings) -> bool:
 
 
 def command(config: Settings, model: str, port: int) -> list[str]:
-    """Return the command that serves a model on a port of this machine.
+    """Return the command that serves a model on a port of this machine; raise `UserError` if there is none.
 
-    The `command` in `settings.toml` is taken as it is if it says where the model goes, as in
+    The `command` in `settings.toml` is taken as it is if it has a place for the model, as in
     `["vllm", "serve", "{model}", "--port", "{port}"]`; otherwise the arguments of `transformers serve` follow it.
-    Without it, an environment that has transformers is looked for, then uv makes one.
-
-    Raises
-    ------
-    UserError
-        There is neither such an environment nor uv.
+    Default: `serve.py` with this Python if that has the packages, else in an environment that uv makes.
     """
     values = {"model": served_name(config, model), "host": _HOST, "port": str(port), "device": config.local.device}
+    own = list(config.local.command)
     if not is_transformers(config):
-        return [_fill(part, values) for part in config.local.command]
+        for name, value in values.items():
+            own = [part.replace(f"{{{name}}}", value) for part in own]
+        return own
     arguments = [values["model"], "--host", _HOST, "--port", values["port"], "--device", values["device"]]
-    if config.local.command:
-        return [*config.local.command, *arguments]
-    python = _python_with_transformers()
-    if python is not None:
-        return [python, str(SERVE), *arguments]
+    if own:
+        return [*own, *arguments]
+    if _can_serve():
+        return [sys.executable, str(SERVE), *arguments]
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise UserError("no_transformers")
     return [uv, "run", "--no-project", "--script", str(SERVE), *arguments]
 
 
-def _fill(part: str, values: dict[str, str]) -> str:
-    for name, value in values.items():
-        part = part.replace(f"{{{name}}}", value)
-    return part
-
-
-def _python_with_transformers() -> str | None:
-    """Return a Python that can serve models: the running one, or that of a `transformers` command on the PATH."""
+def _can_serve() -> bool:
+    """Tell whether this Python has the packages that `serve.py` needs."""
     try:
-        recent = int(importlib.metadata.version("transformers").split(".")[0]) >= _OLDEST
-        if recent and all(importlib.util.find_spec(name) for name in _NEEDS):
-            return sys.executable
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        pass
-    script = shutil.which("transformers")
-    for name in ("python.exe",) if sys.platform == "win32" else ("python", "python3"):
-        python = Path(script).resolve().parent / name if script else None
-        if python is None or not python.exists():
-            continue
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            probe = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False)
-            if probe.stdout.strip() == "True":
-                return str(python)
-    return None
+        version = importlib.metadata.version("transformers")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return int(version.split(".")[0]) >= _OLDEST and all(map(importlib.util.find_spec, _NEEDS))
 
 
 @contextlib.contextmanager
 def serving(config: Settings, model: str, log: Path) -> Iterator[str]:
     """Serve a model while the block runs; yield the server's base URL.
 
-    Raises
-    ------
-    UserError
-        There is no way to start it, it ended by itself, or it was not ready in time.
+    Raises `UserError` if there is no way to start it, it ends by itself, or it is not ready in time.
     """
     with socket.socket() as free:
         free.bind((_HOST, 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     if token := secret(config, "HF_TOKEN"):
-        environment["HF_TOKEN"] = token  # for models whose owners want to be asked first
+        env["HF_TOKEN"] = token  # for gated models
     if folder(config, model):
-        environment["HF_HUB_OFFLINE"] = "1"  # everything is there, nothing has to be asked
-    line = command(config, model, port)
-    with processes.running(line, log=log, cwd=config.root, env=environment) as server:
-        _wait_until_ready(config, model, port, server, log)
-        yield f"http://{_HOST}:{port}/v1"
+        env["HF_HUB_OFFLINE"] = "1"
+    url = f"http://{_HOST}:{port}/v1"
+    with processes.running(command(config, model, port), log=log, cwd=config.root, env=env) as server:
+        asyncio.run(_wait_until_ready(config, model, url, server, log))
+        yield url
 
 
-def _wait_until_ready(config: Settings, model: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    import requests
+async def _wait_until_ready(config: Settings, model: str, url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    from kto.ask.client import ModelClient
 
     deadline = time.monotonic() + config.local.start_timeout
-    session = requests.Session()
-    session.trust_env = False  # no proxy leads to this machine
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise UserError("server_ended", model=model, reason=processes.last_line(log), log=log)
-        with contextlib.suppress(requests.RequestException):
-            # Servers that have no such page answer 404, those that are still loading 503.
-            if session.get(f"http://{_HOST}:{port}/health", timeout=5).status_code < 500:
+    async with ModelClient(Server(url)) as client:
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise UserError("server_ended", model=model, reason=processes.last_line(log), log=log)
+            if await client.is_ready():
                 return
-        time.sleep(0.2)
+            await asyncio.sleep(0.2)
     raise UserError("server_slow", model=model, seconds=round(config.local.start_timeout), log=log)

@@ -16,6 +16,7 @@ from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.store import Answer, NewAnswer, Store
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
+from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.model_names import public_names
 from kto.tables import Row, messages_type, read_batches, write_lines, write_rows
@@ -110,10 +111,12 @@ class GenerationsTable:
     Attributes
     ----------
     counts, gaps
-        By model; a row for each answer that is missing. Complete when the table is written.
+        By model; a row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its
+        `kind` (the name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one. Complete
+        when the table is written.
     """
 
-    def __init__(self, plan: "Plan", failures: Mapping[str, str], added: Mapping[str, Row]) -> None:
+    def __init__(self, plan: "Plan", failures: Mapping[str, UserError], added: Mapping[str, Row]) -> None:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
         self.gaps: list[Row] = []
@@ -169,10 +172,11 @@ class GenerationsTable:
             if lookups.is_missing(found) and not plan.is_left_out(target, prompt):
                 count.missing += 1
                 if is_asked:  # a prompt that is not asked is no gap
-                    reason = self._failures.get(target.key(conversation)) or plan.unusable.get(target.model, "")
-                    count.reasons.update([reason] if reason else [])
+                    failure = self._failures.get(target.key(conversation)) or plan.unusable.get(target.model)
+                    why = {"kind": getattr(failure, "kind", ""), "status": getattr(failure, "status", 0)}
+                    count.reasons.update([str(failure)] if failure else [])
                     gap = {"model": target.model, "prompt_id": prompt.id, "input": prompt.text}
-                    self.gaps.append(gap | {"reason": reason})
+                    self.gaps.append(gap | {"reason": str(failure or "")} | why)
             if number is not None:
                 items.append(self._answer(prompt, found[number], number, count))
                 continue

@@ -15,17 +15,19 @@ from kto.ask.language import LanguageCheck
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.store import Message, NewAnswer, Store
 from kto.ask.targets import ModelTarget
+from kto.errors import BudgetExceeded, UserError
 from kto.texts import t
 
 _BATCH = 500  # answers per transaction
 
 
-class StoreUnwritable(Exception):
+class StoreUnwritable(UserError):
     """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
 
+    kind = "store_unwritable"
 
-class BudgetExceeded(Exception):
-    """A further request might cost more than what is left; the text is a sentence for people."""
+    def __init__(self, sentence: str) -> None:
+        Exception.__init__(self, sentence)
 
 
 @dataclasses.dataclass
@@ -57,7 +59,7 @@ class AnswerWriter:
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
         self.path = path
         self.counts: dict[str, RunCounts] = {}  # by model
-        self.failures: dict[str, str] = {}  # why answers are missing, by key of the first request
+        self.failures: dict[str, UserError] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
         self._broken = ""  # why nothing can be written any more
         self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
@@ -77,9 +79,9 @@ class AnswerWriter:
         """Return by model how many prompts need nothing more."""
         return {model: count.settled for model, count in [*self.counts.items()]}
 
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message], number: int) -> Lookup:
-        """Return what the store has for request `number`."""
-        return look_up(self._reader, target, gate, conversation, number)
+    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
+        """Return what the store has for the requests of an answer."""
+        return look_up(self._reader, target, gate, conversation)
 
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
@@ -96,12 +98,12 @@ class AnswerWriter:
         """Note a gate's verdict on an answer; it is written with the next answers, or at the end."""
         self._checks.append((gate, key, check))
 
-    async def settle(self, model: str, key: str, failure: str) -> None:
+    async def settle(self, model: str, key: str, failure: UserError | None) -> None:
         """Note that a prompt needs nothing more in this run, and why its answer, with this key, is missing."""
         count = self.count(model)
         count.settled += 1
         if failure:
-            count.failures[failure] += 1
+            count.failures[str(failure)] += 1
             self.failures[key] = failure
 
     async def say(self, model: str, text: str) -> None:
@@ -118,7 +120,7 @@ class AnswerWriter:
         """
         while dollars > self._left:
             if not self._reservations:
-                raise BudgetExceeded(t("generate.failed_spent"))
+                raise BudgetExceeded
             self._paid = self._paid or asyncio.Event()
             await self._paid.wait()
         self._left -= dollars

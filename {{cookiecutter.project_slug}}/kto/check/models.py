@@ -17,8 +17,7 @@ _WHY = {
     "disabled": "check.disabled",
     "not_served": "check.not_served",
     **{why: f"technical.unfit_{why}" for why in ("task", "gguf", "base")},
-}
-"""The text for each value of `HubModel.unusable`."""
+}  # the text for each value of `HubModel.unusable`
 
 
 def general(config: Settings) -> list[str]:
@@ -28,22 +27,16 @@ def general(config: Settings) -> list[str]:
 
 def check_servers(config: Settings, found: Findings) -> None:
     """Ask OpenAI-compatible servers which models they have."""
-    asked: dict[Server, list[str]] = {}
-    inference = config.generation.inference
+    asked: dict[Server, list[str]] = {}  # names of models as the server knows them
     for name in config.generation.models:
         own = config.model(name)
-        if own.base_url is None and inference != "openai-compatible":
-            continue
-        with found.collect():
-            asked.setdefault(targets.server(config, own), []).append(name)
+        if own.base_url is not None or config.generation.inference == "openai-compatible":
+            with found.collect():
+                asked.setdefault(targets.server(config, own), []).append(own.name or name)
     for server, names in asked.items():
         with found.collect():
             listed = servers.model_list(server)
-            unknown = [
-                name
-                for name in (config.model(name).name or name for name in names)
-                if not (listed and listed.has(name))
-            ]
+            unknown = [name for name in names if not (listed and listed.has(name))]
             if unknown and not (listed and listed.complete):
                 found.notes.append(t("check.no_list", url=server.base_url))
                 continue
@@ -58,7 +51,7 @@ def check_hub(config: Settings, hub: Hub, found: Findings) -> None:
     local = config.generation.inference == "local"
     names = [name for name in general(config) if not (local and serving.folder(config, name))]
     problems: dict[str, str] = {}
-    unusable: list[str] = []  # there may be others like these
+    unusable: list[str] = []
     for name, model in zip(names, hub.look_up(names), strict=True):
         if isinstance(model, Unreachable):
             problems[name] = t("check.unreachable", name=name, reason=model)
@@ -70,11 +63,11 @@ def check_hub(config: Settings, hub: Hub, found: Findings) -> None:
             unusable.append(name)
         elif local and not model.readable:
             problems[name] = t("check.not_readable", model=name, url=hub.page(model))
-        elif not local and model.live and not model.is_served:
-            provider, live = split_provider(name)[1], ", ".join(model.live)
-            problems[name] = t("check.other_provider", model=name, provider=provider, providers=live)
         elif local:
             found.notes.append(_size(model, hub.page(model)))
+        elif model.live and not model.is_served:
+            provider, live = split_provider(name)[1], ", ".join(model.live)
+            problems[name] = t("check.other_provider", model=name, provider=provider, providers=live)
         elif model.gated:
             found.notes.append(t("check.gated", model=name, url=hub.page(model)))
     for name, close in zip(unusable, hub.alternatives(unusable, served=not local), strict=True):
@@ -93,11 +86,12 @@ def _size(model: HubModel, url: str) -> str:
 
 
 def check_folders(config: Settings, found: Findings) -> None:
-    """Look for what a model in a folder needs, and for a way to start it."""
-    for name in general(config):
+    """Check that models in folders are complete, and that there is a way to start a model."""
+    names = general(config)
+    for name in names:
         folder = serving.folder(config, name)
         if folder and not serving.is_chat_model(folder):
             found.problems.append(t("check.no_chat_model", path=folder))
-    with found.collect():
-        for name in general(config)[:1]:
-            serving.command(config, name, 0)
+    if names:
+        with found.collect():
+            serving.command(config, names[0], 0)
