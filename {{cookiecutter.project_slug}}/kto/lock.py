@@ -9,13 +9,17 @@ from filelock import FileLock, Timeout
 from kto.errors import UserError
 
 
+class AlreadyRunning(UserError):
+    """Another run holds the lock."""
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold a lock while the block runs; the system gives it back also if this process is killed.
 
     Raises
     ------
-    UserError
+    AlreadyRunning
         Another run holds it.
     """
     try:
@@ -23,7 +27,7 @@ def alone(path: Path) -> Iterator[None]:
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
-        raise UserError("already_running") from None
+        raise AlreadyRunning("already_running") from None
     except (OSError, NotImplementedError) as error:  # some network drives know no locks
         raise UserError("cannot_write", path=path, reason=error) from None
     try:
