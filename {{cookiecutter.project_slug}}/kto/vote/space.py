@@ -3,10 +3,7 @@
 import json
 import re
 import secrets
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto import card as cards
@@ -25,22 +22,21 @@ _FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other
 
 def _upload(api: "HfApi", config: Settings, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(shutil.copytree(published(config.root, "space"), Path(folder) / "space"))
-        path = files / ".oauth.yaml"
-        if path.exists():
+    from huggingface_hub import CommitOperationAdd
+
+    folder = published(config.root, "space")
+    operations = []
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.name == ".oauth.yaml":
             text = path.read_text(encoding="utf-8")
-            text = re.sub(r"(?m)^(\s*- name:) argilla$", lambda found: f"{found[1]} {json.dumps(workspace)}", text)
-            path.write_text(text, encoding="utf-8", newline="\n")
-        page = files / "README.md"
-        if page.exists():  # without a byte order mark, behind which the Hub would see no facts
-            page.write_text(cards.read(page), encoding="utf-8", newline="\n")
-        api.upload_folder(
-            repo_id=config.annotation.space,
-            repo_type="space",
-            folder_path=files,
-            ignore_patterns=["*.new.md", "*.old*.md"],
-        )
+            content = re.sub(r"(?m)^(\s*- name:) argilla$", rf"\1 {json.dumps(workspace)}", text).encode()
+        elif path.name == "README.md":  # without a byte order mark, behind which the Hub would see no facts
+            content = cards.read(path).encode()
+        elif path.match("*.new.md") or path.match("*.old*.md"):
+            continue
+        operations.append(CommitOperationAdd(path.relative_to(folder).as_posix(), content))
+    api.create_commit(config.annotation.space, operations, repo_type="space", commit_message="Update the Space")
 
 
 def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> str:
@@ -103,19 +99,14 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
                 raise UserError("cannot_write", path=path, reason=error) from None
         if not exists:
             cards.validate(card, "space", page, token)
+            secret = [{"key": key, "value": value} for key, value in login.items() if key != "SPACE"]
             try:
-                api.create_repo(
-                    repo_id,
-                    repo_type="space",
-                    space_sdk="docker",
-                    private=False,
-                    space_secrets=[{"key": key, "value": login[key]} for key in login if key != "SPACE"],
-                )
+                api.create_repo(repo_id, repo_type="space", space_sdk="docker", private=False, space_secrets=secret)
             except HfHubHTTPError as error:
-                if error.response.status_code in (402, 403):
-                    reason = error.server_message or ""
-                    raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
-                raise
+                if error.response.status_code not in (402, 403):
+                    raise
+                reason = error.server_message or ""
+                raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
         if not exists or api.get_space_runtime(repo_id).stage in _FAILED:
             _upload(api, config, login["WORKSPACE"])
             time.sleep(pause)  # until then the Hub may still say what went wrong before
