@@ -25,52 +25,28 @@ Record = Mapping[str, Any]
 
 
 class Response(NamedTuple):
-    """One person's submitted answer about one record.
-
-    Attributes
-    ----------
-    id, user
-        Argilla's id of the response, and the user name.
-    record_id, prompt_id, models, system_prompt
-        Of the record; `prompt_id` and `system_prompt` may be "".
-    fields
-        Prompt and answer as Argilla's page has them, which may not be the texts that the models had.
-    vote
-        True is thumbs up.
-    inserted_at, updated_at
-        In UTC, with time zone.
-    """
+    """One person's submitted answer about one record."""
 
     id: str
-    user: str
+    user: str  # user name
     record_id: str
-    prompt_id: str
+    prompt_id: str  # "" in a record that somebody else has made
     models: list[str]
-    system_prompt: str
-    fields: tuple[str, str]
-    vote: bool
+    system_prompt: str  # may be ""
+    fields: tuple[str, str]  # prompt and answer as Argilla's page has them; the models may have had other texts
+    vote: bool  # true is thumbs up
     reasons: list[str]
     comment: str
-    inserted_at: datetime.datetime
+    inserted_at: datetime.datetime  # in UTC, with time zone
     updated_at: datetime.datetime
 
 
 class Responses(NamedTuple):
-    """All responses.
-
-    Attributes
-    ----------
-    withdrawn
-        Ids of responses that do not count (any more).
-    answered
-        Ids of the records that have responses of any kind.
-    seen
-        See `kto.vote.deletions`.
-    """
+    """All responses, and the state of Argilla that `kto.vote.deletions` compares."""
 
     submitted: tuple[Response, ...] = ()
-    withdrawn: frozenset[str] = frozenset()
-    answered: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()  # ids of responses that do not count (any more)
+    answered: frozenset[str] = frozenset()  # ids of the records that have responses of any kind
     seen: Seen = Seen()
 
 
@@ -81,17 +57,17 @@ def read(config: Settings) -> Responses:
     """
     home = config.root / local.HOME
     if _is_stopped(config, home):
-        dataset, activity, min_submitted, names, records = _read_database(config, home)
+        facts, records = _read_database(config, home)
     else:
         found = task.find_task(client.connect(config), config)
         if found is None:
             raise UserError("no_task", name=config.annotation.dataset)
-        dataset, activity, min_submitted = found.id, found.last_activity, found.min_submitted
-        names = {user["id"]: user["username"] for user in found.argilla.items("/users")}
+        facts = {"id": found.id, "activity": found.last_activity, "min_submitted": found.min_submitted}
+        facts["names"] = {user["id"]: user["username"] for user in found.argilla.items("/users")}
         records = list_records(found, include="responses")
     wanted = config.annotation.min_submitted
-    if min_submitted != wanted:
-        print(t("technical.min_submitted_differs", there=min_submitted, wanted=wanted), file=sys.stderr)
+    if facts["min_submitted"] != wanted:
+        print(t("technical.min_submitted_differs", there=facts["min_submitted"], wanted=wanted), file=sys.stderr)
 
     submitted: list[Response] = []
     others: set[str] = set()
@@ -100,12 +76,12 @@ def read(config: Settings) -> Responses:
         responses = record["responses"]
         for response in responses:
             if response["status"] == "submitted" and _value(response, "vote") is not None:
-                submitted.append(_response(record, response, names))
+                submitted.append(_response(record, response, facts["names"]))
             else:
                 others.add(response["id"])
         if id := record["external_id"]:
             authors[id] = {item["id"]: item["user_id"] for item in responses if item["status"] == "submitted"}
-    seen = Seen(dataset, activity, authors, frozenset(names))
+    seen = Seen(facts["id"], (facts["activity"] or "").replace(" ", "T"), authors, frozenset(facts["names"]))
     deleted = deletions.responses(deletions.read(config.root / "data" / "private"), seen)
     answered = frozenset(record["external_id"] for record in records if record["external_id"] and record["responses"])
     return Responses(tuple(submitted), frozenset(others | deleted), answered, seen)
@@ -121,7 +97,7 @@ def _response(record: Record, response: Record, names: Mapping[str, str]) -> Res
     models = metadata.get("model", [])
     return Response(
         id=response["id"],
-        user=names.get(response["user_id"], response["user_id"]),
+        user=names.get(response["user_id"], response["user_id"] or ""),
         record_id=record["external_id"] or text_id(*fields),
         prompt_id=metadata.get("prompt_id") or "",
         models=[models] if isinstance(models, str) else list(models),
@@ -143,6 +119,26 @@ def utc(text: str) -> datetime.datetime:
 
 # --- the database of a server that is stopped -------------------------------------------------------------------------
 
+_TASK = """
+SELECT json_object(
+    'id', uuid(datasets.id), 'activity', last_activity_at,
+    'min_submitted', json_extract(distribution, '$.min_submitted'),
+    'vote', json((SELECT settings FROM questions WHERE dataset_id = datasets.id AND name = 'vote')),
+    'fields', json((SELECT json_group_array(name) FROM fields WHERE dataset_id = datasets.id)),
+    'names', json((SELECT json_group_object(uuid(id), username) FROM users))
+) FROM datasets JOIN workspaces ON workspaces.id = workspace_id
+WHERE datasets.name = :dataset AND workspaces.name = :workspace AND datasets.status = 'ready'"""
+_RECORDS = """
+SELECT json_object(
+    'external_id', external_id, 'fields', json(fields), 'metadata', json(metadata),
+    'responses', json((
+        SELECT json_group_array(json_object(
+            'id', uuid(id), 'user_id', uuid(user_id), 'values', json("values"), 'status', status,
+            'inserted_at', inserted_at, 'updated_at', updated_at
+        )) FROM responses WHERE record_id = records.id
+    ))
+) FROM records WHERE uuid(dataset_id) = ? ORDER BY inserted_at, id"""
+
 
 def _is_stopped(config: Settings, home: Path) -> bool:
     """Tell whether the Argilla in `.env` is the one in `home`, on this machine, and not running."""
@@ -157,50 +153,18 @@ def _is_stopped(config: Settings, home: Path) -> bool:
     return False
 
 
-def _read_database(config: Settings, home: Path) -> tuple[str, str, int, dict[str, str], list[dict[str, Any]]]:
-    """Return id, last activity, `min_submitted` of the task, user names by id, and records as `list_records` does."""
-    datasets = """
-        SELECT datasets.id, distribution, last_activity_at FROM datasets JOIN workspaces ON workspaces.id = workspace_id
-        WHERE datasets.name = ? AND workspaces.name = ? AND datasets.status = 'ready'"""
-    responses = """
-        SELECT responses.id, record_id, user_id, "values", responses.status, responses.inserted_at, responses.updated_at
-        FROM responses JOIN records ON records.id = record_id WHERE dataset_id = ? ORDER BY responses.inserted_at"""
+def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return facts about the task, and the records as `list_records` does."""
+    wanted = {"dataset": config.annotation.dataset, "workspace": config.annotation.workspace}
     try:
         with contextlib.closing(local.open_database(home)) as database:
-            database.row_factory = sqlite3.Row
-
-            def rows(query: str, *values: str) -> list[dict[str, Any]]:
-                return [dict(row) for row in database.execute(query, values)]
-
+            database.create_function("uuid", 1, lambda digits: digits and str(uuid.UUID(digits)))
             database.execute("BEGIN")  # one moment for all that follows
-            found = rows(datasets, config.annotation.dataset, config.annotation.workspace)
-            if not found:
+            found = database.execute(_TASK, wanted).fetchone()
+            if found is None:
                 raise UserError("no_task", name=config.annotation.dataset)
-            id, distribution, activity = found[0].values()
-            votes = rows("SELECT settings FROM questions WHERE dataset_id = ? AND name = 'vote'", id)
-            fields = rows("SELECT name FROM fields WHERE dataset_id = ?", id)
-            task.check_task(config, json.loads(votes[0]["settings"]) if votes else {}, [row["name"] for row in fields])
-            names = {_uuid(row["id"]): row["username"] for row in rows("SELECT id, username FROM users")}
-            records = {
-                row["id"]: row
-                for row in rows("SELECT * FROM records WHERE dataset_id = ? ORDER BY inserted_at, id", id)
-            }
-            for record in records.values():
-                record |= {name: json.loads(record[name] or "null") for name in ("fields", "metadata")}
-                record["responses"] = []
-            for row in rows(responses, id):
-                row |= {
-                    "id": _uuid(row["id"]),
-                    "user_id": _uuid(row["user_id"]),
-                    "values": json.loads(row["values"] or "null"),
-                }
-                records[row["record_id"]]["responses"].append(row)
+            facts = json.loads(found[0])
+            task.check_task(config, facts["vote"] or {}, facts["fields"])
+            return facts, [json.loads(record) for (record,) in database.execute(_RECORDS, (facts["id"],))]
     except sqlite3.Error as error:
         raise UserError("cannot_read_table", path=home / "argilla.db", reason=error) from None
-    last = datetime.datetime.fromisoformat(activity).isoformat() if activity else ""
-    return _uuid(id), last, json.loads(distribution)["min_submitted"], names, list(records.values())
-
-
-def _uuid(digits: str | None) -> str:
-    """Return an id as the REST API writes it."""
-    return str(uuid.UUID(digits)) if digits else ""
