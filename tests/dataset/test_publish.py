@@ -477,11 +477,11 @@ def test_an_account_that_is_full(task: Task, hub: StandinHub, monkeypatch: pytes
 def test_large_tables_are_several_files(
     task: Task, hub: StandinHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kto.hub_dataset.SHARD", 1000, raising=False)
+    monkeypatch.setattr("kto.hub.SHARD", 1000, raising=False)
     pushed(task)
     repo = hub.repos[ID]
     assert len([name for name in repo.files if name.startswith("votes/train-")]) == 4
     assert len(load(repo, tmp_path / "copy", "votes")["train"]) == 16
-    monkeypatch.setattr("kto.hub_dataset.SHARD", 10**9, raising=False)
+    monkeypatch.setattr("kto.hub.SHARD", 10**9, raising=False)
     pushed(task)
     assert [name for name in repo.files if name.startswith("votes/")] == ["votes/train-00000-of-00001.parquet"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from kto.long_cells import long_cells
+from kto.tables import long_cells
 
 _BOM = b"\xef\xbb\xbf"
 _TABLES = (".csv", ".tsv")

@@ -64,7 +64,7 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    from kto.hub import hub_token, told_plainly
+    from kto.hub import hub_errors, hub_token
 
     repo_id = config.annotation.space
     if not repo_id:
@@ -77,7 +77,7 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     except OSError as error:
         raise UserError("cannot_read_table", path=page, reason=error) from None
     cards.check(card, page, ("sdk",))
-    with told_plainly(repo_id):
+    with hub_errors(repo_id):
         name = api.whoami()["name"]
         path = config.root / "data" / "private" / f"space-{repo_id.replace('/', '--')}.env"
         exists = api.repo_exists(repo_id, repo_type="space")
