@@ -69,10 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         set_up(argilla, config, generations)
         return 0
     arguments = [f"--{name}={value}" for name, value in vars(options).items() if value is not None]
-    with local_argilla(arguments) as server:
-        set_up(log_in(server.url, server.api_key), config, generations)
+    with local_argilla(arguments) as (argilla, server):
+        set_up(argilla, config, generations)
         try:
-            return server.process.wait()
+            return server.wait()
         except KeyboardInterrupt:
             return 0
 

@@ -1,34 +1,38 @@
 """Argilla's REST API, used with its owner's key."""
 
+import dataclasses
 import json
 from typing import Any
 
-from kto.errors import UserError
+from kto.errors import Failure, UserError
 from kto.patience import PASSING, patiently
 from kto.secrets import secret
 from kto.settings import Settings
+from kto.texts import t
 
 _NO_REPLY = 0
 _NOT_ARGILLA = 200
 _TEXTS = {
-    _NO_REPLY: "argilla_not_there",
-    _NOT_ARGILLA: "no_argilla_there",
-    401: "argilla_key_refused",
-    403: "argilla_not_owner",
+    _NO_REPLY: "errors.argilla_not_there",
+    _NOT_ARGILLA: "errors.no_argilla_there",
+    401: "errors.argilla_key_refused",
+    403: "errors.argilla_not_owner",
     409: "technical.argilla_conflict",
     412: "technical.argilla_conflict",
     413: "technical.argilla_too_large",
     429: "technical.argilla_busy",
 }
-"""What an `ArgillaError` says, by its status; all others say `argilla_failed`."""
+"""What an `ArgillaError` says, by its status; others say `argilla_failed`."""
 
 
-class ArgillaError(UserError):
-    """A request that failed: `status` is that of HTTP, 0 without a reply, 200 if the reply is not one of Argilla's."""
+@dataclasses.dataclass(eq=False)
+class ArgillaError(Failure):
+    """A request that failed; its status is 0 without a reply, and 200 if the reply is not one of Argilla's."""
 
-    def __init__(self, url: str, status: int, reason: str = "") -> None:
-        self.url, self.status, self.reason = url, status, reason
-        super().__init__(_TEXTS.get(status, "argilla_failed"), url=url, reason=reason)
+    url: str = ""
+
+    def __str__(self) -> str:
+        return t(_TEXTS.get(self.status, "errors.argilla_failed"), url=self.url, reason=self.detail)
 
 
 class Argilla:
@@ -60,11 +64,11 @@ class Argilla:
             return reply.json() if reply.content else None
         except httpx.HTTPStatusError as error:
             status, text = error.response.status_code, error.response.text
-            raise ArgillaError(self.api_url, status, " ".join(f"{status} {text}".split())[:500]) from None
+            raise ArgillaError(status, " ".join(f"{status} {text}".split())[:500], self.api_url) from None
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-            raise ArgillaError(self.api_url, _NO_REPLY, str(error) or type(error).__name__) from None
+            raise ArgillaError(_NO_REPLY, str(error) or type(error).__name__, self.api_url) from None
         except json.JSONDecodeError:  # the page of a proxy
-            raise ArgillaError(self.api_url, _NOT_ARGILLA) from None
+            raise ArgillaError(_NOT_ARGILLA, url=self.api_url) from None
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return what Argilla lists at `path`."""
@@ -90,7 +94,7 @@ def log_in(url: str, key: str) -> Argilla:
     except (ArgillaError, KeyError, TypeError) as error:
         if isinstance(error, ArgillaError) and error.status != 404:
             raise
-        raise ArgillaError(argilla.api_url, _NOT_ARGILLA) from None
+        raise ArgillaError(_NOT_ARGILLA, url=url) from None
     if role != "owner":
-        raise ArgillaError(argilla.api_url, 403)
+        raise ArgillaError(403, url=url)
     return argilla

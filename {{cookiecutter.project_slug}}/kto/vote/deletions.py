@@ -10,31 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from kto.dotenv import write_private
-from kto.errors import UserError
+from kto.tables import reading, write_text
 
 NAME = "argilla.json"
 
 
 class Seen(NamedTuple):
-    """The state of Argilla at one time.
+    """The state of Argilla at one time."""
 
-    Attributes
-    ----------
-    dataset
-        Id of the dataset, "" if nobody has looked yet.
-    activity
-        Time of its last change, ISO 8601; "" if unknown.
-    records
-        Record id → id of a submitted response → id of the account.
-    accounts
-        Ids of all accounts; not remembered.
-    """
-
-    dataset: str = ""
-    activity: str = ""
-    records: Mapping[str, Mapping[str, str]] = {}
-    accounts: frozenset[str] = frozenset()
+    dataset: str = ""  # its id, "" if nobody has looked yet
+    activity: str = ""  # time of its last change, ISO 8601; "" if unknown
+    records: Mapping[str, Mapping[str, str]] = {}  # record id → id of a submitted response → id of the account
+    accounts: frozenset[str] = frozenset()  # ids of all accounts; not remembered
 
     def follows(self, before: "Seen") -> bool:
         """Tell whether this is the same dataset as `before`, some time later."""
@@ -58,22 +45,15 @@ def responses(before: Seen, now: Seen) -> set[str]:
 def read(private: Path) -> Seen:
     """Return what is remembered; raise `UserError` if the file cannot be read."""
     path = private / NAME
-    try:
+    with reading(path):
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return Seen(content.get("dataset", ""), content.get("activity", ""), dict(content.get("records", {})))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
 
 
 def remember(private: Path, seen: Seen) -> None:
     """Write the state of now; raise `UserError` if the file cannot be written."""
-    path = private / NAME
     content = {"dataset": seen.dataset, "activity": seen.activity, "records": seen.records}
-    try:
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, json.dumps(content, indent=0) + "\n")
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
+    write_text(private / NAME, json.dumps(content, indent=0) + "\n", private=True)
 
 
 def remember_upload(private: Path, seen: Seen, new: Iterable[str]) -> None:

@@ -10,30 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from kto.errors import UserError
 from kto.texts import ROOT
+from kto.vote.client import Argilla, log_in
 
 HOME = ".argilla"  # in the project: where the server keeps its database and its log-ins
 _SERVER = ROOT / "kto" / "vote" / "argilla_server" / "server.py"
 _GRACE = 15  # seconds that the server has to end by itself
 
 
-class LocalArgilla(NamedTuple):
-    """A running server: its address, its owner's key, its process."""
-
-    url: str
-    api_key: str
-    process: "subprocess.Popen[str]"
-
-
 @contextlib.contextmanager
-def local_argilla(arguments: Sequence[str]) -> Iterator[LocalArgilla]:
+def local_argilla(arguments: Sequence[str]) -> Iterator[tuple[Argilla, "subprocess.Popen[str]"]]:
     """Run `argilla_server/server.py` in its own environment while the block runs; a kill of this process ends it, too.
 
-    Raises `UserError` without uv, and `SystemExit` if the server does not start, which it explains itself.
+    Yields its API and its process. Raises `UserError` without uv, and `SystemExit` if the server does not start: it
+    has said why.
     """
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
@@ -45,7 +38,7 @@ def local_argilla(arguments: Sequence[str]) -> Iterator[LocalArgilla]:
         ready = process.stdout.readline()
         if not ready:
             sys.exit(process.wait() or 1)
-        yield LocalArgilla(**json.loads(ready), process=process)
+        yield log_in(**json.loads(ready)), process
     finally:
         process.stdin.close()  # the server ends when its input does
         try:

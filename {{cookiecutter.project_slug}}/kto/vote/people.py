@@ -1,14 +1,10 @@
 """The people who vote: their accounts in Argilla and their passwords."""
 
-import csv
-import io
 import secrets
 from pathlib import Path
 
-from kto import dotenv
-from kto.errors import UserError
 from kto.settings import Settings
-from kto.tables import read_csv
+from kto.tables import read_csv, write_csv
 from kto.vote.client import Argilla
 from kto.vote.task import workspace_id
 
@@ -38,8 +34,8 @@ def invite(argilla: Argilla, config: Settings) -> list[str]:
     invited = [name for name in dict.fromkeys(config.annotation.annotators) if name not in users]
     for name in invited:
         # First the file, then the account: a password that nobody knows opens nothing.
-        password = passwords.setdefault(name, _random_password())
-        _write_passwords(path, passwords)
+        password = passwords.setdefault(name, "-".join(_letters(4) for _ in range(3)))
+        write_csv(path, ("name", "password"), passwords.items())
         account = {"username": name, "first_name": name, "password": password, "role": "annotator"}
         users[name] = argilla.request("POST", "/users", json=account)
     for user in (users[name] for name in config.annotation.annotators if name not in members):
@@ -48,15 +44,5 @@ def invite(argilla: Argilla, config: Settings) -> list[str]:
     return invited
 
 
-def _random_password() -> str:
-    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(3))
-
-
-def _write_passwords(path: Path, passwords: dict[str, str]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("name", "password"), *passwords.items()])
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        dotenv.write_private(path, text.getvalue())
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(_LETTERS) for _ in range(count))

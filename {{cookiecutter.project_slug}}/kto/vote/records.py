@@ -99,7 +99,7 @@ def list_records(task: Task, include: str = "") -> list[dict[str, Any]]:
             offset, total = offset + PAGE, page["total"]
         if len(records) >= total:
             return list(records.values())
-    raise ArgillaError(task.argilla.api_url, 500, f"{len(records)}/{total}")
+    raise ArgillaError(500, f"{len(records)}/{total}", task.argilla.api_url)
 
 
 def upload_records(task: Task, generations: Iterable[Mapping[str, Any]], config: Settings) -> int:

@@ -145,12 +145,12 @@ def _is_stopped(config: Settings, home: Path) -> bool:
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not (local.is_loopback(url) and local.has_key(home, key)):
         return False
-    address = urlsplit(url)
     try:
+        address = urlsplit(url)
         socket.create_connection((address.hostname, address.port or 80), timeout=5).close()
+        return False
     except (OSError, ValueError):
         return True
-    return False
 
 
 def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

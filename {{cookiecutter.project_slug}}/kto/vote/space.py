@@ -11,6 +11,7 @@ from kto import dotenv
 from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.settings import Settings, load
+from kto.tables import reading, writing
 from kto.texts import published, t
 
 if TYPE_CHECKING:
@@ -50,16 +51,9 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     The Space is public, because a private one answers only to its owner's Hub token and nobody else could vote.
     Votes and names are behind Argilla's own log-in either way.
 
-    Parameters
-    ----------
-    timeout, pause
-        Seconds to wait until the Space runs, and between two looks at it.
-
-    Raises
-    ------
-    UserError
-        No name is set, the page of the Space cannot be used, the Hub cannot be reached or refuses, for example because
-        the account has no plan for Docker Spaces, or the Space does not start.
+    `timeout` and `pause` are seconds: until the Space runs, and between two checks. Raises `UserError` if no name is
+    set, the page of the Space cannot be used, the Hub fails or refuses (new Docker Spaces need a plan), or the Space
+    does not start.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -72,10 +66,8 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     token = hub_token(config)
     api = HfApi(token=token)
     page = published(config.root, "space") / "README.md"
-    try:
+    with reading(page):
         card = cards.read(page)
-    except OSError as error:
-        raise UserError("cannot_read_table", path=page, reason=error) from None
     cards.check(card, page, ("sdk",))
     with hub_errors(repo_id):
         name = api.whoami()["name"]
@@ -92,11 +84,8 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
                 "API_KEY": secrets.token_urlsafe(48),
                 "WORKSPACE": config.annotation.workspace,
             }
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with writing(path, 0o700):
                 dotenv.update(path, login)  # before the Space is made: a secret on the Hub cannot be read again
-            except OSError as error:
-                raise UserError("cannot_write", path=path, reason=error) from None
         if not exists:
             cards.validate(card, "space", page, token)
             secret = [{"key": key, "value": value} for key, value in login.items() if key != "SPACE"]

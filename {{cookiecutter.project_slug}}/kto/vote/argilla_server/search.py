@@ -26,7 +26,7 @@ from kto.vote.argilla_server.text_query import matches
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every string in a field's value as people read it; of chat messages the contents without the roles."""
+    """Yield the texts in a value as people read them; of chat messages the contents without the roles."""
     if isinstance(value, str):
         if value.startswith('<div dir="'):  # HTML, see kto/rendering.py
             value = re.sub("<[^>]*>", "\n", re.sub("</?(?:strong|em|code)\\b[^>]*>", "", value))
@@ -63,7 +63,6 @@ def _add_functions(connection: Any, _: Any) -> None:
 
 
 # --- from Argilla's filters and orders to SQL -------------------------------------------------------------------------
-
 
 _OUTDATED = func.coalesce(func.json_extract(Record.metadata_, "$.outdated"), 0) == 1
 """The prompt of a record is out of use (see kto/vote/outdated.py), so nobody is asked for a vote on it."""
@@ -114,7 +113,6 @@ def _satisfies(filter: base.TermsFilter | base.RangeFilter, value: ColumnElement
 
 
 def _condition(filter: base.Filter) -> ColumnElement[bool]:
-    """The condition that a record passes `filter`."""
     if isinstance(filter, base.AndFilter):
         return and_(true(), *map(_condition, filter.filters))
     scope = filter.scope

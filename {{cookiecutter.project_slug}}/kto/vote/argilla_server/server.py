@@ -21,7 +21,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,7 +139,7 @@ def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
 
 
 def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attached: bool) -> int:
-    """Answer requests until Ctrl-C or, if `attached`, until standard input closes; then the parent is gone.
+    """Answer requests until Ctrl-C or, if `attached`, until standard input closes because the parent is gone.
 
     `announce` is called when the first request can come.
     """
@@ -152,7 +151,7 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attac
             if self.started:
                 announce()
 
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        def handle_exit(self, *_: Any) -> None:
             # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
             self.should_exit = True
 
@@ -205,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
             say(t("server.credentials", path=home / "credentials.json"))
             say(t("server.stop"))
             if options.attached:
-                print(json.dumps({"url": url, "api_key": credentials["api_key"]}), flush=True)
+                print(json.dumps({"url": url, "key": credentials["api_key"]}), flush=True)
 
         from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
 
