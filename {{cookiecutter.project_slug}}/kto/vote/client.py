@@ -10,11 +10,9 @@ from kto.secrets import secret
 from kto.settings import Settings
 from kto.texts import t
 
-_NO_REPLY = 0
-_NOT_ARGILLA = 200
 _TEXTS = {
-    _NO_REPLY: "errors.argilla_not_there",
-    _NOT_ARGILLA: "errors.no_argilla_there",
+    0: "errors.argilla_not_there",
+    200: "errors.no_argilla_there",
     401: "errors.argilla_key_refused",
     403: "errors.argilla_not_owner",
     409: "technical.argilla_conflict",
@@ -63,12 +61,12 @@ class Argilla:
             reply = patiently(send, is_temporary) if method in ("GET", "PUT") else send()
             return reply.json() if reply.content else None
         except httpx.HTTPStatusError as error:
-            status, text = error.response.status_code, error.response.text
-            raise ArgillaError(status, " ".join(f"{status} {text}".split())[:500], self.api_url) from None
+            status, text = error.response.status_code, " ".join(error.response.text.split())
+            raise ArgillaError(status, f"{status} {text}"[:500], self.api_url) from None
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-            raise ArgillaError(_NO_REPLY, str(error) or type(error).__name__, self.api_url) from None
+            raise ArgillaError(0, str(error) or type(error).__name__, self.api_url) from None
         except json.JSONDecodeError:  # the page of a proxy
-            raise ArgillaError(_NOT_ARGILLA, url=self.api_url) from None
+            raise ArgillaError(200, url=self.api_url) from None
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return what Argilla lists at `path`."""
@@ -76,10 +74,7 @@ class Argilla:
 
 
 def connect(config: Settings) -> Argilla:
-    """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
-
-    Raises `UserError` if one of them is not set, and as `log_in` does.
-    """
+    """Log in to the Argilla of `ARGILLA_API_URL` and `ARGILLA_API_KEY`; raise `UserError` if they are not set."""
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not url or not key:
         raise UserError("argilla_not_set")
@@ -94,7 +89,7 @@ def log_in(url: str, key: str) -> Argilla:
     except (ArgillaError, KeyError, TypeError) as error:
         if isinstance(error, ArgillaError) and error.status != 404:
             raise
-        raise ArgillaError(_NOT_ARGILLA, url=url) from None
+        raise ArgillaError(200, url=url) from None
     if role != "owner":
         raise ArgillaError(403, url=url)
     return argilla

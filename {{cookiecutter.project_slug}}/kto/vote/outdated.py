@@ -82,10 +82,9 @@ def leave_queue(task: Task, config: Settings) -> None:
 
 def _is_asked(task: Task, ids: list[str]) -> bool:
     """Tell whether this Argilla still asks for votes on one of these records."""
-    scopes = [("response", "status", ["pending"]), ("record", "id", ids)]
     terms = [
-        {"type": "terms", "scope": {"entity": entity, "property": name}, "values": values}
-        for entity, name, values in scopes
+        {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["pending"]},
+        {"type": "terms", "scope": {"entity": "record", "property": "id"}, "values": ids},
     ]
     url, query = f"/me/datasets/{task.id}/records/search", {"filters": {"type": "and", "and": terms}}
     return bool(ids) and task.argilla.request("POST", url, params={"limit": 1}, json=query)["total"] > 0
@@ -99,10 +98,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("no_task", name=config.annotation.dataset)
     in_use, out = prompts_in_use(config), left_out.read(config.root)
     private = config.root / "data" / "private"
-    exported = {
-        (vote["vote_id"], vote["updated_at"])
-        for vote in VoteFiles(config.root / "data" / "votes", private).read().votes
-    }
+    stored = VoteFiles(config.root / "data" / "votes", private).read()
+    exported = {(vote["vote_id"], vote["updated_at"]) for vote in stored.votes}
 
     def is_exported(record: Mapping[str, Any]) -> bool:
         submitted = [response for response in record["responses"] if response["status"] == "submitted"]

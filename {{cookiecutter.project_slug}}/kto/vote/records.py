@@ -32,17 +32,13 @@ def read_generations(config: Settings) -> list[Row]:
     unwanted = () if config.annotation.wrong_language else ("wrong",)
     rows: list[Row] = []
     for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
-        for row in batch:
-            if row["prompt_id"] in out.ids:
-                continue
-            answers = zip(
-                row["generation_prompt"], row["generations"], row.pop("raw_generation_responses"), strict=True
-            )
-            row["record_ids"] = [
-                record_ids(conversation[-1]["content"], answer, raw) if answer else []
-                for conversation, answer, raw in answers
-            ]
-            for index, ids in enumerate(row["record_ids"]):
+        for row in (row for row in batch if row["prompt_id"] not in out.ids):
+            raw_answers = row.pop("raw_generation_responses")
+            row["record_ids"] = []
+            for index, answer in enumerate(row["generations"]):
+                prompt = row["generation_prompt"][index][-1]["content"]
+                ids = record_ids(prompt, answer, raw_answers[index]) if answer else []
+                row["record_ids"].append(ids)
                 if row["language_verdict"][index] in unwanted or not out.ids.isdisjoint(ids):
                     row["generations"][index] = None
             rows.append(row)
@@ -54,9 +50,8 @@ def read_generations(config: Settings) -> list[Row]:
 def make_records(generations: Iterable[Mapping[str, Any]], known: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the records for rows of `data/generations`, in an order that mixes prompts and models.
 
-    If several models gave the same answer to a prompt, people vote on it once: the record names all of them. Empty
-    answers make no record. An answer that people have as an earlier version cleaned it keeps the id of that record;
-    `known` has the ids of all records that people have.
+    A record names all models that gave this answer. Empty answers make no record. An answer that people have as an
+    earlier version cleaned it keeps the id of that record; `known` has the ids of all records that people have.
     """
     records: dict[str, dict[str, Any]] = {}
     for row in generations:
@@ -85,9 +80,8 @@ def make_records(generations: Iterable[Mapping[str, Any]], known: Collection[str
 def list_records(task: Task, include: str = "") -> list[dict[str, Any]]:
     """Return all records as Argilla's REST API gives them, with `include="responses"` the responses, too.
 
-    Pages follow the order of creation, so records that are added meanwhile shift nothing. Should Argilla order records
-    of one moment differently from page to page, pages are read again, at most twice, until nothing is missing; then
-    `ArgillaError` is raised.
+    Pages follow the order of creation, so records that are added meanwhile shift nothing. Records of one moment may
+    change places between two pages; then all is read again, at most twice.
     """
     records: dict[str, dict[str, Any]] = {}
     query = {"limit": PAGE} | ({"include": include} if include else {})

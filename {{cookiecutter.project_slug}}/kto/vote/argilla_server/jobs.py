@@ -22,11 +22,7 @@ _KEPT = 600  # seconds for which the status of a finished job can be asked for
 
 
 class LocalQueue(rq.Queue):
-    """A queue that runs its own jobs, one after the other; a job that fails is logged.
-
-    They run in a thread, because Argilla's jobs wait for other servers without giving way: in the server's event loop
-    a slow webhook would stop everybody's votes.
-    """
+    """A queue that runs its own jobs one by one, in a thread: they block, and a slow webhook must stop no vote."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
