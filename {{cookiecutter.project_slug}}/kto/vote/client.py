@@ -40,7 +40,8 @@ class Argilla:
         import httpx  # `--help` does without
 
         self.api_url = url.rstrip("/")
-        self.http = httpx.Client(headers={"X-Argilla-Api-Key": key}, timeout=120)
+        transport = httpx.HTTPTransport(retries=1)  # with it httpx reads no proxy from the environment
+        self.http = httpx.Client(headers={"X-Argilla-Api-Key": key}, timeout=120, transport=transport)
 
     def request(self, method: str, path: str, **content: Any) -> Any:
         """Return the JSON of the reply, None if it is empty; raise `ArgillaError` if the request fails.
