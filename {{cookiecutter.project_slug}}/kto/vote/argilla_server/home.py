@@ -18,16 +18,16 @@ _OURS = {*_FILES, "server_id.dat", ".argilla-page"}
 # Argilla may be killed between a vote and the status of the record that follows from it: such a record would be shown
 # for ever, or never. All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
 _REPAIR_STATUSES = """
-UPDATE records SET status = wanted.status, updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
-FROM (
-    SELECT records.id, CASE WHEN coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted')
-        THEN 'completed' ELSE 'pending' END AS status
-    FROM records
+UPDATE records SET status = CASE status WHEN 'completed' THEN 'pending' ELSE 'completed' END,
+    updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
+WHERE id IN (
+    SELECT records.id FROM records
     JOIN datasets ON datasets.id = records.dataset_id AND json_extract(distribution, '$.strategy') = 'overlap'
     LEFT JOIN (
         SELECT record_id, count(*) AS votes FROM responses WHERE +status = 'submitted' GROUP BY record_id
     ) ON record_id = records.id
-) AS wanted WHERE wanted.id = records.id AND wanted.status <> records.status
+    WHERE (records.status = 'completed') <> (coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted'))
+)
 """
 
 
