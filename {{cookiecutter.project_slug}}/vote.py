@@ -63,7 +63,7 @@ def set_up(argilla: Argilla, config: Settings, generations: Sequence[Row]) -> No
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
-    generations = read_generations(config)  # what is missing is said before anything starts
+    generations = read_generations(config)  # missing answers are reported before anything starts
     argilla = find_argilla(config, options.home)
     if argilla is not None:
         set_up(argilla, config, generations)

@@ -1,6 +1,6 @@
-"""SQLite on the disks that people have: a journal that works there, and what to say when something does not work.
+"""SQLite on network drives and full disks: a journal that works there, and sentences for errors.
 
-No sentence of these sends a file away that has answers or votes in it.
+None of these sentences tells people to give up a file that has answers or votes in it.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def _code(error: Exception) -> int:
 
 
 def is_full(path: Path, error: Exception) -> bool:
-    """Tell whether there is no room on the disk: SQLite often says "disk I/O error" then."""
+    """Tell whether the disk is full, for which SQLite often says "disk I/O error"."""
     if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _FULL:
         return True
     with contextlib.suppress(OSError):

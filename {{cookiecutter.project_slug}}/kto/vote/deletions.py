@@ -1,8 +1,8 @@
 """What was deleted in Argilla since the last export or upload.
 
-`data/private/argilla.json` remembers the dataset, the records in it, and whose responses they had. In the same dataset
-a record that is gone was deleted by the lead, and a response that is gone, though its record and its account are there,
-by its author. A lost or new Argilla, a copy older than what was remembered, or one without records deletes nothing.
+`data/private/argilla.json` remembers the dataset, the records in it, and whose responses they had. If it is still
+the same dataset, a missing record was deleted by the lead, and a missing response, whose record and account still
+exist, by its author. Nothing counts as deleted in a new Argilla, an older copy, or one without records.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Answers to wordings that are no longer among the prompts: nobody is asked about them, and their votes stay.
+"""Answers to prompts that were changed or removed: nobody is asked about them any more, and their votes stay.
 
-On the server of this project they leave the queue, with all responses; so do answers that are left out
-(`kto/left_out.py`). Argilla elsewhere (a Space) knows no such mark. There, `uv run vote.py outdated` deletes them, but
-only where `export.py` has all votes on them.
+On the server of this project they leave the queue and keep their responses; so do answers that are left out
+(`kto/left_out.py`). A Space does not know the mark for that: there, `uv run vote.py outdated` deletes them, but only
+those whose votes have all been exported.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class PromptsInUse(NamedTuple):
 def prompts_in_use(config: Settings) -> PromptsInUse:
     """Return the prompts of the project, then those that only `data/generations` has: it may be older than the file."""
     texts: dict[str, str] = {}
-    with contextlib.suppress(UserError):  # perhaps they are on the Hub, and there is no network
+    with contextlib.suppress(UserError):  # they may be on the Hub, and the network may be down
         texts = {prompt.id: prompt.text for prompt in load_prompts(config, token=secret(config, "HF_TOKEN")).prompts}
     complete = bool(texts)
     for row in read_rows(config.root / "data" / "generations" / "train.parquet", ("prompt_id", "input")):
@@ -49,7 +49,7 @@ def prompts_in_use(config: Settings) -> PromptsInUse:
 
 
 def is_outdated(prompt_id: str | None, in_use: PromptsInUse) -> bool:
-    """Tell whether a prompt is known to be out of use; a record of somebody else has none."""
+    """Tell whether a prompt is known to be out of use; records that this project has not made have none."""
     return in_use.complete and prompt_id is not None and prompt_id not in in_use.texts
 
 

@@ -30,7 +30,7 @@ class Response(NamedTuple):
     id: str
     user: str  # user name
     record_id: str
-    prompt_id: str  # "" in a record that somebody else has made
+    prompt_id: str  # "" in a record that this project has not made
     models: list[str]
     system_prompt: str  # may be ""
     fields: tuple[str, str]  # prompt and answer as Argilla's page has them; the models may have had other texts
@@ -59,12 +59,12 @@ def read(config: Settings) -> Responses:
     if _is_stopped(config, home):
         facts, records = _read_database(config, home)
     else:
-        found = task.find_task(client.connect(config), config)
-        if found is None:
+        dataset = task.find_task(client.connect(config), config)
+        if dataset is None:
             raise UserError("no_task", name=config.annotation.dataset)
-        facts = {"id": found.id, "activity": found.last_activity, "min_submitted": found.min_submitted}
-        facts["names"] = {user["id"]: user["username"] for user in found.argilla.items("/users")}
-        records = list_records(found, include="responses")
+        facts = {"id": dataset.id, "activity": dataset.last_activity, "min_submitted": dataset.min_submitted}
+        facts["names"] = {user["id"]: user["username"] for user in dataset.argilla.items("/users")}
+        records = list_records(dataset, include="responses")
     wanted = config.annotation.min_submitted
     if facts["min_submitted"] != wanted:
         print(t("technical.min_submitted_differs", there=facts["min_submitted"], wanted=wanted), file=sys.stderr)
@@ -159,11 +159,11 @@ def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[d
     try:
         with contextlib.closing(local.open_database(home)) as database:
             database.create_function("uuid", 1, lambda digits: digits and str(uuid.UUID(digits)))
-            database.execute("BEGIN")  # one moment for all that follows
-            found = database.execute(_TASK, wanted).fetchone()
-            if found is None:
+            database.execute("BEGIN")  # one snapshot for both queries
+            row = database.execute(_TASK, wanted).fetchone()
+            if row is None:
                 raise UserError("no_task", name=config.annotation.dataset)
-            facts = json.loads(found[0])
+            facts = json.loads(row[0])
             task.check_task(config, facts["vote"] or {}, facts["fields"])
             return facts, [json.loads(record) for (record,) in database.execute(_RECORDS, (facts["id"],))]
     except sqlite3.Error as error:

@@ -17,7 +17,7 @@ from kto.texts import published, t
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # there is nothing that a build could wipe
+_FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # a new build can wipe no votes
 _FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other stage passes
 
 

@@ -1,4 +1,4 @@
-"""Taking an answer or a prompt out for good: note its id, and clear the table of generations."""
+"""Taking an answer or a prompt out for good: its id goes into `prompts/left_out.jsonl`, its text leaves the table."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,7 @@ from kto.vote.deletions import Seen
 
 
 def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> LeftOut:
-    """Leave out records and prompts from now on, and return everything that is left out.
-
-    Raises `UserError`, as all functions here do, if a file cannot be read or written.
-    """
+    """Leave out records and prompts from now on, and return everything that is left out."""
     before = left_out.read(config.root)
     wanted = [id for id in dict.fromkeys(ids) if id not in before.ids]
     if not wanted:
@@ -74,7 +71,7 @@ def known_answers(config: Settings) -> Iterator[tuple[str, str, list[dict[str, s
 
 
 def clear_table(config: Settings, out: LeftOut) -> None:
-    """Take what is left out from `data/generations`; the answer store gets what it lacks before.
+    """Remove what is left out from `data/generations`, once the answer store has it.
 
     While generate.py runs nothing happens here: it reads the same file when it writes the table.
     """

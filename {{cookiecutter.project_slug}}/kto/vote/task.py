@@ -57,8 +57,8 @@ def _datasets(argilla: Argilla, config: Settings, workspace: str | None, **query
 def make_task(argilla: Argilla, config: Settings) -> Task:
     """Return the task of this project; create it, and its workspace, if there is none.
 
-    An existing task keeps its questions and guidelines, also where texts have changed since: people have voted on it.
-    Only the votes per answer follow the settings; and where Argilla is not blind, its guidelines say so. Raises
+    An existing task keeps its questions and guidelines even if texts have changed since, because people have voted on
+    it. Only the number of votes per answer is updated, and guidelines say where Argilla is not blind. Raises
     `UserError` as `check_task` does.
     """
     blind = argilla.request("GET", "/status")["search_engine"].get("blind")  # see argilla_server/blind.py
@@ -72,7 +72,7 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
     if notice.strip() not in task.guidelines:
         guidelines = task.guidelines.rstrip() + notice
         argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": guidelines})
-    for field in task.fields:  # somebody may have changed how the page shows them
+    for field in task.fields:  # they may have been changed in Argilla
         if field["settings"] != (settings := _text(markdown=field["name"] == "answer")):
             argilla.request("PATCH", f"/fields/{field['id']}", json={"settings": settings})
     before, wanted = task.min_submitted, config.annotation.min_submitted

@@ -199,7 +199,7 @@ class EmbeddedSearchEngine(base.SearchEngine):
         order = [key for item in sort or () for key in _order(item)]
         if user_id and not order:
             order = [func.shuffle(str(user_id), Record.id)]
-        # The total comes along with every row, so that an expensive text query runs once.
+        # Each row also has the total, so that an expensive text query runs once.
         page = matching.add_columns(func.count().over()).order_by(*order, Record.inserted_at, Record.id)
         async with AsyncSessionLocal() as db:
             rows = (await db.execute(page.offset(offset).limit(limit))).all()

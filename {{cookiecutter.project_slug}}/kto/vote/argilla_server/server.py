@@ -68,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def configure(home: Path, credentials: dict[str, str]) -> None:
-    """Set everything that `argilla_server` reads from the environment when it is imported."""
+    """Set the environment that `argilla_server` reads when it is imported."""
     for name in [name for name in os.environ if name.upper().startswith("ARGILLA_")]:
         del os.environ[name]
     os.environ |= {
@@ -125,7 +125,7 @@ def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
 
 
 def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
-    """Write where Argilla is into `.env`, unless an Argilla elsewhere stands there."""
+    """Write address and key into `.env`, unless those of an Argilla elsewhere are there."""
     path = ROOT / ".env"
     try:
         before = dotenv.read(path)
