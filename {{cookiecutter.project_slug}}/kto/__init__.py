@@ -1,7 +1,6 @@
 """The machinery behind the four steps, one module per idea."""
 
 import sys
-from pathlib import Path
 from types import TracebackType
 
 
@@ -14,7 +13,3 @@ def _without_packages(kind: type[BaseException], error: BaseException, trace: Tr
 
 
 sys.excepthook = _without_packages
-
-# Here, so that every script says it: in the middle of an update an old one may not get as far as its own first line.
-if (Path(__file__).resolve().parent.parent / ".kto-update" / "journal.json").is_file():
-    raise SystemExit("An update of this project was interrupted. Run the same update command again to finish it.")
