@@ -73,13 +73,13 @@ def main(argv: list[str] | None = None) -> int:
     rows = inputs.read_examples(options.data, settings.batch_size)
     token = secret(config, "HF_TOKEN") or None
 
-    # Before torch and TRL are imported: they read these then.
+    # torch and TRL read these when they are imported.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if "LOCAL_RANK" not in os.environ:  # started by hand, not by torchrun or accelerate: use one GPU
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     warnings.filterwarnings("ignore", category=FutureWarning)  # the versions are pinned
 
-    # Rows as tokens, and how much those of each label weigh.
+    # Rows become tokens, and the rarer label weighs more.
     source = inputs.fetch(model, token)
     tokenizer = inputs.load_tokenizer(source, model)
     to_tokens = ChatTokens(tokenizer, model, rows)
@@ -88,11 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     if to_tokens.closes_thought:
         print(t("technical.thought_closed", model=model))
     tokens = [to_tokens(row) for row in rows]
-    fits = inputs.fitting(tokens, settings.max_length)
-    if len(fits) < settings.batch_size:
-        raise UserError("too_few_rows", count=len(fits), batch_size=settings.batch_size)
-    if len(fits) % settings.batch_size == 1:  # in a batch of one, a prompt has no neighbour to be paired with
-        fits.pop()
+    fits = inputs.fitting(tokens, settings.max_length, settings.batch_size)
     train = examples([tokens[i] for i in fits], [rows[i]["label"] for i in fits], settings.batch_size)
     desirable = sum(example["label"] for example in train)
     undesirable = len(train) - desirable

@@ -462,6 +462,16 @@ def test_what_does_not_pass_is_said_in_one_sentence(
     assert done.returncode == 1 and "\n" not in done.stderr.strip()
 
 
+def test_an_error_of_the_hub_has_a_type_and_fields(hub: StandinHub, english: None) -> None:
+    from kto.errors import HubError, HubTokenRefused
+    from kto.hub import hub_errors
+
+    with pytest.raises(HubTokenRefused) as raised, hub_errors("ann/thumbs"):
+        HfApi(token="wrong").whoami()
+    assert (raised.value.status, raised.value.repo_id) == (401, "ann/thumbs") and raised.value.detail
+    assert isinstance(raised.value, HubError) and str(raised.value).startswith("The Hub does not accept the token.")
+
+
 def test_an_account_that_is_full(task: Task, hub: StandinHub, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "Private repository storage limit reached, please upgrade your plan"
 

@@ -33,6 +33,7 @@ from kto.pages import MARKED, fingerprint
 from kto.patience import PASSING, patiently
 from kto.secrets import secret
 from kto.settings import Settings
+from kto.tables import writing
 from kto.terminal import enter_pressed
 from kto.texts import t
 
@@ -220,10 +221,8 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
         return commit.pr_url
 
     with hub_errors(repo_id), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        try:
+        with writing(Path(folder)):
             files, infos = _write(parts, Path(folder))
-        except OSError as error:
-            raise UserError("cannot_write", path=folder, reason=error) from None
         return patiently(attempt, _is_temporary)
 
 

@@ -142,4 +142,4 @@ def write_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Replace `path` by `text` in UTF-8; where the system knows such a thing, only the owner can read a private one."""
     with writing(path, 0o700 if private else 0o777), replacing(path, 0o600 if private else 0o666) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "surrogateescape" if private else "strict"))

@@ -1,6 +1,6 @@
 """Where published votes and answers remain after they are taken out: in commits, and in datasets on the Hub."""
 
-import shutil
+import contextlib
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,18 @@ from kto.texts import t
 
 def _git(folder: Path, *arguments: str) -> str:
     """Return the output of `git` in a folder, "" if there is no git, no repository, or an error."""
-    git = shutil.which("git")
-    if git is None or not folder.is_dir():
-        return ""
-    try:
-        done = subprocess.run(
-            [git, *arguments],
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            ["git", *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
             timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+            check=True,
+        ).stdout.strip()
+    return ""
 
 
 def committed_folder(folder: Path) -> str:
@@ -41,10 +37,7 @@ def committed_folder(folder: Path) -> str:
 def name_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     """Print which files below `paths` are in commits of any branch, and which of the datasets are on the Hub.
 
-    Parameters
-    ----------
-    datasets
-        What follows the project's name in the name of a dataset: by the script that pushes it.
+    `datasets` has, by the script that pushes it, what follows the project's name in the name of a dataset.
     """
     listed = _git(config.root, "-c", "core.quotePath=false", "log", "--all", "--format=", "--name-only", "--", *paths)
     if files := sorted({line for line in listed.splitlines() if line}):

@@ -17,22 +17,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from kto import tables
 from kto.dataset import votes
 from kto.dataset.copies import committed_folder
 from kto.errors import UserError
-from kto.tables import (
-    Row,
-    read_csv,
-    read_lines,
-    read_rows,
-    reading,
-    split_models,
-    write_csv,
-    write_lines,
-    write_rows,
-    write_text,
-    writing,
-)
+from kto.tables import Row
 from kto.texts import t
 
 if TYPE_CHECKING:
@@ -57,34 +46,22 @@ def public_schema() -> "pa.Schema":
 
 def public_votes(all_votes: Iterable[Row]) -> list[Row]:
     """Return rows of `public_schema` for rows of `votes.schema`; days are those of UTC."""
-    names = public_schema().names
-    days = [{**vote, **{name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE}} for vote in all_votes]
-    rows = [{name: vote[name] for name in names} for vote in days]
+    days = [vote | {name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE} for vote in all_votes]
+    rows = [{name: vote[name] for name in public_schema().names} for vote in days]
     return sorted(rows, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
 
 
 class StoredVotes(NamedTuple):
-    """The files of earlier exports: rows of `votes.schema`, votes that do not count any more, comments.
-
-    `published` has (record, annotator) of each row of the public table.
-    """
+    """The votes of earlier exports."""
 
     votes: list[Row]
-    replaced: list[Row]
+    replaced: list[Row]  # those that do not count any more, as lines of JSON hold them
     comments: list[dict[str, str]]
-    published: set[tuple[str, str]]
+    published: set[tuple[str, str]]  # (record, annotator) of each row of the public table
 
 
 class VoteFiles:
-    """The files that hold votes.
-
-    Parameters
-    ----------
-    public
-        The folder `votes` in the output folder of an export.
-    private
-        The project's `data/private`, wherever the export goes.
-    """
+    """The files that hold votes: in the folder `public` of an export, and in the project's `data/private`."""
 
     def __init__(self, public: Path, private: Path) -> None:
         self.public, self.private = public, private
@@ -100,7 +77,7 @@ class VoteFiles:
     def read_key(self) -> bytes:
         """Return the key that pseudonyms are made with; without one, make it from random bytes."""
         if not self._key.exists():
-            write_text(self._key, secrets.token_hex(32) + "\n", private=True)
+            tables.write_text(self._key, secrets.token_hex(32) + "\n", private=True)
         try:
             key = bytes.fromhex(self._key.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -111,27 +88,22 @@ class VoteFiles:
 
     def read_forgotten(self) -> set[str]:
         """Return the pseudonyms of the people whose votes must not come back."""
-        with reading(self.forgotten):
+        with tables.reading(self.forgotten):
             return set(self.forgotten.read_text(encoding="utf-8-sig").split()) if self.forgotten.exists() else set()
 
     def write_forgotten(self, names: Iterable[str]) -> None:
         """Write the pseudonyms of the people whose votes must not come back."""
-        write_text(self.forgotten, "".join(f"{name}\n" for name in sorted(names)), private=True)
+        tables.write_text(self.forgotten, "".join(f"{name}\n" for name in sorted(names)), private=True)
 
     def read(self) -> StoredVotes:
-        """Return the votes of earlier exports; change nothing.
-
-        Raises
-        ------
-        UserError
-            A file cannot be read, or there are votes without the key or the private files that belong to them.
-        """
+        """Return the votes of earlier exports; raise `UserError` if they lack the key or the private files."""
         whole = self._is_whole()
-        rows = _with_lists(read_rows(self._public_table, votes.schema().names if whole else ("record_id", "annotator")))
-        stored = _with_lists(read_rows(self._table, votes.schema().names))
+        columns = votes.schema().names
+        rows = _with_lists(tables.read_rows(self._public_table, columns if whole else ("record_id", "annotator")))
+        stored = _with_lists(tables.read_rows(self._table, columns))
         if (rows or stored) and not (self._key.exists() and (whole or self._table.exists())):
-            raise self._private_missing()
-        log = _with_lists(read_lines(self._log))
+            raise UserError("private_missing", votes=self.public, private=self.private)
+        log = _with_lists(tables.read_lines(self._log))
         if whole and self._table.exists():  # a run was killed, or somebody with an earlier version has exported since
             logged = {_state(vote) for vote in log}
             stored, replaced = votes.merge(stored, [vote for vote in rows if _state(vote) not in logged], ())
@@ -139,9 +111,8 @@ class VoteFiles:
         elif whole:
             stored = rows
         published = {(vote["record_id"], vote["annotator"]) for vote in rows}
-        return StoredVotes(
-            stored, _joined(log, _with_lists(read_lines(self._earlier_log))), self._read_comments(), published
-        )
+        log = _joined(log, _with_lists(tables.read_lines(self._earlier_log)))
+        return StoredVotes(stored, log, self._read_comments(), published)
 
     def _is_whole(self) -> bool:
         """Tell whether an earlier version wrote the public table, with everything in it."""
@@ -149,12 +120,12 @@ class VoteFiles:
 
         if not self._public_table.exists():
             return False
-        with reading(self._public_table):
+        with tables.reading(self._public_table):
             return "vote_id" in pq.read_schema(self._public_table).names
 
     def _read_comments(self) -> list[dict[str, str]]:
         path = self._comments if self._comments.exists() else self._earlier_comments
-        rows = read_csv(path, _COMMENT_COLUMNS)
+        rows = tables.read_csv(path, _COMMENT_COLUMNS)
         return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
 
     def require_known(self, published: Collection[tuple[str, str]], known: Iterable[Row], names: Iterable[str]) -> None:
@@ -165,10 +136,7 @@ class VoteFiles:
         here = {(vote["record_id"], vote["annotator"]) for vote in known}
         names = set(names)
         if any(vote not in here and vote[1] not in names for vote in published):
-            raise self._private_missing()
-
-    def _private_missing(self) -> UserError:
-        return UserError("private_missing", votes=self.public, private=self.private)
+            raise UserError("private_missing", votes=self.public, private=self.private)
 
     def write_private(
         self, all_votes: Sequence[Row], replaced: Sequence[Row], comments: Iterable[Mapping[str, object]]
@@ -176,20 +144,20 @@ class VoteFiles:
         """Write the private files; nothing in the public folder changes."""
         log = _joined(replaced, ())
         rows = [[_escaped(str(comment[name])) for name in _COMMENT_COLUMNS] for comment in comments]
-        with writing(self._table, 0o700):
-            if log != read_lines(self._log):
-                write_lines(self._log, log)
-            write_rows(self._table, all_votes, votes.schema())
+        with tables.writing(self._table, 0o700):
+            if log != tables.read_lines(self._log):
+                tables.write_lines(self._log, log)
+            tables.write_rows(self._table, all_votes, votes.schema())
             if rows or self._comments.exists():
-                write_csv(self._comments, _COMMENT_COLUMNS, rows)
+                tables.write_csv(self._comments, _COMMENT_COLUMNS, rows)
 
     def write_public(self, all_votes: Sequence[Row]) -> None:
         """Write the public table and remove the files of an earlier version; to be called after `write_private`."""
         if (self._earlier_log.exists() or self._is_whole()) and (folder := committed_folder(self.public)):
             print(t("technical.votes_in_git", folder=folder), file=sys.stderr)
-        write_rows(self._public_table, public_votes(all_votes), public_schema())
+        tables.write_rows(self._public_table, public_votes(all_votes), public_schema())
         for path in (self._earlier_log, self._earlier_comments):
-            with writing(path):
+            with tables.writing(path):
                 path.unlink(missing_ok=True)
 
 
@@ -201,13 +169,12 @@ def _state(vote: Row) -> tuple[str, str]:
 def _with_lists(rows: Iterable[Row]) -> list[Row]:
     """Return votes with the models as a list; earlier versions wrote them as one text."""
     name = "generation_model"
-    return [vote | {name: split_models(vote[name])} if name in vote else vote for vote in rows]
+    return [vote | {name: tables.split_models(vote[name])} if name in vote else vote for vote in rows]
 
 
 def _joined(log: Iterable[Row], more: Iterable[Row]) -> list[Row]:
     """Return the votes of both, each once, as lines of JSON hold them."""
-    lines = {_state(vote): json.loads(json.dumps(vote, default=str)) for vote in [*log, *more]}
-    return list(lines.values())
+    return list({_state(vote): json.loads(json.dumps(vote, default=str)) for vote in [*log, *more]}.values())
 
 
 def _escaped(cell: str) -> str:

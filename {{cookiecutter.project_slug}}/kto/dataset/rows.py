@@ -42,23 +42,13 @@ def schema() -> "pa.Schema":
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of each split (`test` may be empty), and the numbers of answers without a row.
-
-    Attributes
-    ----------
-    ties
-        Answers without a majority.
-    few
-        Answers with too few votes.
-    left_out
-        Rows of test prompts that are nearly the same as one in train: they are in no split.
-    """
+    """The rows of each split, and the numbers of answers without a row."""
 
     train: list[Row]
-    test: list[Row]
-    ties: int
-    few: int = 0
-    left_out: list[Row] = field(default_factory=list)
+    test: list[Row]  # may be empty
+    ties: int  # answers without a majority
+    few: int = 0  # answers with too few votes
+    left_out: list[Row] = field(default_factory=list)  # of test prompts that are nearly the same as one in train
 
     @property
     def by_prompt(self) -> dict[str, str]:
@@ -69,20 +59,10 @@ class Splits:
 
 @dataclass(frozen=True)
 class KnownPrompts:
-    """What decides about splits, besides chance.
+    """What decides about splits, besides chance; `similarity` and `size` are those of `NearDuplicates`."""
 
-    Attributes
-    ----------
-    texts
-        By id, in the order of the file with the prompts.
-    exported
-        Splits by id, of the prompts that were exported before.
-    similarity, size
-        See `NearDuplicates`.
-    """
-
-    texts: Mapping[str, str]
-    exported: Mapping[str, str]
+    texts: Mapping[str, str]  # by id, in the order of the file with the prompts
+    exported: Mapping[str, str]  # splits by id, of the prompts that were exported before
     similarity: float
     size: int
 
@@ -111,16 +91,10 @@ class KnownPrompts:
 def read_known(
     config: Settings, folder: Path, splits: Path, in_use: Iterable[str], votes: Iterable[Row]
 ) -> KnownPrompts:
-    """Return the prompts that were exported or have votes.
+    """Return the prompts that were exported or have votes, those `in_use` first, in their order.
 
-    Parameters
-    ----------
-    folder
-        The rows of the last export. Without any, chance decides about all prompts again.
-    splits
-        The file of `write_splits`, with the splits of prompts that may have no row now.
-    in_use
-        Ids of prompts in the order of their file; others come after them.
+    `folder` has the rows of the last export; without any, chance decides about all prompts again. `splits` is the file
+    of `write_splits`: it also has prompts without a row.
     """
     exported: dict[str, str] = {}
     texts: dict[str, str] = {}
@@ -152,15 +126,8 @@ def make_splits(
     """Return the rows for these votes, split so that all rows of a prompt are in one split.
 
     About `test_fraction` of the prompts go to the test split. Which ones depends on the prompt and the seed alone, so
-    a prompt keeps its split when there are more votes later. Only if nothing were left to train on, nothing is held
-    back.
-
-    Parameters
-    ----------
-    min_votes
-        Votes that an answer needs to become a row.
-    known
-        Of all prompts that have votes, and others.
+    a prompt keeps its split when there are more votes later; what is `known` of it comes first. Only if nothing were
+    left to train on, nothing is held back. Answers with fewer than `min_votes` votes are left out.
     """
     rows, ties, few = _decide(votes, min_votes)
 
@@ -203,8 +170,7 @@ def _decide(votes: Iterable[Mapping[str, Any]], min_votes: int) -> tuple[dict[st
 def _mix(rows: Mapping[str, Row], seed: int) -> list[Row]:
     """Return rows (given by record id) in an order that looks random, the rows of each prompt spread over all of it.
 
-    KTO's trainer reads in order and pairs each prompt with its neighbour's completion, so neighbours should be about
-    different things.
+    KTO's trainer reads in order and pairs each prompt with its neighbour's completion; the two should not be related.
     """
     by_prompt: defaultdict[str, list[str]] = defaultdict(list)
     for record_id in sorted(rows, key=lambda record_id: _fraction(seed, "row", record_id)):

@@ -27,26 +27,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class Collected(NamedTuple):
-    """All votes: those of earlier exports, and those in Argilla.
-
-    Attributes
-    ----------
-    votes, replaced, comments
-        As `VoteFiles.write_private` writes them.
-    seen
-        What Argilla held; without a dataset, Argilla was not asked.
-    in_argilla
-        Ids of the votes that it held.
-    unknown
-        Number of its votes on answers whose text is nowhere any more.
-    """
+    """All votes: those of earlier exports, and those in Argilla; the first three are for `VoteFiles.write_private`."""
 
     votes: list[Row]
     replaced: list[Row]
     comments: list[Mapping[str, object]]
-    seen: Seen
-    in_argilla: frozenset[str]
-    unknown: int
+    seen: Seen  # what Argilla held; no dataset if it was not asked
+    in_argilla: frozenset[str]  # ids of the votes that it held
+    unknown: int  # number of its votes on answers whose text is nowhere any more
 
 
 @dataclass(frozen=True)
@@ -67,19 +55,9 @@ class Dataset:
 
 
 class Export:
-    """One export, from the votes to the files and the Hub.
+    """One export, from the votes to files in `output` (default: `data` in the project) and, with `push`, to the Hub.
 
-    Parameters
-    ----------
-    output
-        Folder of `votes` and `kto`; default: `data` in the project.
-    push
-        Whether `publish` sends the dataset to the Hub.
-
-    Raises
-    ------
-    UserError
-        Something that a push needs is missing, or the votes of an earlier export cannot be read.
+    Raises `UserError` if a push lacks something, or if the votes of an earlier export cannot be read.
     """
 
     def __init__(self, config: Settings, output: Path | None, push: bool) -> None:
@@ -95,10 +73,7 @@ class Export:
     def collect(self, responses: Responses) -> Collected:
         """Join the votes of earlier exports and those in Argilla, without those of people who are forgotten.
 
-        Raises
-        ------
-        UserError
-            The published table has votes that are not known here, or a file cannot be read.
+        Raises `UserError` if the published table has votes that are not known here.
         """
         stored = self.stored
         texts: dict[str, votes.Text] = {}

@@ -117,13 +117,9 @@ def _text_in_fields(response: Response) -> Text | None:
 
 
 def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]) -> tuple[list[Row], list[Row]]:
-    """Join the votes of earlier exports and those that Argilla holds now.
+    """Join the votes of earlier exports and those that Argilla holds now: one per person and answer, the newest.
 
-    A person has one vote per answer, the newest. Votes that only `earlier` knows stay.
-
-    Returns
-    -------
-    The votes that count, in the order in which they were first cast, and those of `earlier` that do not any more.
+    Returns the votes that count, in the order in which they were first cast, and those of `earlier` that no longer do.
     """
     counts: dict[str, Row] = {}  # by vote id
     vote_ids: dict[tuple[str, str], str] = {}  # by answer and person

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
 from kto.errors import UserError
 from kto.tables import Row
 
@@ -55,8 +53,8 @@ class ChatTokens:
 
     def _has_place_for(self, prompt: Sequence[Message]) -> bool:
         try:
-            text = self._tokenizer.apply_chat_template(prompt, tokenize=False)
-        except TemplateError:
+            text = self._render(prompt)
+        except UserError:
             return False
         return prompt[0]["content"].strip() in text
 
@@ -69,6 +67,8 @@ class ChatTokens:
         return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
     def _render(self, messages: Sequence[Message], **options: Any) -> str:
+        from jinja2 import TemplateError
+
         try:
             return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **options))
         except TemplateError as error:

@@ -32,10 +32,11 @@ def read_examples(folder: Path, batch_size: int) -> list[Row]:
     return rows
 
 
-def fitting(tokens: Sequence[Tokens], max_length: int) -> list[int]:
+def fitting(tokens: Sequence[Tokens], max_length: int, batch_size: int) -> list[int]:
     """Return the indices of the rows that fit into `max_length`, and print how many do not.
 
-    They are left out, not cut: an answer without its end would teach the model to go on.
+    They are left out, not cut: an answer without its end would teach the model to go on. Raises `UserError` if the
+    others are fewer than a batch.
     """
     long_prompts = sum(len(row.prompt) >= max_length for row in tokens)
     if long_prompts:
@@ -44,6 +45,10 @@ def fitting(tokens: Sequence[Tokens], max_length: int) -> list[int]:
     if cut := len(tokens) - long_prompts - len(fits):
         longest = max(row.length for row in tokens if len(row.prompt) < max_length)
         print(t("train.left_out", max_length=max_length, count=cut, longest=longest))
+    if len(fits) < batch_size:
+        raise UserError("too_few_rows", count=len(fits), batch_size=batch_size)
+    if len(fits) % batch_size == 1:  # in a batch of one, a prompt has no neighbour to be paired with
+        fits.pop()
     return fits
 
 
