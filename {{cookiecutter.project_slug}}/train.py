@@ -23,14 +23,13 @@ from kto.secrets import secret
 from kto.settings import load
 from kto.tables import read_rows
 from kto.texts import ROOT, number, t
-from kto.train import device
+from kto.train import inputs
 from kto.train.chat_tokens import ChatTokens, examples
-from kto.train.inputs import fetch, find_weights, fitting, load_tokenizer, loading, read_examples
 
 LIMITS = (1, 4 / 3)
-"""Where weight × rows of thumbs up, divided by weight × rows of thumbs down, should lie (KTO paper, equation 8)."""
+"""Range for weight × rows of thumbs up, divided by weight × rows of thumbs down (KTO paper, equation 8)."""
 LEARNING_RATES = {"full": 5e-5, "LoRA": 5e-4}
-"""Where settings.toml has none. Measured: see benchmarks/README.md of the template."""
+"""Defaults for settings.toml, measured: see benchmarks/README.md of the template."""
 LORA: Mapping[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 NOTHING = 0.05
 """Below this margin of the rewards nothing was learned: a reward of 0.05 is a chance of 51 %."""
@@ -53,9 +52,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def balance(desirable: int, undesirable: int) -> tuple[float, float]:
-    """Return the weights of thumbs up and thumbs down for so many rows of each; both must be at least 1.
+    """Return the weights of thumbs up and thumbs down for these numbers of rows, at least 1 of each.
 
-    If there are too few rows of one kind, the weight of that kind is raised, to the middle of `LIMITS`; the other is 1.
+    The weight of the kind with too few rows is raised, to the middle of `LIMITS`; the other is 1.
     """
     low, high = LIMITS
     ratio, middle = desirable / undesirable, math.sqrt(low * high)
@@ -71,38 +70,33 @@ def main(argv: list[str] | None = None) -> int:
     config = load()
     settings = config.training
     model = options.model or settings.model
-    rows = read_examples(options.data, settings.batch_size)
+    rows = inputs.read_examples(options.data, settings.batch_size)
     token = secret(config, "HF_TOKEN") or None
 
-    # Before torch and TRL are imported: they read these then.
+    # torch and TRL read these when they are imported.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if "LOCAL_RANK" not in os.environ:  # started by hand, not by torchrun or accelerate: use one GPU
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     warnings.filterwarnings("ignore", category=FutureWarning)  # the versions are pinned
 
-    # The weights must be for the rows that are left.
-    source = fetch(model, token)
-    tokenizer = load_tokenizer(source, model)
+    # Rows become tokens, and the rarer label weighs more.
+    source = inputs.fetch(model, token)
+    tokenizer = inputs.load_tokenizer(source, model)
     to_tokens = ChatTokens(tokenizer, model, rows)
     if to_tokens.merges_system:
         print(t("technical.system_merged", model=model))
     if to_tokens.closes_thought:
         print(t("technical.thought_closed", model=model))
     tokens = [to_tokens(row) for row in rows]
-    fits = fitting(tokens, settings.max_length)
-    if len(fits) < settings.batch_size:
-        raise UserError("too_few_rows", count=len(fits), batch_size=settings.batch_size)
-    if len(fits) % settings.batch_size == 1:  # in a batch of one, a prompt has no neighbour to be paired with
-        fits.pop()
+    fits = inputs.fitting(tokens, settings.max_length, settings.batch_size)
     train = examples([tokens[i] for i in fits], [rows[i]["label"] for i in fits], settings.batch_size)
     desirable = sum(example["label"] for example in train)
     undesirable = len(train) - desirable
     if not desirable or not undesirable:
         raise UserError("one_class")
-    desirable_weight, undesirable_weight = balance(desirable, undesirable)
+    up, down = balance(desirable, undesirable)
     print(t("train.rows", count=len(train), desirable=desirable, undesirable=undesirable))
-    weights = {"desirable": number(desirable_weight, 2), "undesirable": number(undesirable_weight, 2)}
-    print(t("train.weights", **weights), flush=True)
+    print(t("train.weights", desirable=number(up, 2), undesirable=number(down, 2)), flush=True)
 
     import torch
     from datasets import Dataset, disable_progress_bars
@@ -116,18 +110,19 @@ def main(argv: list[str] | None = None) -> int:
     logging.disable_progress_bar()
 
     # With memory for it all weights are trained, otherwise LoRA: a small addition to them (Hu et al., 2021).
-    load_weights, size = find_weights(source, model)
-    place = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    print(t("train.device", device=device.name(place)))
-    if place.type == "cpu" and device.has_gpu():
+    load_weights, size = inputs.find_weights(source, model)
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    on_gpu = device.type == "cuda"
+    print(t("train.device", device=torch.cuda.get_device_name(device) if on_gpu else device.type.upper()))
+    if device.type == "cpu" and inputs.has_gpu():
         print(t("technical.gpu_unused", torch=torch.__version__))
     folder = options.output / "checkpoints"
-    begun = checkpoints.begun(folder)
     lora = settings.lora
     if lora == "auto":
-        lora = begun.get("lora", size * device.FULL_BYTES > device.free_memory(place))
+        free = inputs.free_memory(device)
+        lora = checkpoints.begun(folder).get("lora", size * inputs.FULL_BYTES > free)
         if lora:
-            print(t("technical.lora", free=number(device.free_memory(place) / 1e9, 1)))
+            print(t("technical.lora", free=number(free / 1e9, 1)))
     default_rate = LEARNING_RATES["LoRA" if lora else "full"]
     learning_rate = settings.learning_rate or default_rate
     if learning_rate < default_rate / 10:
@@ -137,7 +132,6 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = checkpoints.begin(folder, about, options.resume)
     checkpoints.check_disk(options.output, size, bool(lora))
 
-    on_gpu = place.type == "cuda"
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     arguments = KTOConfig(
         output_dir=str(folder),
@@ -148,26 +142,26 @@ def main(argv: list[str] | None = None) -> int:
         learning_rate=learning_rate,
         beta=settings.beta,
         max_length=settings.max_length,
-        desirable_weight=desirable_weight,
-        undesirable_weight=undesirable_weight,
+        desirable_weight=up,
+        undesirable_weight=down,
         # What is trained stays in 32 bits either way: small steps would vanish in the 8 of bfloat16.
         bf16=bf16,
         gradient_checkpointing=on_gpu,
         dataloader_pin_memory=on_gpu,
         logging_steps=5,
-        save_strategy="no",  # `Checkpoints` says when
+        save_strategy="no",  # `Checkpoints` decides
         save_total_limit=1,
         report_to=[],
     )
 
     class Trainer(KTOTrainer):
-        """TRL's trainer, given tokens: it would leave the end of a prompt out where an answer changes it."""
+        """TRL's trainer, given tokens: it would cut the end of a prompt where an answer changes it."""
 
         def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
             return dataset
 
     with checkpoints.training_errors(folder):
-        with loading(model):
+        with inputs.loading(model):
             start = load_weights(dtype=torch.bfloat16 if lora and bf16 else torch.float32)
         trainer = Trainer(
             start,
@@ -177,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
             processing_class=tokenizer,
             peft_config=LoraConfig(**LORA) if lora else None,
         )
-        stopper = checkpoints.Checkpoints(trainer.accelerator, say=lambda: print(t("train.stopping"), flush=True))
+        stopper = checkpoints.Checkpoints(trainer.accelerator)
         trainer.add_callback(stopper)
         if checkpoint:
             logging.set_verbosity_error()  # it would miss weights that are tied to others
@@ -191,8 +185,8 @@ def main(argv: list[str] | None = None) -> int:
 
             # Is it better than before, on rows that it was not trained on?
             path = options.data / "test.parquet"
-            held_out = read_rows(path, ("prompt", "completion", "label"))
-            pairs = [(row, held["label"]) for held in held_out if len(row := to_tokens(held)) <= settings.max_length]
+            pairs = [(to_tokens(row), row["label"]) for row in read_rows(path, ("prompt", "completion", "label"))]
+            pairs = [(row, label) for row, label in pairs if row.length <= settings.max_length]
             measured = examples([row for row, _ in pairs], [label for _, label in pairs], settings.batch_size)
             if len({example["label"] for example in measured}) < 2:
                 path = options.data / "train.parquet"

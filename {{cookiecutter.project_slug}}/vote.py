@@ -7,27 +7,20 @@ is new is uploaded, and no vote is touched.
 """
 
 import argparse
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from kto.command_line import Parser, run
-from kto.errors import UserError
 from kto.secrets import secret
 from kto.settings import Settings, load
 from kto.tables import Row
 from kto.texts import t
-from kto.vote.client import connect, log_in
-from kto.vote.local import has_key, local_argilla
+from kto.vote.client import Argilla, ArgillaError, log_in
+from kto.vote.local import HOME, has_key, is_loopback, local_argilla
 from kto.vote.outdated import leave_queue
 from kto.vote.people import invite
 from kto.vote.records import read_generations, upload_records
 from kto.vote.task import make_task
-
-if TYPE_CHECKING:
-    import argilla as rg
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -39,56 +32,47 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_argilla(config: Settings, home: Path | None) -> "rg.Argilla | None":
+def find_argilla(config: Settings, home: Path | None) -> Argilla | None:
     """Return the Argilla in `.env`; None if none is set, or if it is the one of this machine and does not run."""
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not (url and key):
         return None
-    is_ours = has_key(home or config.root / ".argilla", key)
+    is_ours = has_key(home or config.root / HOME, key)
     is_here = is_ours or is_loopback(url)
     if is_here and home and not is_ours:  # the one that runs keeps its votes elsewhere
         return None
     try:
-        return connect(config)
-    except UserError:
+        return log_in(url, key)
+    except ArgillaError:
         if is_here:
             return None
         raise
 
 
-def is_loopback(url: str) -> bool:
-    """Tell whether an address is one of this machine."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def set_up(client: "rg.Argilla", config: Settings, generations: Sequence[Row]) -> None:
+def set_up(argilla: Argilla, config: Settings, generations: Sequence[Row]) -> None:
     """Make the task, upload what is new, take outdated answers out of the queue, invite people."""
-    dataset = make_task(client, config)
-    print(t("notebook.uploaded", count=upload_records(dataset, generations, config)))
-    leave_queue(dataset, config)
-    invited = len(invite(client, config))
+    task = make_task(argilla, config)
+    print(t("notebook.uploaded", count=upload_records(task, generations, config)))
+    leave_queue(task, config)
+    invited = len(invite(argilla, config))
     print(t("notebook.invited", count=invited) if invited else t("notebook.nobody_new"))
     print(t("notebook.done"))
-    print(f"{client.api_url}/dataset/{dataset.id}/annotation-mode", flush=True)
+    print(f"{argilla.api_url}/dataset/{task.id}/annotation-mode", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = load()
-    generations = read_generations(config)  # what is missing is said before anything starts
-    client = find_argilla(config, options.home)
-    if client is not None:
-        set_up(client, config, generations)
+    generations = read_generations(config)  # missing answers are reported before anything starts
+    argilla = find_argilla(config, options.home)
+    if argilla is not None:
+        set_up(argilla, config, generations)
         return 0
     arguments = [f"--{name}={value}" for name, value in vars(options).items() if value is not None]
-    with local_argilla(arguments) as server:
-        set_up(log_in(server.url, server.api_key), config, generations)
+    with local_argilla(arguments) as (argilla, server):
+        set_up(argilla, config, generations)
         try:
-            return server.process.wait()
+            return server.wait()
         except KeyboardInterrupt:
             return 0
 

@@ -462,6 +462,16 @@ def test_what_does_not_pass_is_said_in_one_sentence(
     assert done.returncode == 1 and "\n" not in done.stderr.strip()
 
 
+def test_an_error_of_the_hub_has_a_type_and_fields(hub: StandinHub, english: None) -> None:
+    from kto.errors import HubError, HubTokenRefused
+    from kto.hub import hub_errors
+
+    with pytest.raises(HubTokenRefused) as raised, hub_errors("ann/thumbs"):
+        HfApi(token="wrong").whoami()
+    assert (raised.value.status, raised.value.repo_id) == (401, "ann/thumbs") and raised.value.detail
+    assert isinstance(raised.value, HubError) and str(raised.value).startswith("The Hub does not accept the token.")
+
+
 def test_an_account_that_is_full(task: Task, hub: StandinHub, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "Private repository storage limit reached, please upgrade your plan"
 
@@ -477,11 +487,11 @@ def test_an_account_that_is_full(task: Task, hub: StandinHub, monkeypatch: pytes
 def test_large_tables_are_several_files(
     task: Task, hub: StandinHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kto.hub_dataset.SHARD", 1000, raising=False)
+    monkeypatch.setattr("kto.hub.SHARD", 1000, raising=False)
     pushed(task)
     repo = hub.repos[ID]
     assert len([name for name in repo.files if name.startswith("votes/train-")]) == 4
     assert len(load(repo, tmp_path / "copy", "votes")["train"]) == 16
-    monkeypatch.setattr("kto.hub_dataset.SHARD", 10**9, raising=False)
+    monkeypatch.setattr("kto.hub.SHARD", 10**9, raising=False)
     pushed(task)
     assert [name for name in repo.files if name.startswith("votes/")] == ["votes/train-00000-of-00001.parquet"]

@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -236,9 +237,9 @@ WORDS = st.lists(
 def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataObject) -> None:
     by_id = {f"p{n}": text for n, text in enumerate(texts)}
     before = {id: data.draw(st.sampled_from(["train", "test"])) for id in by_id if data.draw(st.booleans())}
-    from kto.dataset import splits
+    from kto.dataset.rows import KnownPrompts
 
-    known = splits.KnownPrompts(by_id, before, 0.7, 5)
+    known = KnownPrompts(by_id, before, 0.7, 5)
     votes = [
         {
             "record_id": id,
@@ -374,7 +375,12 @@ def test_an_argilla_that_keeps_its_number_of_votes(
     client = connect(asked.config)
     asked.set(min_submitted="3")
     refusal = httpx.Response(422, json={"detail": "there are responses"}, request=httpx.Request("PATCH", asked.url))
-    monkeypatch.setattr(client.api.http_client, "patch", lambda *_, **__: refusal)
+    request = client.http.request
+
+    def refuse(method: str, *arguments: Any, **keywords: Any) -> httpx.Response:
+        return refusal if method == "PATCH" else request(method, *arguments, **keywords)
+
+    monkeypatch.setattr(client.http, "request", refuse)
     dataset = make_task(client, asked.config)
     assert "keeps asking for 2 votes per answer" in capsys.readouterr().err
     assert str(dataset.id) == asked.dataset_id

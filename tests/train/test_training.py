@@ -31,7 +31,7 @@ from kto import tables
 from kto.dataset import rows
 from kto.errors import UserError
 from kto.settings import load as load_settings
-from kto.train import device, preference
+from kto.train import inputs, preference
 from kto.train.chat_tokens import ChatTokens, examples
 
 __all__ = ["english"]
@@ -501,7 +501,7 @@ def test_a_gpu_on_windows_is_told_by_its_driver(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert not device.has_gpu()
+    assert not inputs.has_gpu()
     (tmp_path / "System32").mkdir()
     (tmp_path / "System32" / "nvcuda.dll").touch()
-    assert device.has_gpu()
+    assert inputs.has_gpu()

@@ -44,7 +44,7 @@ def by_id(task: Task) -> dict[str, dict[str, Any]]:
 
 def upload(task: Task) -> int:
     dataset = make_task(connect(task.config), task.config)
-    return upload_records(dataset, read_generations(task.config))
+    return upload_records(dataset, read_generations(task.config), task.config)
 
 
 def test_only_what_has_no_text_is_asked_for(earlier: Task, server: ModelServer) -> None:

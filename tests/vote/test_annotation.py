@@ -159,12 +159,13 @@ def test_a_task_that_exists_stays_as_it_is(task: Task) -> None:
 
 def test_another_task_of_that_name_is_left_alone(task: Task) -> None:
     client = connect(task.config)
+    sdk = rg.Argilla(api_url=task.url, api_key=task.key)
     settings = rg.Settings(
-        fields=[rg.TextField("prompt", client=client), rg.TextField("answer", client=client)],
-        questions=[rg.LabelQuestion("vote", labels=["good", "bad", "so-so"], client=client)],
+        fields=[rg.TextField("prompt", client=sdk), rg.TextField("answer", client=sdk)],
+        questions=[rg.LabelQuestion("vote", labels=["good", "bad", "so-so"], client=sdk)],
     )
     name = task.config.annotation.dataset
-    rg.Dataset(name, workspace="argilla", settings=settings, client=client).create()
+    rg.Dataset(name, workspace="argilla", settings=settings, client=sdk).create()
     task.generate(ANSWERS)
     done = run_vote(task)
     assert done.returncode == 1
@@ -227,8 +228,8 @@ def test_only_what_is_missing_is_added(task: Task) -> None:
         {bread: [*ANSWERS[bread], ANSWERS[bread][0]], water: [*ANSWERS[water], None]}, [*MODELS, "acme/three"]
     )
     dataset = make_task(connect(task.config), task.config)
-    assert upload_records(dataset, read_generations(task.config)) == 1
-    assert upload_records(dataset, read_generations(task.config)) == 0
+    assert upload_records(dataset, read_generations(task.config), task.config) == 1
+    assert upload_records(dataset, read_generations(task.config), task.config) == 0
     after = task.records()
     assert len(after) == 3
     changed = after[bread, ANSWERS[bread][0]]
@@ -242,20 +243,22 @@ def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.Monkey
     monkeypatch.setattr("kto.vote.records.BATCH", 4)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})
     dataset = make_task(client := connect(task.config), task.config)
-    put, sent = client.api.http_client.put, []
+    request, sent = client.http.request, []
 
-    def break_off(*arguments: Any, **keywords: Any) -> httpx.Response:
+    def break_off(method: str, url: str, **keywords: Any) -> httpx.Response:
+        answer = request(method, url, **keywords)
+        if method != "PUT":
+            return answer
         sent.append(len(keywords["json"]["items"]))
-        answer = put(*arguments, **keywords)
         if len(sent) == 3:
             raise httpx.ReadTimeout("gone")  # it arrived, but we do not know that
         return answer
 
-    monkeypatch.setattr(client.api.http_client, "put", break_off)
+    monkeypatch.setattr(client.http, "request", break_off)
     with pytest.raises(UserError, match="gone"):
-        upload_records(dataset, rows)
+        upload_records(dataset, rows, task.config)
     assert len(task.records()) == 12
-    assert upload_records(dataset, rows) == 8
+    assert upload_records(dataset, rows, task.config) == 8
     assert sent == [4, 4, 4, 4, 4] and len(task.records()) == 20
 
 
@@ -263,21 +266,21 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
     monkeypatch.setattr("kto.vote.records.PAGE", 3)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})
     dataset = make_task(client := connect(task.config), task.config)
-    upload_records(dataset, rows[:9])
+    upload_records(dataset, rows[:9], task.config)
     known = list(task.records().values())
-    get, pages = client.api.http_client.get, []
+    request, pages = client.http.request, []
 
-    def with_traffic(url: str, **keywords: Any) -> httpx.Response:
-        answer = get(url, **keywords)
+    def with_traffic(method: str, url: str, **keywords: Any) -> httpx.Response:
+        answer = request(method, url, **keywords)
         if url.endswith("/records"):
             task.vote("amina", known[-1 - len(pages)], "good")
             pages.append(url)
             if len(pages) == 2:
-                upload_records(make_task(other := connect(task.config), task.config), rows)
+                upload_records(make_task(other := connect(task.config), task.config), rows, task.config)
                 del other
         return answer
 
-    monkeypatch.setattr(client.api.http_client, "get", with_traffic)
+    monkeypatch.setattr(client.http, "request", with_traffic)
     read = list_records(dataset, include="responses")
     assert {record["id"] for record in read} == {record["id"] for record in task.records().values()}
     assert len(read) == 20 and sum(len(record["responses"]) for record in read) > 0
@@ -285,18 +288,18 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
 
 def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_task(client := connect(task.config), task.config)
-    upload_records(dataset, make_generations({"Question?": ["one", "two"]}))
-    get, passes = client.api.http_client.get, []
+    upload_records(dataset, make_generations({"Question?": ["one", "two"]}), task.config)
+    request, passes = client.http.request, []
 
-    def less(url: str, **keywords: Any) -> httpx.Response:
-        answer = get(url, **keywords)
+    def less(method: str, url: str, **keywords: Any) -> httpx.Response:
+        answer = request(method, url, **keywords)
         if not url.endswith("/records"):
             return answer
         passes.append(url)
         page = answer.json() | {"items": answer.json()["items"][:1]}
         return httpx.Response(200, json=page, request=answer.request)
 
-    monkeypatch.setattr(client.api.http_client, "get", less)
+    monkeypatch.setattr(client.http, "request", less)
     with pytest.raises(UserError, match=r"could not do it \(1/2\)"):
         list_records(dataset)
     assert len(passes) == 3

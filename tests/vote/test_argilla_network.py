@@ -33,7 +33,7 @@ def proxy(task: Task, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
 
 def upload(task: Task) -> int:
     client = connect(task.config)
-    return upload_records(make_task(client, task.config), ROWS)
+    return upload_records(make_task(client, task.config), ROWS, task.config)
 
 
 def said(task: Task) -> str:

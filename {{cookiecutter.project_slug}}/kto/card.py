@@ -1,10 +1,9 @@
-"""A card: Markdown that begins with its facts in YAML, read and checked before anything is sent to the Hub."""
+"""Cards: Markdown that begins with its facts in YAML, read and checked before anything is sent to the Hub."""
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,25 +11,26 @@ from kto.errors import UserError
 from kto.texts import t
 
 NEEDS = ("license", "language")
-"""Facts without which no dataset goes out."""
+"""Facts that a dataset must have."""
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n|)---[ \t]*(?:\n|\Z)", re.DOTALL)
 _CC = ("by", "by-sa", "by-nc", "by-nc-sa", "by-nd", "by-nc-nd")
 _LICENSES = (
     *(f"cc-{kind}-{version}" for version in ("4.0", "3.0") for kind in _CC if (kind, version) != ("by-nd", "3.0")),
     *("cc0-1.0", "odc-by", "odbl", "pddl", "cdla-permissive-2.0", "cdla-sharing-1.0", "apache-2.0", "mit", "other"),
 )
-"""What the Hub calls licences of data, to suggest one of them. Which it takes, it says itself (`validate`)."""
+"""The Hub's names of licences for data, to suggest one of them; `validate` asks which ones it takes."""
+_FORMS: Sequence[tuple[str, str, Collection[str]]] = (
+    ("license", r"[a-z0-9][a-z0-9.+_-]*", _LICENSES),
+    ("language", r"[a-z]{2,16}", ()),
+    ("pretty_name", ".*", ()),
+)
+"""Facts, the form of each value, and values to suggest."""
 
 
 def read(path: Path) -> str:
     """Return a page, without the byte order mark that some editors write; lines end with `\\n`.
 
-    Raises
-    ------
-    UserError
-        The file is not UTF-8.
-    OSError
-        The file cannot be read.
+    Raises `UserError` if the file is not UTF-8, `OSError` if it cannot be read.
     """
     data = path.read_bytes()
     try:
@@ -43,58 +43,35 @@ def read(path: Path) -> str:
 
 
 def split(page: str) -> tuple[str | None, str]:
-    """Return the YAML that a page begins with, None if it does not begin with any, and the rest of the page."""
+    """Return the YAML that a page begins with, None if it begins with something else, and the rest of the page."""
     page = re.sub(r"\r\n?", "\n", page.removeprefix("\ufeff"))
-    found = _FRONT_MATTER.match(page)
-    return (found[1], page[found.end() :]) if found else (None, page)
+    match = _FRONT_MATTER.match(page)
+    return (match[1], page[match.end() :]) if match else (None, page)
 
 
-def check(page: str, path: Path, needs: Collection[str]) -> dict[str, Any]:
-    """Return the facts that a page begins with.
+def check(page: str, path: Path, needs: Collection[str]) -> None:
+    """Raise `UserError` if the facts that a page begins with are no YAML, or lack one of `needs`, or are wrong.
 
-    Parameters
-    ----------
-    path
-        The file that people correct.
-    needs
-        Facts that must be there.
-
-    Raises
-    ------
-    UserError
-        It does not begin with facts, they are no YAML, or some are missing or cannot be right.
+    It names `path`, the file in which people correct them.
     """
     front_matter, _ = split(page)
-    if front_matter is None:
-        raise UserError("technical.card_start", path=path, fields=", ".join(needs))
     try:
-        facts = yaml.safe_load(front_matter) or {}
+        facts = None if front_matter is None else yaml.safe_load(front_matter) or {}
     except yaml.YAMLError as error:
-        raise _bad_yaml(front_matter, path, error) from None
+        raise _bad_yaml(front_matter or "", path, error) from None
     if not isinstance(facts, dict):
         raise UserError("technical.card_start", path=path, fields=", ".join(needs))
     if missing := [name for name in needs if facts.get(name) in (None, "", [])]:
         raise UserError("technical.card_missing", path=path, fields=", ".join(missing))
-    for name, form, known in (("license", r"[a-z0-9][a-z0-9.+_-]*", _LICENSES), ("language", r"[a-z]{2,16}", [])):
+    for name, form, known in _FORMS:
         values = facts.get(name, [])
         for value in values if isinstance(values, list) else [values]:
-            if not isinstance(value, str) or not re.fullmatch(form, value):
+            if not (isinstance(value, str) and re.fullmatch(form, value, re.DOTALL)):
                 raise _bad_field(path, name, value, known)
-    if "pretty_name" in facts and not isinstance(facts["pretty_name"], str):
-        raise _bad_field(path, "pretty_name", facts["pretty_name"], [])
-    return facts
 
 
 def validate(page: str, repo_type: str, path: Path, token: str) -> None:
-    """Let the Hub say whether it takes this page; nothing is stored there.
-
-    Raises
-    ------
-    UserError
-        It does not.
-    HfHubHTTPError, httpx2.HTTPError
-        The Hub does not answer this.
-    """
+    """Raise `UserError` if the Hub, which stores nothing, does not take this page; its other errors are not caught."""
     from huggingface_hub import constants
     from huggingface_hub.errors import BadRequestError
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
@@ -108,36 +85,37 @@ def validate(page: str, repo_type: str, path: Path, token: str) -> None:
         hf_raise_for_status(response)
     except BadRequestError as error:
         try:
-            reason = "; ".join(str(each["message"]) for each in response.json()["errors"])
+            reason = "; ".join(str(problem["message"]) for problem in response.json()["errors"])
         except (ValueError, KeyError, TypeError):
             reason = error.server_message or str(error)
         reason = " ".join(reason.split())
-        found = re.search(r'"([\w.\[\]-]+)" must be one of \[(.*?)\]', reason)
+        match = re.search(r'"([\w.\[\]-]+)" must be one of \[(.*?)\]', reason)
         facts = yaml.safe_load(split(page)[0] or "")
-        if found and isinstance(facts, dict) and (field := re.split(r"[.\[]", found[1])[0]) in facts:
-            raise _bad_field(path, field, facts[field], found[2].split(", ")) from None
+        if match and isinstance(facts, dict) and (field := re.split(r"[.\[]", match[1])[0]) in facts:
+            raise _bad_field(path, field, facts[field], match[2].split(", ")) from None
         raise UserError("technical.card_refused", path=path, reason=reason[:500]) from None
 
 
 def _bad_field(path: Path, field: str, value: object, known: Collection[str]) -> UserError:
-    """Say which field has a value that cannot be, and which of the `known` ones are like it."""
+    """Name the field with a wrong value, and the `known` values that are like it."""
     name = re.sub(r"[^a-z0-9.+]+", "-", str(value).lower())
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+    hint = ""
     if isinstance(value, bool):  # what YAML makes of no, yes, on and off
-        hint = t("technical.card_quotes")
-    else:
-        hint = t("technical.card_near", names=", ".join(near)) if near else ""
+        hint = f" {t('technical.card_quotes')}"
+    elif near:
+        hint = f" {t('technical.card_near', names=', '.join(near))}"
     shown = f"{field}: {value}" if isinstance(value, str | int | float) else field
-    return UserError("technical.card_field", path=path, field=shown, hint=f" {hint}".rstrip())
+    return UserError("technical.card_field", path=path, field=shown, hint=hint)
 
 
 def _bad_yaml(front_matter: str, path: Path, error: yaml.YAMLError) -> UserError:
     """Name the field in whose line, or in the lines below it, the YAML ends."""
     mark = getattr(error, "problem_mark", None)
-    if re.search("flow|quoted", getattr(error, "context", None) or ""):  # what is not closed is noticed further down
+    if re.search("flow|quoted", getattr(error, "context", None) or ""):  # an open bracket is noticed further down
         mark = error.context_mark  # type: ignore[attr-defined]
     lines = front_matter.splitlines()[: mark.line + 1 if mark else None]
     field = next((line.partition(":")[0] for line in reversed(lines) if re.match(r"\w+:", line)), "---")
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    number = mark.line + 2 if mark else 1  # the first line is ---
-    return UserError("technical.card_yaml", path=path, line=number, field=field, reason=problem)
+    line = mark.line + 2 if mark else 1  # the first line is ---
+    return UserError("technical.card_yaml", path=path, line=line, field=field, reason=problem)

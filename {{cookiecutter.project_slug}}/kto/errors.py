@@ -1,30 +1,38 @@
 """Errors that a person reads: one sentence that says what is wrong, one that says what to do.
 
-Commands raise a `UserError` with the name of its text. What talks to model servers raises a `Failure` with fields;
+Commands raise a `UserError` with the name of its text. What talks to servers raises a `Failure` with fields;
 `_TEXTS` has the text of each class, and the sentence is made when somebody reads it.
 
     UserError
     └── Failure
         ├── BudgetExceeded, UnexpectedError
-        └── RequestFailed
-            ├── RejectedRequest        400, 404, 422 …
-            ├── OnlyThoughts
-            ├── AccessDenied           401, 403
-            │   └── KeyMissing
-            ├── ModelUnusable
-            │   ├── KeyRefused, PaymentRequired, NoModelServer, Redirected
-            │   ├── CertificateRefused, NotEncrypted, ProxyRefused
-            │   └── WaitTooLong, StillLimited, StillLoading
-            ├── RateLimited            429, or 503 with a time to wait
-            ├── ServerError            500
-            │   └── EmptyAnswer
-            ├── ModelLoading           503 with words to that effect
-            └── Unavailable            other 5xx
-                ├── InvalidReply, EmptyReply, ConnectionLost
-                ├── ReplyTimeout
-                │   └── QueueTimeout
-                └── Unreachable
-                    └── NoServer, ProxyUnreachable
+        ├── RequestFailed
+        │   ├── RejectedRequest        400, 404, 422 …
+        │   ├── OnlyThoughts
+        │   ├── AccessDenied           401, 403
+        │   │   └── KeyMissing
+        │   ├── ModelUnusable
+        │   │   ├── KeyRefused, PaymentRequired, NoModelServer, Redirected
+        │   │   ├── CertificateRefused, NotEncrypted, ProxyRefused
+        │   │   └── WaitTooLong, StillLimited, StillLoading
+        │   ├── RateLimited            429, or 503 with a time to wait
+        │   ├── ServerError            500
+        │   │   └── EmptyAnswer
+        │   ├── ModelLoading           503 with words to that effect
+        │   └── Unavailable            other 5xx
+        │       ├── InvalidReply, EmptyReply, ConnectionLost
+        │       ├── ReplyTimeout
+        │       │   └── QueueTimeout
+        │       └── Unreachable
+        │           └── NoServer, ProxyUnreachable
+        └── HubError
+            ├── HubOffline             HF_HUB_OFFLINE is set
+            ├── HubUnreachable
+            ├── HubTokenRefused        401
+            ├── HubAccessDenied        403, 404
+            ├── HubConflict            409, 412
+            ├── HubTooLarge            413
+            └── HubBusy                429
 """
 
 import dataclasses
@@ -209,6 +217,41 @@ class ProxyUnreachable(Unreachable):
     """The proxy takes no connection, or gets none."""
 
 
+@dataclasses.dataclass(eq=False)
+class HubError(Failure):
+    """The Hub did not do what was asked."""
+
+    repo_id: str = ""
+
+
+class HubOffline(HubError):
+    """Nothing may be sent to the Hub."""
+
+
+class HubUnreachable(HubError):
+    """There is no connection to the Hub, or it broke."""
+
+
+class HubTokenRefused(HubError):
+    """The token is wrong."""
+
+
+class HubAccessDenied(HubError):
+    """The token may not do this, or there is no such repository."""
+
+
+class HubConflict(HubError):
+    """Somebody else is writing to the repository."""
+
+
+class HubTooLarge(HubError):
+    """The Hub, or a proxy, takes no request of this size."""
+
+
+class HubBusy(HubError):
+    """The Hub had too many requests."""
+
+
 _TEXTS: Mapping[type[Failure], str] = {
     BudgetExceeded: "generate.failed_spent",
     UnexpectedError: "generate.failed_unexpectedly",
@@ -239,6 +282,14 @@ _TEXTS: Mapping[type[Failure], str] = {
     Unreachable: "generate.failed_connection",
     NoServer: "errors.no_server",
     ProxyUnreachable: "technical.proxy",
+    HubError: "errors.hub_failed",
+    HubOffline: "errors.hub_offline",
+    HubUnreachable: "errors.hub_not_there",
+    HubTokenRefused: "errors.hub_token_refused",
+    HubAccessDenied: "errors.hub_not_allowed",
+    HubConflict: "technical.hub_conflict",
+    HubTooLarge: "technical.hub_too_large",
+    HubBusy: "technical.hub_busy",
 }
 
 

@@ -1,52 +1,60 @@
 """Answers and prompts that are left out for good: `prompts/left_out.jsonl` has their ids, and no text.
 
-`uv run export.py leave-out ID --reason REASON` adds a line, and so does deleting a record in Argilla. The file
-belongs into git, so that it counts on every machine: no table, upload, export or push has what it names. The answer
-store and `data/private` keep it, so nothing is asked and paid for again. Whoever removes a line brings back what it
-names.
+`uv run export.py leave-out ID --reason REASON` adds a line, and so does deleting a record in Argilla. The file belongs
+into git, so that it counts on every machine: no table, upload, export or push has what it names. The answer store and
+`data/private` keep it, so nothing is asked and paid for again. Removing a line brings back what it names.
 """
 
-import dataclasses
 import datetime
+import functools
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kto.errors import UserError
 from kto.record_ids import record_ids
-from kto.tables import Row, write_lines
+from kto.tables import Row, reading, write_lines
 
 REASONS = ("personal_data", "harmful", "copyright", "wrong_prompt", "asked")
 DELETED = "deleted_in_argilla"
 LEAD = "lead"
 FILE = Path("prompts") / "left_out.jsonl"
 _SHOWN = 5  # bad lines that a message lists
-_HEX = r"[0-9a-f]{%d}"
-_RECORD, _PROMPT = re.compile(_HEX % 32), re.compile(_HEX % 16)
-_WHO = re.compile(rf"{LEAD}|annotator-{_HEX % 10}")
+_RecordId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-@dataclasses.dataclass(frozen=True)
+class _Line(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str = Field(pattern=r"^([0-9a-f]{32}|[0-9a-f]{16})$")  # of a record or a prompt
+    who: str = Field(pattern=rf"^({LEAD}|annotator-[0-9a-f]{{10}})$")
+    day: datetime.date
+    reason: str = Field(pattern=f"^({'|'.join((*REASONS, DELETED))})$")
+    also: list[_RecordId] = []  # other ids of the record, see `kto.record_ids`
+    asked: list[_RecordId] = []  # see `asked_id`
+
+
+@dataclass(frozen=True)
 class LeftOut:
-    """What the file names.
-
-    Attributes
-    ----------
-    lines
-        Its lines: `id` (of a record or a prompt), `who` ("lead" or a pseudonym), `day`, `reason`; of an answer perhaps
-        `also` (other ids of its record, see `kto.record_ids`) and `asked` (see `asked_id`).
-    ids
-        Of records and prompts.
-    asked
-        What is not to be asked any more: a clone has the table, from which the answer is gone, but not the store.
-    """
+    """The lines of the file, and what they name."""
 
     lines: tuple[Row, ...] = ()
-    ids: frozenset[str] = frozenset()
-    asked: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def ids(self) -> frozenset[str]:
+        """Ids of records and prompts."""
+        return frozenset(id for line in self.lines for id in (line["id"], *line.get("also", ())))
+
+    @functools.cached_property
+    def _asked(self) -> frozenset[str]:
+        return frozenset(id for line in self.lines for id in line.get("asked", ()))
 
     def has_vote(self, vote: Mapping[str, Any]) -> bool:
         """Tell whether a vote is on something that is left out."""
@@ -60,104 +68,51 @@ class LeftOut:
         """Tell whether a record of Argilla is left out."""
         return record["external_id"] in self.ids or (record["metadata"] or {}).get("prompt_id") in self.ids
 
-    def without(self, votes: Iterable[Row]) -> list[Row]:
-        """Return the votes on what is not left out."""
-        return [vote for vote in votes if not self.has_vote(vote)]
-
     def was_asked(self, model: str, conversation: Sequence[Mapping[str, str]]) -> bool:
-        """Tell whether the answer of a model, by its public name, to a conversation is left out."""
-        return bool(self.asked) and asked_id(model, conversation) in self.asked
+        """Tell whether the answer of a model, by its public name, to a conversation is left out.
+
+        A clone has the table, from which the answer is gone, but not the store, and must not ask for it again.
+        """
+        return bool(self._asked) and asked_id(model, conversation) in self._asked
 
 
 def asked_id(model: str, conversation: Sequence[Mapping[str, str]]) -> str:
-    """Return what stands for a model, by its public name, and the conversation it was sent, whatever the arguments."""
-    asked = [model, [[each["role"], each["content"]] for each in conversation]]
+    """Return a hash of a model's public name and the conversation it was sent, whatever the arguments."""
+    asked = [model, [[message["role"], message["content"]] for message in conversation]]
     text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def read(root: Path) -> LeftOut:
-    """Return what the project leaves out.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or lines are wrong (the message says which).
-    """
+    """Return what the project leaves out; raise `UserError` if the file cannot be read or has wrong lines."""
     path = root / FILE
-    try:
+    with reading(path):
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
-    lines, bad = [], []
+    lines, problems = [], []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        parsed, problem = _parse(line)
-        if problem:
-            bad.append(f"  - {number}: {problem}")
-        else:
-            lines.append(parsed)
-    if bad:
-        problems = "\n".join([*bad[:_SHOWN], *(["  - …"] if len(bad) > _SHOWN else [])])
-        raise UserError("technical.bad_left_out", path=path, reasons=", ".join((*REASONS, DELETED)), problems=problems)
-    return _of(lines)
-
-
-def _of(lines: Iterable[Row]) -> LeftOut:
-    lines = tuple(lines)
-    ids = frozenset(id for line in lines for id in (line["id"], *line.get("also", ())))
-    return LeftOut(lines, ids, frozenset(id for line in lines for id in line.get("asked", ())))
-
-
-def _parse(text: str) -> tuple[Row, str]:
-    """Return what a line says, and the name of what is wrong with it, "" if nothing is."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        line = None
-    if not isinstance(line, dict):
-        return {}, "JSON"
-
-    right = {
-        "id": _fits(line.get("id"), _RECORD, _PROMPT),
-        "who": _fits(line.get("who"), _WHO),
-        "day": _is_day(line.get("day")),
-        "reason": line.get("reason") in (*REASONS, DELETED),
-        **{name: _are_ids(line.get(name, [])) for name in ("also", "asked")},
-    }
-    wrong = [name for name, fine in right.items() if not fine] + [name for name in line if name not in right]
-    return line, ", ".join(json.dumps(name, ensure_ascii=False) for name in wrong)
-
-
-def _fits(value: object, *patterns: re.Pattern[str]) -> bool:
-    return isinstance(value, str) and any(pattern.fullmatch(value) for pattern in patterns)
-
-
-def _is_day(value: object) -> bool:
-    try:
-        return isinstance(value, str) and datetime.date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
-
-
-def _are_ids(value: object) -> bool:
-    return isinstance(value, list) and all(_fits(id, _RECORD) for id in value)
+        try:
+            _Line.model_validate_json(line)
+            lines.append(json.loads(line))
+        except ValidationError as error:
+            fields = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+            names = [json.dumps(field, ensure_ascii=False) for field in fields]
+            problems.append(f"  - {number}: {', '.join(names) or 'JSON'}")
+    if problems:
+        shown = "\n".join(problems[:_SHOWN] + ["  - …"] * (len(problems) > _SHOWN))
+        raise UserError("technical.bad_left_out", path=path, reasons=", ".join((*REASONS, DELETED)), problems=shown)
+    return LeftOut(tuple(lines))
 
 
 def add(root: Path, lines: Iterable[Row]) -> LeftOut:
-    """Add lines to the file and return what is left out now; those that are there already stay as they are.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read or written.
-    """
+    """Add lines to the file and return what is left out now; lines about something that is left out are ignored."""
     before = read(root)
     new = [line for line in lines if line["id"] not in before.ids]
+    after = LeftOut((*before.lines, *new))
     if new:
-        write_lines(root / FILE, [*before.lines, *new])
-    return _of([*before.lines, *new])
+        write_lines(root / FILE, after.lines)
+    return after
 
 
 def line_for(id: str, who: str, reason: str, also: Collection[str] = (), asked: Collection[str] = ()) -> Row:

@@ -1,7 +1,7 @@
-"""A process that never outlives us: it ends when we stop it, when we end, and also when we are killed.
+"""A process that never outlives us, also when we are killed.
 
-A killed program cannot tidy up. So a watcher stands between us and the command: it is this file, run as a script. It
-ends the command and everything that the command started as soon as its standard input closes or its parent is gone.
+A killed program cannot tidy up. So a watcher stands between us and the command: this file, run as a script. It ends the
+command and everything that the command started as soon as its standard input closes or its parent is gone.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-_POLL = 0.2  # seconds between two looks at the parent
+_POLL = 0.2  # seconds between two checks of the parent
 _GRACE = 10.0  # seconds that the command has to end by itself
 
 
@@ -21,12 +21,11 @@ _GRACE = 10.0  # seconds that the command has to end by itself
 def running(
     command: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` while the block runs; what it prints goes to `log`.
+    """Run `command` while the block runs, and end it with its children; what it prints goes to `log`.
 
-    Yields the watcher, whose exit status is 0 only if that of the command is. At the end of the block the command and
-    its children are gone.
+    Yields the watcher, whose exit status is 0 only if that of the command is.
     """
-    # A group of its own: Ctrl-C in the terminal reaches us alone, and we decide in which order things end.
+    # A group of its own: Ctrl-C in the terminal reaches us alone, and we decide in which order processes end.
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         watcher = subprocess.Popen(
@@ -55,16 +54,13 @@ def running(
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something, "" if there is none."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return ""
+    """Return the last line of a log that is not blank, "" if there is none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _watch(command: list[str]) -> int:
-    """Run `command` until it ends or we have to; return its exit status."""
+    """Run `command` until it or our parent ends; return its exit status."""
     end = threading.Event()
     parent = os.getppid()
 
@@ -76,8 +72,8 @@ def _watch(command: list[str]) -> int:
     threading.Thread(target=wait_for_end_of_input, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: end.set())
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    # Siblings of ours may hold the other end of our input open, so the parent is looked at, too (not on Windows, where
-    # handles are not passed on and the number of the parent never changes).
+    # Siblings of ours may hold the other end of our input open, so the parent is checked, too (not on Windows, where
+    # handles are not passed on and the id of the parent never changes).
     while not end.is_set() and os.getppid() == parent:
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = child.wait(_POLL)

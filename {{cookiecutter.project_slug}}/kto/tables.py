@@ -1,4 +1,4 @@
-"""Tables: Parquet, CSV and lines of JSON."""
+"""Tables and texts on the disk: Parquet, CSV, lines of JSON. What goes wrong is a `UserError` that names the file."""
 
 import contextlib
 import csv
@@ -17,8 +17,27 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_BATCH = 2000  # rows
+_BATCH = 2000  # rows in memory
 _LONGEST_CELL = 2**31 - 1  # what a C long holds, on Windows, too
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise `UserError` for a file that cannot be read, or whose content is not what it should be."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:  # pyarrow's errors are among these
+        raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def writing(path: Path, mode: int = 0o777) -> Iterator[None]:
+    """Make the folder of a file, with this mode, and raise `UserError` if it or the file cannot be written."""
+    try:
+        path.parent.mkdir(mode=mode, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError("cannot_write", path=path, reason=error) from None
 
 
 def messages_type() -> "pa.DataType":
@@ -29,73 +48,43 @@ def messages_type() -> "pa.DataType":
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> int:
-    """Replace `path` by a Parquet file with these rows and return their number; `UserError` if it cannot be written.
+    """Replace `path` by a Parquet file with these rows, some thousand of them in memory at a time; return their number.
 
-    No more than some thousand rows are in memory at the same time. If `rows` raises something, `path` stays as it was.
+    If `rows` raises something, `path` stays as it was.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = iter(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-            batch = list(itertools.islice(rows, _BATCH))
-            number = len(batch)
+    rows, count = iter(rows), 0
+    with writing(path), replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+        while batch := list(itertools.islice(rows, _BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-            while batch := list(itertools.islice(rows, _BATCH)):
-                number += len(batch)
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-            return number
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in UTF-8; raise `UserError` if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(text.encode("utf-8"))
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
+            count += len(batch)
+    return count
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Return the rows of a Parquet file, [] if there is none.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or lacks one of `columns`.
-    """
-    import pyarrow as pa
+    """Return these columns of a Parquet file, [] if there is no file."""
     import pyarrow.parquet as pq
 
     if not path.exists():
         return []
-    try:
+    with reading(path):
         return pq.read_table(path, columns=list(columns)).to_pylist()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
 
 
 def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] = ()) -> Iterator[list[Row]]:
-    """Yield the rows of a Parquet file, some thousand at a time; see `read_rows`.
+    """Yield these columns of a Parquet file, some thousand rows at a time.
 
     Columns in `optional` may be missing, because an earlier version wrote the file; then their values are None.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            missing = [name for name in columns if name in optional and name not in file.schema_arrow.names]
-            there = [name for name in columns if name not in missing]
-            for batch in file.iter_batches(_BATCH, columns=there):
-                yield [row | dict.fromkeys(missing) for row in batch.select(there).to_pylist()]
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
+    with reading(path), pq.ParquetFile(path) as file:
+        missing = [name for name in columns if name in optional and name not in file.schema_arrow.names]
+        present = [name for name in columns if name not in missing]
+        for batch in file.iter_batches(_BATCH, columns=present):
+            yield [row | dict.fromkeys(missing) for row in batch.select(present).to_pylist()]
 
 
 def split_models(names: str | list[str]) -> list[str]:
@@ -105,7 +94,7 @@ def split_models(names: str | list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def long_cells() -> Iterator[None]:
-    """Let `csv` read cells of any length: by itself it takes 131,072 characters, and models write longer answers."""
+    """Let `csv` read cells of any length; by default it takes 131,072 characters, and models write longer answers."""
     before = csv.field_size_limit(_LONGEST_CELL)
     try:
         yield
@@ -114,47 +103,43 @@ def long_cells() -> Iterator[None]:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return these columns of a CSV file, [] if there is none; what a row lacks is "".
+    """Return these columns of a CSV file, [] if there is no file; empty cells are "".
 
-    Spreadsheets may have saved the file since: with a byte order mark, or with `;` between the cells.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or lacks one of `columns`.
+    A spreadsheet may have saved the file since: with a byte order mark, or with `;` between the cells.
     """
     if not path.exists():
         return []
-    try:
+    with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error), long_cells():
         text = path.read_text(encoding="utf-8-sig")
         header = text.partition("\n")[0]
-        rows = csv.DictReader(
-            io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ","
-        )
-        with long_cells():
-            if set(columns) <= set(rows.fieldnames or ()):
-                return [{name: row[name] or "" for name in columns} for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        pass
+        delimiter = ";" if header.count(";") > header.count(",") else ","
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        if set(columns) <= set(rows.fieldnames or ()):
+            return [{name: row[name] or "" for name in columns} for row in rows]
     raise UserError("bad_csv", path=path, columns=", ".join(columns))
 
 
-def read_lines(path: Path) -> list[Row]:
-    """Return the objects of a file with one JSON object per line, [] if there is none.
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    """Replace `path` by a CSV file that only its owner can read."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, text.getvalue(), private=True)
 
-    Raises
-    ------
-    UserError
-        The file cannot be read.
-    """
+
+def read_lines(path: Path) -> list[Row]:
+    """Return the objects of a file with one JSON object per line, [] if there is no file."""
     if not path.exists():
         return []
-    try:
+    with reading(path):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
 
 
 def write_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
-    """Replace `path` by one line of JSON per object; raise `UserError` if it cannot be written."""
-    write_text(path, "".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in objects))
+    """Replace `path` by one line of JSON per object."""
+    write_text(path, "".join(json.dumps(item, ensure_ascii=False, default=str) + "\n" for item in objects))
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace `path` by `text` in UTF-8; where the system knows such a thing, only the owner can read a private one."""
+    with writing(path, 0o700 if private else 0o777), replacing(path, 0o600 if private else 0o666) as file:
+        file.write(text.encode("utf-8", "surrogateescape" if private else "strict"))

@@ -6,11 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto import hub_dataset
+from kto import hub
 from kto.ask.report import share_right
 from kto.errors import UserError
-from kto.hub import hub_token
-from kto.hub_dataset import Part
 from kto.pages import fill_marked, fill_page, in_direction, values_of
 from kto.settings import Settings
 from kto.tables import read_batches
@@ -22,7 +20,7 @@ _CARD = Path(__file__).parent / "cards" / "generations.md"
 
 def target(config: Settings) -> tuple[str, str]:
     """Return the dataset's id and a token; raise `UserError` if there is no owner or no token."""
-    return f"{config.project.repo_id}-generations", hub_token(config)
+    return f"{config.project.repo_id}-generations", hub.hub_token(config)
 
 
 def push(config: Settings, table: Path) -> str:
@@ -37,11 +35,11 @@ def push(config: Settings, table: Path) -> str:
         rows = pq.read_table(table, memory_map=True)
     except (OSError, pa.ArrowException) as error:
         raise UserError("cannot_read_table", path=table, reason=" ".join(str(error).split())) from None
-    return hub_dataset.push(
+    return hub.push(
         repo_id,
         token=token,
         private=config.export.private,
-        parts=[Part("default", "data", {"train": rows.replace_schema_metadata()})],
+        parts=[hub.Part("default", "data", {"train": rows.replace_schema_metadata()})],
         page=page,
         path=config.root / "settings.toml",  # the card is made anew each time; mistakes in it come from there
         command="generate.py",

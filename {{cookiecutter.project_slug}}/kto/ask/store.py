@@ -218,18 +218,22 @@ class Store:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
 
+class AlreadyRunning(UserError):
+    """Another run holds the store."""
+
+
 @contextlib.contextmanager
 def locked_store(path: Path) -> Iterator[Store]:
     """Open the store for a single run: two at once would ask, and pay, for the same answers.
 
-    The system gives the lock back also if this process is killed. Raises `UserError` if another run holds it.
+    The system gives the lock back also if this process is killed. Raises `AlreadyRunning` if another run holds it.
     """
     lock = path.with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         acquired = FileLock(lock, timeout=0).acquire()
     except Timeout:
-        raise UserError("already_running") from None
+        raise AlreadyRunning("already_running") from None
     except (OSError, NotImplementedError) as error:  # some network drives know no locks
         raise UserError("cannot_write", path=lock, reason=error) from None
     with acquired, Store(path) as store:

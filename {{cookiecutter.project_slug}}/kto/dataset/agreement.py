@@ -1,4 +1,4 @@
-"""How much people agree beyond chance: Krippendorff's α for nominal values, any number of votes per answer.
+"""Agreement beyond chance: Krippendorff's α for nominal values, any number of votes per answer.
 
 K. Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, section D: α = 1 − D_o / D_e over the coincidences
 of pairable values.
@@ -11,16 +11,8 @@ from collections.abc import Hashable, Iterable
 def krippendorff_alpha(units: Iterable[Iterable[Hashable]]) -> float | None:
     """Return α for nominal values: 1 is full agreement, 0 what chance gives, below 0 is systematic disagreement.
 
-    Parameters
-    ----------
-    units
-        For each answer the values that people gave it, in any order. Missing values are simply absent; an answer with
-        fewer than two values says nothing about agreement and does not count.
-
-    Returns
-    -------
-    None if α is undefined: no answer has two values, or all values that count are the same, so that there is nothing
-    to tell apart.
+    `units` has for each answer the values that people gave it; with fewer than two it does not count. The result is
+    None if α is undefined: no answer counts, or all values are the same.
     """
     counts = [Counter(unit) for unit in units]
     counts = [count for count in counts if count.total() >= 2]

@@ -1,16 +1,51 @@
-"""Send rows, votes and the filled card to the dataset on the Hub."""
+"""The dataset on the Hub: its card, and the push of rows, votes and card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from kto import card as cards
-from kto.dataset.steps import Dataset, card_path, read_card
+from kto import texts
+from kto.errors import UserError
+from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
 from kto.settings import Settings
-from kto.texts import t
+from kto.tables import Row
+from kto.texts import TextsError, t
 
 ROWS, VOTES = "kto", "votes"
 """The two configurations of the dataset; `load_dataset(repo_id)` without a name gives the first."""
 
 
+def card_path(config: Settings) -> Path:
+    """Return the file of the dataset's card."""
+    return texts.published(config.root, "dataset/README.md")
+
+
+def read_card(config: Settings) -> str:
+    """Return the dataset's card as it is, or a new one if there is none."""
+    path = card_path(config)
+    try:
+        if path.exists():
+            return cards.read(path)
+        return fill_page(config.root / "kto" / "pages" / "dataset" / "README.md", texts.load(), values_of(config))
+    except (OSError, TextsError) as error:
+        raise UserError("bad_card", path=path, reason=error) from None
+
+
+def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str]) -> str:
+    """Return the dataset's card with these figures and models; everything else in it stays as people wrote it."""
+    lines = [f"| {t(name)} | {figure} |" for name, figure in figures.items()]
+    table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    direction = str(values_of(config)["direction"])
+    page = read_card(config)
+    try:
+        page = fill_marked(page, "numbers", in_direction(table, direction))
+        return fill_marked(page, "models", list_models(models, direction))
+    except TextsError as error:
+        raise UserError("bad_card", path=card_path(config), reason=error) from None
+
+
 def require_ready(config: Settings) -> tuple[str, str]:
-    """Return the dataset's name on the Hub and the token; raise `UserError` for what is missing, before any work."""
+    """Return the dataset's name on the Hub and the token; raise `UserError` for what a push lacks."""
     from kto.hub import hub_token
 
     repo_id, token = config.project.repo_id, hub_token(config)
@@ -18,30 +53,22 @@ def require_ready(config: Settings) -> tuple[str, str]:
     return repo_id, token
 
 
-def push(config: Settings, dataset: Dataset) -> None:
-    """Send everything as `hub_dataset.push` does, and print its address; the votes are sent as everybody may see them.
-
-    Raises
-    ------
-    UserError
-        The card cannot be used, or the Hub cannot be reached, or refuses.
-    """
+def push(config: Settings, tables: Mapping[str, Sequence[Row]], votes: Sequence[Row], card: str) -> None:
+    """Send the rows by split, the public part of the votes and the card as `hub.push` does; print the address."""
     import pyarrow as pa
 
-    from kto import hub_dataset
-    from kto.dataset import rows
-    from kto.dataset.privacy import public_schema, public_votes
-    from kto.hub_dataset import Part
+    from kto import hub
+    from kto.dataset import privacy, rows
 
     repo_id, token = require_ready(config)
-    tables = {name: pa.Table.from_pylist(part, schema=rows.schema()) for name, part in dataset.tables.items()}
-    public = pa.Table.from_pylist(public_votes(dataset.votes), schema=public_schema())
-    url = hub_dataset.push(
+    splits = {name: pa.Table.from_pylist([*part], schema=rows.schema()) for name, part in tables.items()}
+    public = pa.Table.from_pylist(privacy.public_votes(votes), schema=privacy.public_schema())
+    url = hub.push(
         repo_id,
         token=token,
         private=config.export.private,
-        parts=[Part(ROWS, ROWS, tables), Part(VOTES, VOTES, {"train": public})],
-        page=dataset.card,
+        parts=[hub.Part(ROWS, ROWS, splits), hub.Part(VOTES, VOTES, {"train": public})],
+        page=card,
         path=card_path(config),
         command="export.py",
     )

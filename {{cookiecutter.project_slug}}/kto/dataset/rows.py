@@ -1,16 +1,25 @@
-"""From votes to rows for KTO: one decision per answer, mixed, and split by prompt."""
+"""From votes to rows for KTO: one decision per answer, in mixed order, and a split for each prompt.
 
-import dataclasses
+Once exported, a prompt stays in its split: somebody may have trained on it. A new one that is nearly the same as
+another goes where that one is, or else a model would be tested with what it was trained on. The rest is drawn.
+"""
+
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kto.dataset.splits import KnownPrompts
-from kto.tables import Row, messages_type
+from kto.near_duplicates import NearDuplicates, size_for
+from kto.settings import Settings
+from kto.tables import Row, messages_type, read_csv, read_rows, write_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+SPLITS = ("train", "test")
+_SPLIT_COLUMNS = ("prompt_id", "split")
 
 
 def schema() -> "pa.Schema":
@@ -31,76 +40,80 @@ def schema() -> "pa.Schema":
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Splits:
-    """The rows of each split, and what became of other answers. `test` may be empty.
-
-    Attributes
-    ----------
-    ties
-        How many answers had no majority.
-    few
-        How many had fewer votes than are wanted.
-    left_out
-        Rows of test prompts that say nearly the same as one in train: they are in no split.
-    """
+    """The rows of each split, and the numbers of answers without a row."""
 
     train: list[Row]
-    test: list[Row]
-    ties: int
-    few: int = 0
-    left_out: list[Row] = dataclasses.field(default_factory=list)
+    test: list[Row]  # may be empty
+    ties: int  # answers without a majority
+    few: int = 0  # answers with too few votes
+    left_out: list[Row] = field(default_factory=list)  # of test prompts that are nearly the same as one in train
 
     @property
     def by_prompt(self) -> dict[str, str]:
         """The split that each prompt belongs to."""
         parts = {"train": self.train, "test": [*self.test, *self.left_out]}
-        return {row["prompt_id"]: name for name, part in parts.items() for row in part}
+        return {row["prompt_id"]: name for name, rows in parts.items() for row in rows}
 
 
-def _fraction(*parts: object) -> float:
-    """Return a number in [0, 1) that looks random and is always the same for the same parts."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:6]) / 2**48
+@dataclass(frozen=True)
+class KnownPrompts:
+    """What decides about splits, besides chance; `similarity` and `size` are those of `NearDuplicates`."""
+
+    texts: Mapping[str, str]  # by id, in the order of the file with the prompts
+    exported: Mapping[str, str]  # splits by id, of the prompts that were exported before
+    similarity: float
+    size: int
+
+    def assign(self, draw: Callable[[str], str]) -> dict[str, str]:
+        """Return the split of each prompt; `draw` gives that of one that is like no other before it."""
+        new = [id for id in self.texts if id not in self.exported]
+        order = [*(id for id in self.texts if id in self.exported), *new]
+        splits = {id: self.exported[id] for id in order if id in self.exported}
+        if new:
+            index = NearDuplicates((self.texts[id] for id in order), self.similarity, self.size)
+            first = {self.texts[id]: id for id in reversed(order)}
+            for id in new:
+                twin = first[index.find(self.texts[id]) or self.texts[id]]  # it finds itself, if nothing before it
+                splits[id] = splits[twin] if twin in splits else draw(id)
+        return splits
+
+    def near(self, some: Iterable[str], others: Collection[str]) -> set[str]:
+        """Return those of `some` that are nearly the same as one of `others`."""
+        some = list(some)
+        if not some or not others:
+            return set()
+        index = NearDuplicates((self.texts[id] for id in others), self.similarity, self.size)
+        return {id for id in some if index.find(self.texts[id]) is not None}
 
 
-def decide(votes: Iterable[Mapping[str, Any]], min_votes: int = 1) -> tuple[dict[str, Row], int, int]:
-    """Return one row per answer with a majority, by record id.
+def read_known(
+    config: Settings, folder: Path, splits: Path, in_use: Iterable[str], votes: Iterable[Row]
+) -> KnownPrompts:
+    """Return the prompts that were exported or have votes, those `in_use` first, in their order.
 
-    Returns
-    -------
-    The rows, and how many answers have none: without a majority (ties), and with fewer than `min_votes` votes.
+    `folder` has the rows of the last export; without any, chance decides about all prompts again. `splits` is the file
+    of `write_splits`: it also has prompts without a row.
     """
-    ballots: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    exported: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for name in reversed(SPLITS):
+        for row in read_rows(folder / f"{name}.parquet", ("prompt_id", "prompt")):
+            exported[row["prompt_id"]] = name
+            texts.setdefault(row["prompt_id"], row["prompt"][-1]["content"])
+    if exported:
+        rows = read_csv(splits, _SPLIT_COLUMNS)
+        exported = {row["prompt_id"]: row["split"] for row in rows if row["split"] in SPLITS} | exported
     for vote in votes:
-        ballots[vote["record_id"]].append(vote)
-    enough = {record_id: ballot for record_id, ballot in ballots.items() if len(ballot) >= min_votes}
-    rows: dict[str, Row] = {}
-    for record_id, ballot in enough.items():
-        up = sum(vote["vote"] for vote in ballot)
-        down = len(ballot) - up
-        if up == down:
-            continue
-        row = {name: ballot[0][name] for name in ("prompt", "completion", "generation_model", "prompt_id")}
-        rows[record_id] = row | {"label": up > down, "n_votes": up + down, "agreement": max(up, down) / (up + down)}
-    return rows, len(enough) - len(rows), len(ballots) - len(enough)
+        texts.setdefault(vote["prompt_id"], vote["prompt"][-1]["content"])
+    texts = {id: texts[id] for id in dict.fromkeys([*in_use, *texts]) if id in texts}
+    return KnownPrompts(texts, exported, config.new_prompts.similarity, size_for(config.language.script))
 
 
-def mix(rows: Mapping[str, Row], seed: int) -> list[Row]:
-    """Return rows (given by record id) in an order that looks random, the rows of each prompt spread over all of it.
-
-    KTO's trainer reads in order and pairs each prompt with its neighbour's completion, so neighbours should be about
-    different things.
-    """
-    by_prompt: defaultdict[str, list[str]] = defaultdict(list)
-    for record_id in sorted(rows, key=lambda record_id: _fraction(seed, "row", record_id)):
-        by_prompt[rows[record_id]["prompt_id"]].append(record_id)
-    place = {
-        record_id: ((index + _fraction(seed, "place", prompt_id)) / len(record_ids), record_id)
-        for prompt_id, record_ids in by_prompt.items()
-        for index, record_id in enumerate(record_ids)
-    }
-    return [rows[record_id] for record_id in sorted(rows, key=place.__getitem__)]
+def write_splits(path: Path, splits: Mapping[str, str]) -> None:
+    """Write the split of each prompt that was ever exported."""
+    write_csv(path, _SPLIT_COLUMNS, sorted(splits.items()))
 
 
 def make_splits(
@@ -113,17 +126,10 @@ def make_splits(
     """Return the rows for these votes, split so that all rows of a prompt are in one split.
 
     About `test_fraction` of the prompts go to the test split. Which ones depends on the prompt and the seed alone, so
-    a prompt keeps its place when there are more votes later; what is `known` of them comes first. Only if nothing were
-    left to train on, nothing is held back.
-
-    Parameters
-    ----------
-    min_votes
-        How many votes an answer needs to become a row.
-    known
-        Of all prompts that have votes, and others.
+    a prompt keeps its split when there are more votes later; what is `known` of it comes first. Only if nothing were
+    left to train on, nothing is held back. Answers with fewer than `min_votes` votes are left out.
     """
-    rows, ties, few = decide(votes, min_votes)
+    rows, ties, few = _decide(votes, min_votes)
 
     def draw(prompt_id: str) -> str:
         return "test" if _fraction(seed, "split", prompt_id) < test_fraction else "train"
@@ -138,4 +144,46 @@ def make_splits(
     leaking = known.near(prompts - trained.keys(), trained) if known else set()
     left_out = [row for row in test.values() if row["prompt_id"] in leaking]
     test = {id: row for id, row in test.items() if row["prompt_id"] not in leaking}
-    return Splits(mix(train, seed), mix(test, seed), ties, few, left_out)
+    return Splits(_mix(train, seed), _mix(test, seed), ties, few, left_out)
+
+
+def _decide(votes: Iterable[Mapping[str, Any]], min_votes: int) -> tuple[dict[str, Row], int, int]:
+    """Return a row by record id for each answer with a majority, the number of ties, and that of too few votes."""
+    votes_on: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for vote in votes:
+        votes_on[vote["record_id"]].append(vote)
+    rows: dict[str, Row] = {}
+    ties = few = 0
+    for record_id, ballot in votes_on.items():
+        up, count = sum(vote["vote"] for vote in ballot), len(ballot)
+        if count < min_votes:
+            few += 1
+        elif 2 * up == count:
+            ties += 1
+        else:
+            row = {name: ballot[0][name] for name in ("prompt", "completion", "generation_model", "prompt_id")}
+            row |= {"label": 2 * up > count, "n_votes": count, "agreement": max(up, count - up) / count}
+            rows[record_id] = row
+    return rows, ties, few
+
+
+def _mix(rows: Mapping[str, Row], seed: int) -> list[Row]:
+    """Return rows (given by record id) in an order that looks random, the rows of each prompt spread over all of it.
+
+    KTO's trainer reads in order and pairs each prompt with its neighbour's completion; the two should not be related.
+    """
+    by_prompt: defaultdict[str, list[str]] = defaultdict(list)
+    for record_id in sorted(rows, key=lambda record_id: _fraction(seed, "row", record_id)):
+        by_prompt[rows[record_id]["prompt_id"]].append(record_id)
+    place = {
+        record_id: ((index + _fraction(seed, "place", prompt_id)) / len(record_ids), record_id)
+        for prompt_id, record_ids in by_prompt.items()
+        for index, record_id in enumerate(record_ids)
+    }
+    return [rows[record_id] for record_id in sorted(rows, key=place.__getitem__)]
+
+
+def _fraction(*parts: object) -> float:
+    """Return a number in [0, 1) that looks random and is always the same for the same parts."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6]) / 2**48

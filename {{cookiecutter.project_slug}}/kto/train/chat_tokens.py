@@ -1,9 +1,8 @@
 """A row as tokens: exactly the prompt that a server makes of the conversation, then the answer and its end of turn."""
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kto.errors import UserError
 from kto.tables import Row
@@ -15,34 +14,20 @@ _MARK = "\ue000answer\ue000"
 _OPENED_THOUGHT = re.compile(r"<((?:\w+:)?(?:think|thinking|reasoning))>\s*\Z|\[THINK\]\s*\Z")
 
 
-@dataclasses.dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The tokens of a row."""
 
     prompt: list[int]
     completion: list[int]
 
-    def __len__(self) -> int:
+    @property
+    def length(self) -> int:
+        """Number of tokens of both."""
         return len(self.prompt) + len(self.completion)
 
 
-def merge_system(messages: Sequence[Message]) -> list[Message]:
-    """Put the system prompt in front of the first question, for templates that have no place for it."""
-    system, first, *rest = messages
-    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-
-
 class ChatTokens:
-    """Makes tokens of rows, with the chat template of one model.
-
-    Parameters
-    ----------
-    tokenizer
-        It has a chat template.
-    model
-        The name to say in errors.
-    rows
-        The rows to come; the first that has a system prompt shows what the template does with one.
+    """Makes tokens of rows with a tokenizer's chat template; `rows` show what the template does with such rows.
 
     Attributes
     ----------
@@ -55,33 +40,31 @@ class ChatTokens:
     Raises
     ------
     UserError
-        The template does not take conversations of this form.
+        The template does not take conversations of this form; `model` is the name that the error says.
     """
 
     def __init__(self, tokenizer: Any, model: str, rows: Sequence[Row]) -> None:
         self._tokenizer = tokenizer
         self._model = model
-        self.merges_system = False
-        self.closes_thought = False
         first = next((row["prompt"] for row in rows if row["prompt"][0]["role"] == "system"), None)
-        if first is not None:
-            self.merges_system = not self._has_place_for(first)
-        if rows:
-            prompt = self._messages(rows[0])
-            self.closes_thought = _OPENED_THOUGHT.search(self._render(prompt, add_generation_prompt=True)) is not None
+        self.merges_system = first is not None and not self._has_place_for(first)
+        asked = self._render(self._messages(rows[0]), add_generation_prompt=True) if rows else ""
+        self.closes_thought = _OPENED_THOUGHT.search(asked) is not None
 
     def _has_place_for(self, prompt: Sequence[Message]) -> bool:
-        from jinja2 import TemplateError
-
         try:
-            text = self._tokenizer.apply_chat_template(prompt, tokenize=False)
-        except TemplateError:
+            text = self._render(prompt)
+        except UserError:
             return False
         return prompt[0]["content"].strip() in text
 
     def _messages(self, row: Row) -> list[Message]:
-        prompt = row["prompt"]
-        return merge_system(prompt) if self.merges_system and prompt[0]["role"] == "system" else prompt
+        """Return the prompt; a system prompt for which the template has no place goes in front of the question."""
+        messages: list[Message] = row["prompt"]
+        if not (self.merges_system and messages[0]["role"] == "system"):
+            return messages
+        system, first, *rest = messages
+        return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
     def _render(self, messages: Sequence[Message], **options: Any) -> str:
         from jinja2 import TemplateError

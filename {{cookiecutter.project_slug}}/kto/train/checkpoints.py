@@ -1,4 +1,4 @@
-"""A training that is stopped can go on: what it has learned is on the disk now and then, and when it stops."""
+"""Checkpoints: a training that is stopped can go on. One is written now and then, and when somebody stops it."""
 
 import contextlib
 import json
@@ -7,105 +7,85 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kto.errors import UserError
-from kto.tables import write_text
-from kto.texts import number
+from kto.tables import reading, write_text
+from kto.texts import number, t
 
 SECONDS = 600
 """The time between two checkpoints."""
-
 LORA_SHARE = 0.03
-"""At most this share of the weights is trained with LoRA (1.8 % of a model of 0.5 billion, less of larger ones)."""
+"""LoRA trains at most this share of the weights (1.8 % of a model of 0.5 billion, less of larger ones)."""
 _ABOUT = "training.json"
 _WHOLE = "trainer_state.json"  # is written last
 
 
 def last(folder: Path) -> Path | None:
     """Return the newest whole checkpoint in `folder`, None if there is none."""
-    found = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def remove_broken(folder: Path) -> None:
-    """Remove checkpoints that were not written to their end."""
+def remove(folder: Path, *, only_broken: bool = False) -> None:
+    """Remove the checkpoints in `folder`, and the folder, unless there is something else in it.
+
+    With `only_broken`, remove those that were not written to their end.
+    """
     for path in folder.glob("checkpoint-*"):
-        if not (path / _WHOLE).exists():
+        if not (only_broken and (path / _WHOLE).exists()):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def remove(folder: Path) -> None:
-    """Remove what a training has left in `folder` that is done, and the folder unless there is something else in it."""
-    for path in folder.glob("checkpoint-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        for name in (_ABOUT, "README.md"):  # TRL writes a card with each checkpoint
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+    if not only_broken:
+        with contextlib.suppress(OSError):
+            for name in (_ABOUT, "README.md"):  # TRL writes a card with each checkpoint
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def begun(folder: Path) -> dict[str, Any]:
-    """Return what was trained, and how, when the training that left a checkpoint in `folder` began; {} if none did.
-
-    Raises
-    ------
-    UserError
-        That cannot be read.
-    """
+    """Return what `begin` wrote about the training that left a checkpoint in `folder`, {} if none did."""
     if last(folder) is None:
         return {}
     path = folder / _ABOUT
-    try:
+    with reading(path):
         about = json.loads(path.read_text(encoding="utf-8"))
-        return about if isinstance(about, dict) else {}
-    except (OSError, ValueError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
+    return about if isinstance(about, dict) else {}
 
 
 def begin(folder: Path, about: Mapping[str, Any], resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, None for a new training, which is written down.
+    """Return the checkpoint to go on from, None for a new training, whose settings are written to a file.
 
-    Parameters
-    ----------
-    about
-        What is trained, and how.
-
-    Raises
-    ------
-    UserError
-        There is no checkpoint to go on from, it is one of another training, or nobody has said that it is to be lost.
+    Raises `UserError` if there is no checkpoint to go on from, if it is one of another training than the one that
+    `about` describes, or if a new training would lose it.
     """
     checkpoint = last(folder)
     if resume and checkpoint is None:
         raise UserError("technical.no_checkpoint", path=folder)
-    if checkpoint is None:
-        remove_broken(folder)
-        write_text(folder / _ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-        return None
-    if not resume:
+    if checkpoint and not resume:
         raise UserError("training_unfinished", path=folder)
     before = begun(folder)
-    changed = [name for name in about if about[name] != before.get(name)]
+    changed = [name for name in about if checkpoint and about[name] != before.get(name)]
     if changed:
         raise UserError("technical.training_changed", path=folder, what=", ".join(changed))
-    remove_broken(folder)
+    remove(folder, only_broken=True)
+    if checkpoint is None:
+        write_text(folder / _ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return checkpoint
 
 
 def check_disk(output: Path, size: int, lora: bool) -> None:
-    """Raise `UserError` if there is no room in `output` for a model of `size` weights and the checkpoints before it.
+    """Raise `UserError` if there is no room in `output` for a model of `size` weights and two checkpoints.
 
     A new checkpoint is written before the old one goes. Each has the weights that are trained and two moments of Adam,
     in 32 bits.
     """
     needed = 4 * size + 2 * 12 * size * (LORA_SHARE if lora else 1)
-    there = [*output.glob("*.safetensors"), *(output / "checkpoints").rglob("*.*")]  # is going to be replaced
-    room = sum(path.stat().st_size for path in there)
+    replaced = [*output.glob("*.safetensors"), *(output / "checkpoints").rglob("*.*")]
+    room = sum(path.stat().st_size for path in replaced)
     free = shutil.disk_usage(output).free
     if free + room < needed:
         values = {"needed": number((needed - room) / 1e9, 1), "free": number(free / 1e9, 1)}
@@ -115,17 +95,11 @@ def check_disk(output: Path, size: int, lora: bool) -> None:
 class Checkpoints(TrainerCallback):
     """Saves every `SECONDS`, and once more when the training is stopped.
 
-    Parameters
-    ----------
-    accelerator
-        That of the trainer: all processes that train together save at the same step.
-    say
-        Called when somebody stops the training.
+    All processes that train together, as the trainer's `accelerator` knows them, save at the same step.
     """
 
-    def __init__(self, accelerator: Any, say: Callable[[], None]) -> None:
+    def __init__(self, accelerator: Any) -> None:
         self._accelerator = accelerator
-        self._say = say
         self._saved = time.monotonic()
         self._stop = False
         self.stopped = False
@@ -138,7 +112,7 @@ class Checkpoints(TrainerCallback):
         return bool(self._accelerator.reduce(own, reduction="sum"))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Decide whether this is the moment."""
+        """Save if it is time, or if the training is to stop."""
         if state.global_step >= state.max_steps:  # done anyway
             return
         if self._any(self._stop):
@@ -152,27 +126,25 @@ class Checkpoints(TrainerCallback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Stop after the step that is under way on Ctrl-C, or when the system ends the process; at once on a second."""
-        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        """Stop after the current step on Ctrl-C, or when the system ends the process; at once on a second Ctrl-C."""
 
         def stop(*_: object) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
-            self._say()
+            print(t("train.stopping"), flush=True)
 
-        for each in before:
-            signal.signal(each, stop)
+        before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            for name, handler in before.items():
+                signal.signal(name, handler)
 
 
 @contextlib.contextmanager
 def training_errors(folder: Path) -> Iterator[None]:
-    """Turn a disk that takes no more, and memory that does not suffice, into a `UserError`.
+    """Raise `UserError` for a disk or a memory that is full.
 
     A checkpoint that was not written to its end goes; the one before it is still there.
     """
@@ -189,6 +161,6 @@ def training_errors(folder: Path) -> Iterator[None]:
         # torch writes with C++ and safetensors with Rust: both have exceptions of their own for a full disk.
         if type(error) is RuntimeError and not re.search("PytorchStreamWriter|unexpected pos", str(error)):
             raise
-        remove_broken(folder)
+        remove(folder, only_broken=True)
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).split("\n")[0]
         raise UserError("technical.training_not_written", path=folder.parent, reason=reason) from None

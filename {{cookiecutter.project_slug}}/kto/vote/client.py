@@ -1,100 +1,96 @@
-"""The connection to Argilla, as its owner, and what goes wrong on it as sentences."""
+"""Argilla's REST API, used with its owner's key."""
 
-import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kto.errors import UserError
+from kto.errors import Failure, UserError
 from kto.patience import PASSING, patiently
 from kto.secrets import secret
 from kto.settings import Settings
+from kto.texts import t
 
-if TYPE_CHECKING:
-    import argilla as rg
-
-_BY_STATUS = {
-    401: "argilla_key_refused",
-    403: "argilla_not_owner",
+_TEXTS = {
+    0: "errors.argilla_not_there",
+    200: "errors.no_argilla_there",
+    401: "errors.argilla_key_refused",
+    403: "errors.argilla_not_owner",
     409: "technical.argilla_conflict",
     412: "technical.argilla_conflict",
     413: "technical.argilla_too_large",
     429: "technical.argilla_busy",
 }
+"""What an `ArgillaError` says, by its status; others say `argilla_failed`."""
 
 
-def connect(config: Settings) -> "rg.Argilla":
-    """Log in to the Argilla of `ARGILLA_API_URL` with `ARGILLA_API_KEY`, from the environment or else `.env`.
+@dataclasses.dataclass(eq=False)
+class ArgillaError(Failure):
+    """A request that failed; its status is 0 without a reply, and 200 if the reply is not one of Argilla's."""
 
-    Raises
-    ------
-    UserError
-        One of them is not set, nothing answers there, or the key is refused or is not the owner's.
-    """
-    url, key = secret(config, "ARGILLA_API_URL").rstrip("/"), secret(config, "ARGILLA_API_KEY")
+    url: str = ""
+
+    def __str__(self) -> str:
+        return t(_TEXTS.get(self.status, "errors.argilla_failed"), url=self.url, reason=self.detail)
+
+
+class Argilla:
+    """The Argilla at `api_url`."""
+
+    def __init__(self, url: str, key: str) -> None:
+        import httpx  # `--help` does without
+
+        self.api_url = url.rstrip("/")
+        transport = httpx.HTTPTransport(retries=1)  # with it httpx reads no proxy from the environment
+        self.http = httpx.Client(headers={"X-Argilla-Api-Key": key}, timeout=120, transport=transport)
+
+    def request(self, method: str, path: str, **content: Any) -> Any:
+        """Return the JSON of the reply, None if it is empty; raise `ArgillaError` if the request fails.
+
+        A GET or PUT is repeated after a temporary failure. `path` is below `/api/v1`, `content` as in httpx.
+        """
+        import httpx
+
+        def send() -> httpx.Response:
+            return self.http.request(method, f"{self.api_url}/api/v1{path}", **content).raise_for_status()
+
+        def is_temporary(error: Exception) -> bool:
+            if isinstance(error, httpx.HTTPStatusError):
+                return error.response.status_code in PASSING
+            return isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
+
+        try:
+            reply = patiently(send, is_temporary) if method in ("GET", "PUT") else send()
+            return reply.json() if reply.content else None
+        except httpx.HTTPStatusError as error:
+            status, text = error.response.status_code, " ".join(error.response.text.split())
+            raise ArgillaError(status, f"{status} {text}"[:500], self.api_url) from None
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+            raise ArgillaError(0, str(error) or type(error).__name__, self.api_url) from None
+        except json.JSONDecodeError:  # the page of a proxy
+            raise ArgillaError(200, url=self.api_url) from None
+
+    def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Return what Argilla lists at `path`."""
+        return list(self.request("GET", path, params=query)["items"])
+
+
+def connect(config: Settings) -> Argilla:
+    """Log in to the Argilla of `ARGILLA_API_URL` and `ARGILLA_API_KEY`; raise `UserError` if they are not set."""
+    url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not url or not key:
         raise UserError("argilla_not_set")
     return log_in(url, key)
 
 
-def log_in(url: str, key: str) -> "rg.Argilla":
-    """Log in to the Argilla at `url` with its owner's key; raise `UserError` as `connect` does."""
-    import argilla as rg  # with `datasets` and pandas, which takes a second
-    from argilla._exceptions import NotFoundError
-
-    with argilla_errors(url):
-        try:
-            client = rg.Argilla(api_url=url, api_key=key, timeout=120, retries=1)
-            role = client.me.role
-        except (NotFoundError, ValueError, TypeError):  # a web server, but something else
-            raise UserError("no_argilla_there", url=url) from None
-    if role != "owner":
-        raise UserError("argilla_not_owner", url=url)
-    return client
-
-
-@contextlib.contextmanager
-def argilla_errors(url: str) -> Iterator[None]:
-    """Turn errors of the Argilla at `url`, and of the network on the way to it, into a `UserError`."""
-    import httpx
-    from argilla._exceptions import ArgillaCredentialsError, ForbiddenError, UnauthorizedError
-    from argilla._exceptions._base import ArgillaError
-
+def log_in(url: str, key: str) -> Argilla:
+    """Log in to an Argilla; raise `ArgillaError` if nothing answers, or the key is refused or is not the owner's."""
+    argilla = Argilla(url, key)
     try:
-        yield
-    except (ArgillaCredentialsError, UnauthorizedError):
-        raise UserError("argilla_key_refused", url=url) from None
-    except ForbiddenError:
-        raise UserError("argilla_not_owner", url=url) from None
-    except json.JSONDecodeError:  # the page of a proxy
-        raise UserError("no_argilla_there", url=url) from None
-    except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-        raise UserError("argilla_not_there", url=url, reason=str(error) or type(error).__name__) from None
-    except (ArgillaError, httpx.HTTPStatusError) as error:
-        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-        if status in _BY_STATUS:
-            raise UserError(_BY_STATUS[status], url=url) from None
-        reason = " ".join(str(error.__cause__ or error).split())
-        unreachable = isinstance(error.__cause__, httpx.TransportError)
-        key = "argilla_not_there" if unreachable else "argilla_failed"
-        raise UserError(key, url=url, reason=reason[: None if unreachable else 500]) from None
-
-
-def request(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
-    """Send a request of Argilla's REST API and return the JSON of the reply, None if there is none."""
-    reply = getattr(client.api.http_client, method)(url, **content).raise_for_status()
-    return reply.json() if reply.content else None
-
-
-def request_patiently(client: "rg.Argilla", method: str, url: str, **content: Any) -> Any:
-    """Send a request that does no harm when it is sent twice; retry it after a temporary failure."""
-    return patiently(lambda: request(client, method, url, **content), _is_temporary)
-
-
-def _is_temporary(error: Exception) -> bool:
-    import httpx
-
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in PASSING
-    unreachable = isinstance(error, httpx.ConnectError)
-    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not unreachable
+        role = argilla.request("GET", "/me")["role"]
+    except (ArgillaError, KeyError, TypeError) as error:
+        if isinstance(error, ArgillaError) and error.status != 404:
+            raise
+        raise ArgillaError(200, url=url) from None
+    if role != "owner":
+        raise ArgillaError(403, url=url)
+    return argilla

@@ -1,41 +1,27 @@
-"""What was deleted in Argilla since this project looked there last.
+"""What was deleted in Argilla since the last export or upload.
 
-`data/private/argilla.json` remembers the dataset, the records in it, and whose responses they had. As long as it is the
-same dataset, a record that is gone was deleted by the lead, and a response that is gone, though its record and its
-account are there, by its author. A lost or new Argilla says nothing of that kind, nor does a copy that is older than
-what was seen, nor one without any record.
+`data/private/argilla.json` remembers the dataset, the records in it, and whose responses they had. If it is still
+the same dataset, a missing record was deleted by the lead, and a missing response, whose record and account still
+exist, by its author. Nothing counts as deleted in a new Argilla, an older copy, or one without records.
 """
 
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kto.dotenv import write_private
-from kto.errors import UserError
+from kto.tables import reading, write_text
 
 NAME = "argilla.json"
 
 
 class Seen(NamedTuple):
-    """What there was in Argilla.
+    """The state of Argilla at one time."""
 
-    Attributes
-    ----------
-    dataset
-        Its id, "" if nobody has looked yet.
-    activity
-        When it was changed last, as ISO time; "" if that is not known.
-    records
-        By id of the record: by id of the response, which is submitted, the id of the account.
-    accounts
-        Ids of all accounts; not remembered.
-    """
-
-    dataset: str = ""
-    activity: str = ""
-    records: Mapping[str, Mapping[str, str]] = {}
-    accounts: frozenset[str] = frozenset()
+    dataset: str = ""  # its id, "" if nobody has looked yet
+    activity: str = ""  # time of its last change, ISO 8601; "" if unknown
+    records: Mapping[str, Mapping[str, str]] = {}  # record id → id of a submitted response → id of the account
+    accounts: frozenset[str] = frozenset()  # ids of all accounts; not remembered
 
     def follows(self, before: "Seen") -> bool:
         """Tell whether this is the same dataset as `before`, some time later."""
@@ -44,37 +30,34 @@ class Seen(NamedTuple):
 
 def records(before: Seen, now: Seen) -> list[str]:
     """Return the ids of the records that were deleted."""
-    if not now.follows(before) or not now.records:
-        return []
-    return [id for id in before.records if id not in now.records]
+    return [id for id in before.records if id not in now.records] if now.follows(before) and now.records else []
 
 
 def responses(before: Seen, now: Seen) -> set[str]:
     """Return the ids of the responses that their authors deleted."""
     if not now.follows(before):
         return set()
-    there = {response for by_response in now.records.values() for response in by_response}
-    return {
-        response
-        for id, by_response in before.records.items()
-        if id in now.records
-        for response, account in by_response.items()
-        if response not in there and account in now.accounts
-    }
+    present = {response for authors in now.records.values() for response in authors}
+    same = [authors for id, authors in before.records.items() if id in now.records]
+    return {id for authors in same for id, author in authors.items() if id not in present and author in now.accounts}
 
 
 def read(private: Path) -> Seen:
-    """Return what was seen last; raise `UserError` if the file cannot be read."""
+    """Return what is remembered; raise `UserError` if the file cannot be read."""
     path = private / NAME
-    try:
+    with reading(path):
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return Seen(content.get("dataset", ""), content.get("activity", ""), dict(content.get("records", {})))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
+
+
+def remember(private: Path, seen: Seen) -> None:
+    """Write the state of now; raise `UserError` if the file cannot be written."""
+    content = {"dataset": seen.dataset, "activity": seen.activity, "records": seen.records}
+    write_text(private / NAME, json.dumps(content, indent=0) + "\n", private=True)
 
 
 def remember_upload(private: Path, seen: Seen, new: Iterable[str]) -> None:
-    """Write which records there are after an upload, `new` ones beside those that were `seen` before it."""
+    """Remember the records after an upload: the `new` ones, and those that were `seen` before it."""
     before = read(private)
     known = before.records if seen.follows(before) else {}
     remember(private, seen._replace(records={id: known.get(id, {}) for id in [*seen.records, *new]}))
@@ -84,16 +67,5 @@ def forget(private: Path, ids: Collection[str]) -> None:
     """Remember these records no more, because we delete them ourselves."""
     before = read(private)
     if not before.records.keys().isdisjoint(ids):
-        kept = {id: by_response for id, by_response in before.records.items() if id not in ids}
-        remember(private, before._replace(records=kept))
-
-
-def remember(private: Path, seen: Seen) -> None:
-    """Write what was seen now; raise `UserError` if that is impossible."""
-    path = private / NAME
-    content: dict[str, Any] = {"dataset": seen.dataset, "activity": seen.activity, "records": seen.records}
-    try:
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, json.dumps(content, indent=0) + "\n")
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
+        left = {id: authors for id, authors in before.records.items() if id not in ids}
+        remember(private, before._replace(records=left))

@@ -1,54 +1,46 @@
-"""The Argilla server of this machine, started by another command: it ends with that command, also when it is killed."""
+"""The Argilla server of this machine: run it for another command, or find its database."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from kto.errors import UserError
 from kto.texts import ROOT
+from kto.vote.client import Argilla, log_in
 
-SERVER = ROOT / "kto" / "vote" / "argilla_server" / "server.py"
+HOME = ".argilla"  # in the project: where the server keeps its database and its log-ins
+_SERVER = ROOT / "kto" / "vote" / "argilla_server" / "server.py"
 _GRACE = 15  # seconds that the server has to end by itself
 
 
-class LocalArgilla(NamedTuple):
-    """A server that takes requests: its address, its owner's key, and the process that runs it."""
-
-    url: str
-    api_key: str
-    process: "subprocess.Popen[str]"
-
-
 @contextlib.contextmanager
-def local_argilla(arguments: Sequence[str]) -> Iterator[LocalArgilla]:
-    """Run `argilla_server/server.py` in its own environment, which uv makes, while the block runs.
+def local_argilla(arguments: Sequence[str]) -> Iterator[tuple[Argilla, "subprocess.Popen[str]"]]:
+    """Run `argilla_server/server.py` in its own environment while the block runs; a kill of this process ends it, too.
 
-    Raises
-    ------
-    UserError
-        There is no uv.
-    SystemExit
-        The server did not start, and has said why.
+    Yields its API and its process. Raises `UserError` without uv, and `SystemExit` if the server does not start: it
+    has said why.
     """
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise UserError("technical.no_uv")
-    command = [uv, "run", "--no-project", "--script", str(SERVER), "--attached", *arguments]
+    command = [uv, "run", "--no-project", "--script", str(_SERVER), "--attached", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdin and process.stdout
     try:
         ready = process.stdout.readline()
         if not ready:
             sys.exit(process.wait() or 1)
-        yield LocalArgilla(**json.loads(ready), process=process)
+        yield log_in(**json.loads(ready)), process
     finally:
-        process.stdin.close()  # which the server takes for the end; a kill of this process closes it, too
+        process.stdin.close()  # the server ends when its input does
         try:
             process.wait(_GRACE)
         except subprocess.TimeoutExpired:
@@ -56,9 +48,24 @@ def local_argilla(arguments: Sequence[str]) -> Iterator[LocalArgilla]:
             process.wait()
 
 
-def has_key(home: Path, key: str) -> bool:
-    """Tell whether the Argilla that keeps its data in `home` has this owner's key."""
+def is_loopback(url: str) -> bool:
+    """Tell whether an address is one of this machine."""
     try:
-        return bool(json.loads((home / "credentials.json").read_text(encoding="utf-8"))["api_key"] == key)
-    except (OSError, ValueError, KeyError, TypeError):
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
         return False
+
+
+def open_database(home: Path) -> sqlite3.Connection:
+    """Open the database in a server's `home` for reading; what a killed server left in its log (WAL) is read, too."""
+    uri = (home / "argilla.db").resolve().as_uri()
+    return sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30)
+
+
+def has_key(home: Path, key: str) -> bool:
+    """Tell whether this is the owner's key of the Argilla that keeps its data in `home`."""
+    query = "SELECT 1 FROM users WHERE api_key = ? AND role = 'owner'"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return database.execute(query, (key,)).fetchone() is not None
+    return False

@@ -1,19 +1,14 @@
-"""Answers to wordings that are no longer among the prompts: nobody is asked about them, and their votes stay.
+"""Answers to prompts that were changed or removed: nobody is asked about them any more, and their votes stay.
 
-Somebody has corrected a prompt or taken it out; the answers to what it said before are still in Argilla. On the server
-of this project they leave the queue, with all responses; so do answers that are left out (`kto/left_out.py`). Argilla
-elsewhere (a Space) knows no such thing. There,
-
-    uv run vote.py outdated
-
-deletes them in Argilla, but only where `export.py` has all votes on them.
+On the server of this project they leave the queue and keep their responses; so do answers that are left out
+(`kto/left_out.py`). A Space does not know the mark for that: there, `uv run vote.py outdated` deletes them, but only
+those whose votes have all been exported.
 """
 
 import contextlib
-import datetime
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from kto import left_out
 from kto.ask.prompt_sources import load as load_prompts
@@ -25,12 +20,10 @@ from kto.settings import Settings, load
 from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions
-from kto.vote.client import argilla_errors, connect, request
-from kto.vote.records import BATCH, list_records
-from kto.vote.task import find_task
-
-if TYPE_CHECKING:
-    import argilla as rg
+from kto.vote.client import connect
+from kto.vote.records import list_records, put_records
+from kto.vote.responses import utc
+from kto.vote.task import Task, find_task
 
 OUTDATED = "outdated"
 """Metadata of such a record, and of one that is left out; kto/vote/argilla_server/search.py reads it."""
@@ -45,15 +38,9 @@ class PromptsInUse(NamedTuple):
 
 
 def prompts_in_use(config: Settings) -> PromptsInUse:
-    """Return the prompts of the project, then those that only `data/generations` has: it may be older than the file.
-
-    Raises
-    ------
-    UserError
-        `data/generations` cannot be read.
-    """
+    """Return the prompts of the project, then those that only `data/generations` has: it may be older than the file."""
     texts: dict[str, str] = {}
-    with contextlib.suppress(UserError):  # perhaps they are on the Hub, and there is no network
+    with contextlib.suppress(UserError):  # they may be on the Hub, and the network may be down
         texts = {prompt.id: prompt.text for prompt in load_prompts(config, token=secret(config, "HF_TOKEN")).prompts}
     complete = bool(texts)
     for row in read_rows(config.root / "data" / "generations" / "train.parquet", ("prompt_id", "input")):
@@ -61,101 +48,76 @@ def prompts_in_use(config: Settings) -> PromptsInUse:
     return PromptsInUse(texts, complete)
 
 
-def is_outdated(prompt_id: str, in_use: PromptsInUse) -> bool:
-    """Tell whether a prompt is no longer in use; one of which that cannot be known is."""
-    return in_use.complete and prompt_id not in in_use.texts
+def is_outdated(prompt_id: str | None, in_use: PromptsInUse) -> bool:
+    """Tell whether a prompt is known to be out of use; records that this project has not made have none."""
+    return in_use.complete and prompt_id is not None and prompt_id not in in_use.texts
 
 
-def _asks_outdated(record: Mapping[str, Any], in_use: PromptsInUse) -> bool:
-    id = (record["metadata"] or {}).get("prompt_id")  # a record of somebody else has none
-    return id is not None and is_outdated(id, in_use)
-
-
-def leave_queue(dataset: "rg.Dataset", config: Settings) -> None:
-    """Let answers whose prompt is no longer in use, and those that are left out, leave the queue; bring back others.
-
-    Raises
-    ------
-    UserError
-        Argilla refuses, or is gone; or `data/generations` cannot be read.
-    """
+def leave_queue(task: Task, config: Settings) -> None:
+    """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others."""
     in_use, out = prompts_in_use(config), left_out.read(config.root)
-    if not in_use.complete and not out.ids:
-        return
-    client = dataset._client
     changed: list[dict[str, Any]] = []
     waiting: list[str] = []
     unwanted: list[str] = []  # pending ones that are left out
-    with argilla_errors(client.api_url):
-        for record in list_records(dataset):
-            taken_out = out.has_record(record)
-            if not in_use.complete and not taken_out:
-                continue
-            metadata = {name: value for name, value in (record["metadata"] or {}).items() if name != OUTDATED}
-            if taken_out or _asks_outdated(record, in_use):
-                metadata[OUTDATED] = True
-                if record["status"] == "pending":
-                    (unwanted if taken_out else waiting).append(record["id"])
-            if metadata != (record["metadata"] or {}):
-                changed.append({"id": record["id"], "metadata": metadata})
-        for start in range(0, len(changed), BATCH):
-            items = {"items": changed[start : start + BATCH]}
-            request(client, "put", f"/api/v1/datasets/{dataset.id}/records/bulk", json=items)
-        asked = _is_asked(dataset, [*unwanted, *waiting][:_DELETED])
+    for record in list_records(task):
+        before = record["metadata"] or {}
+        taken_out = out.has_record(record)
+        if not taken_out and not in_use.complete:
+            continue
+        metadata = {name: value for name, value in before.items() if name != OUTDATED}
+        if taken_out or is_outdated(before.get("prompt_id"), in_use):
+            metadata[OUTDATED] = True
+            if record["status"] == "pending":
+                (unwanted if taken_out else waiting).append(record["id"])
+        if metadata != before:
+            changed.append({"id": record["id"], "metadata": metadata})
+    put_records(task, changed)
     if unwanted:
         print(t("technical.left_out_waiting", count=len(unwanted)))
     if waiting:
         print(t("notebook.outdated", count=len(waiting)))
-    if asked:
-        print(t("technical.outdated_stay", url=client.api_url), file=sys.stderr)
+    if _is_asked(task, [*unwanted, *waiting][:_DELETED]):
+        print(t("technical.outdated_stay", url=task.argilla.api_url), file=sys.stderr)
 
 
-def _is_asked(dataset: "rg.Dataset", ids: list[str]) -> bool:
+def _is_asked(task: Task, ids: list[str]) -> bool:
     """Tell whether this Argilla still asks for votes on one of these records."""
-    if not ids:
-        return False
-    scopes = [("response", "status", ["pending"]), ("record", "id", ids)]
     terms = [
-        {"type": "terms", "scope": {"entity": entity, "property": name}, "values": values}
-        for entity, name, values in scopes
+        {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["pending"]},
+        {"type": "terms", "scope": {"entity": "record", "property": "id"}, "values": ids},
     ]
-    url = f"/api/v1/me/datasets/{dataset.id}/records/search"
-    body = {"filters": {"type": "and", "and": terms}}
-    return bool(request(dataset._client, "post", url, params={"limit": 1}, json=body)["total"])
-
-
-def _is_exported(responses: Iterable[Mapping[str, Any]], exported: set[tuple[str, Any]]) -> bool:
-    return all(
-        (response["id"], datetime.datetime.fromisoformat(response["updated_at"]).replace(tzinfo=datetime.UTC))
-        in exported
-        for response in responses
-        if response["status"] == "submitted"
-    )
+    url, query = f"/me/datasets/{task.id}/records/search", {"filters": {"type": "and", "and": terms}}
+    return bool(ids) and task.argilla.request("POST", url, params={"limit": 1}, json=query)["total"] > 0
 
 
 def main(argv: list[str] | None = None) -> int:
     Parser(t("technical.help_outdated")).parse_args(argv)
     config = load()
-    dataset = find_task(connect(config), config)
-    if dataset is None:
+    task = find_task(connect(config), config)
+    if task is None:
         raise UserError("no_task", name=config.annotation.dataset)
     in_use, out = prompts_in_use(config), left_out.read(config.root)
     private = config.root / "data" / "private"
     stored = VoteFiles(config.root / "data" / "votes", private).read()
     exported = {(vote["vote_id"], vote["updated_at"]) for vote in stored.votes}
-    client = dataset._client
-    with argilla_errors(client.api_url):
-        every = list_records(dataset, include="responses")
-        found = [each for each in every if out.has_record(each) or _asks_outdated(each, in_use)]
-        ready = [record for record in found if _is_exported(record["responses"], exported)]
-        deletions.forget(private, {record["external_id"] for record in ready})  # it is not the lead who deletes these
-        ids = [record["id"] for record in ready]
-        for start in range(0, len(ids), _DELETED):
-            query = {"ids": ",".join(ids[start : start + _DELETED])}
-            request(client, "delete", f"/api/v1/datasets/{dataset.id}/records", params=query)
-    print(t("technical.outdated_deleted", count=len(ids)))
-    if len(ids) < len(found):
-        raise UserError("technical.outdated_not_exported", count=len(found) - len(ids))
+
+    def is_exported(record: Mapping[str, Any]) -> bool:
+        submitted = [response for response in record["responses"] if response["status"] == "submitted"]
+        return all((response["id"], utc(response["updated_at"])) in exported for response in submitted)
+
+    outdated = [
+        record
+        for record in list_records(task, include="responses")
+        if out.has_record(record) or is_outdated((record["metadata"] or {}).get("prompt_id"), in_use)
+    ]
+    ready = [record for record in outdated if is_exported(record)]
+    deletions.forget(private, {record["external_id"] for record in ready})  # it is not the lead who deletes these
+    for start in range(0, len(ready), _DELETED):
+        ids = ",".join(record["id"] for record in ready[start : start + _DELETED])
+        task.argilla.request("DELETE", f"/datasets/{task.id}/records", params={"ids": ids})
+    print(t("technical.outdated_deleted", count=len(ready)))
+    if len(ready) < len(outdated):
+        raise UserError("technical.outdated_not_exported", count=len(outdated) - len(ready))
     return 0
 
 

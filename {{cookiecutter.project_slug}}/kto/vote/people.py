@@ -1,79 +1,48 @@
 """The people who vote: their accounts in Argilla and their passwords."""
 
-import csv
-import io
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kto import dotenv
-from kto.errors import UserError
 from kto.settings import Settings
-from kto.tables import read_csv
-from kto.vote.client import argilla_errors
-
-if TYPE_CHECKING:
-    import argilla as rg
+from kto.tables import read_csv, write_csv
+from kto.vote.client import Argilla
+from kto.vote.task import workspace_id
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: people type passwords from paper
 
 
 def read_passwords(path: Path) -> dict[str, str]:
-    """Return name → password from the CSV file that `invite` writes; a file that does not exist holds none.
+    """Return name → password from the CSV file that `invite` writes, {} without one.
 
-    Raises
-    ------
-    UserError
-        The file cannot be read, or is another table.
+    Raises `UserError` if it cannot be read or lacks a column.
     """
     rows = read_csv(path, ("name", "password"))
     return {row["name"]: row["password"] for row in rows if row["name"] and row["password"]}
 
 
-def invite(client: "rg.Argilla", config: Settings) -> list[str]:
-    """Open the task to the people in `[annotation] annotators` and return the names of those who are new.
+def invite(argilla: Argilla, config: Settings) -> list[str]:
+    """Open the task to the people in `[annotation] annotators` and return the names of the new ones.
 
     A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password
-    of an account that exists stays as it is.
-
-    Raises
-    ------
-    UserError
-        Argilla refuses, or the file cannot be read or written.
+    of an existing account stays. Raises `UserError` if Argilla refuses or the file cannot be read or written.
     """
-    import argilla as rg
-
     path = config.root / "data" / "private" / "annotators.csv"
     passwords = read_passwords(path)
-    invited = []
-    with argilla_errors(client.api_url):
-        workspace = next(item for item in client.workspaces.list() if item.name == config.annotation.workspace)
-        users = {user.username: user for user in client.users.list()}
-        members = {user.username for user in workspace.users}
-        for name in config.annotation.annotators:
-            user = users.get(name)
-            if user is None:
-                # First the file, then the account: a password that nobody knows opens nothing.
-                password = passwords.setdefault(name, _random_password())
-                _write_passwords(path, passwords)
-                user = rg.User(username=name, first_name=name, password=password, role="annotator", client=client)
-                user.create()
-                invited.append(name)
-            if name not in members and user.role != "owner":
-                user.add_to_workspace(workspace)
+    workspace = workspace_id(argilla, config)
+    users = {user["username"]: user for user in argilla.items("/users")}
+    members = {user["username"] for user in argilla.items(f"/workspaces/{workspace}/users")}
+    invited = [name for name in dict.fromkeys(config.annotation.annotators) if name not in users]
+    for name in invited:
+        # First the file, then the account: a password that nobody knows opens nothing.
+        password = passwords.setdefault(name, "-".join(_letters(4) for _ in range(3)))
+        write_csv(path, ("name", "password"), passwords.items())
+        account = {"username": name, "first_name": name, "password": password, "role": "annotator"}
+        users[name] = argilla.request("POST", "/users", json=account)
+    for user in (users[name] for name in config.annotation.annotators if name not in members):
+        if user["role"] != "owner":
+            argilla.request("POST", f"/workspaces/{workspace}/users", json={"user_id": user["id"]})
     return invited
 
 
-def _random_password() -> str:
-    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(3))
-
-
-def _write_passwords(path: Path, passwords: Mapping[str, str]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("name", "password"), *passwords.items()])
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        dotenv.write_private(path, text.getvalue())
-    except OSError as error:
-        raise UserError("cannot_write", path=path, reason=error) from None
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(_LETTERS) for _ in range(count))

@@ -3,10 +3,7 @@
 import json
 import re
 import secrets
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto import card as cards
@@ -14,33 +11,33 @@ from kto import dotenv
 from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.settings import Settings, load
+from kto.tables import reading, writing
 from kto.texts import published, t
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # there is nothing that a build could wipe
+_FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")  # a new build can wipe no votes
 _FINAL = ("RUNNING", "DELETING", "PAUSED", "STOPPED", *_FAILED[1:])  # any other stage passes
 
 
 def _upload(api: "HfApi", config: Settings, workspace: str) -> None:
     """Send the files of `space/`, with the workspace that people get into in place of Argilla's usual one."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(shutil.copytree(published(config.root, "space"), Path(folder) / "space"))
-        path = files / ".oauth.yaml"
-        if path.exists():
+    from huggingface_hub import CommitOperationAdd
+
+    folder = published(config.root, "space")
+    operations = []
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.name == ".oauth.yaml":
             text = path.read_text(encoding="utf-8")
-            text = re.sub(r"(?m)^(\s*- name:) argilla$", lambda found: f"{found[1]} {json.dumps(workspace)}", text)
-            path.write_text(text, encoding="utf-8", newline="\n")
-        page = files / "README.md"
-        if page.exists():  # without a byte order mark, behind which the Hub would see no facts
-            page.write_text(cards.read(page), encoding="utf-8", newline="\n")
-        api.upload_folder(
-            repo_id=config.annotation.space,
-            repo_type="space",
-            folder_path=files,
-            ignore_patterns=["*.new.md", "*.old*.md"],
-        )
+            content = re.sub(r"(?m)^(\s*- name:) argilla$", rf"\1 {json.dumps(workspace)}", text).encode()
+        elif path.name == "README.md":  # without a byte order mark, behind which the Hub would see no facts
+            content = cards.read(path).encode()
+        elif path.match("*.new.md") or path.match("*.old*.md"):
+            continue
+        operations.append(CommitOperationAdd(path.relative_to(folder).as_posix(), content))
+    api.create_commit(config.annotation.space, operations, repo_type="space", commit_message="Update the Space")
 
 
 def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> str:
@@ -54,21 +51,14 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     The Space is public, because a private one answers only to its owner's Hub token and nobody else could vote.
     Votes and names are behind Argilla's own log-in either way.
 
-    Parameters
-    ----------
-    timeout, pause
-        Seconds to wait until the Space runs, and between two looks at it.
-
-    Raises
-    ------
-    UserError
-        No name is set, the page of the Space cannot be used, the Hub cannot be reached or refuses, for example because
-        the account has no plan for Docker Spaces, or the Space does not start.
+    `timeout` and `pause` are seconds: until the Space runs, and between two checks. Raises `UserError` if no name is
+    set, the page of the Space cannot be used, the Hub fails or refuses (new Docker Spaces need a plan), or the Space
+    does not start.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    from kto.hub import hub_token, told_plainly
+    from kto.hub import hub_errors, hub_token
 
     repo_id = config.annotation.space
     if not repo_id:
@@ -76,12 +66,10 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
     token = hub_token(config)
     api = HfApi(token=token)
     page = published(config.root, "space") / "README.md"
-    try:
+    with reading(page):
         card = cards.read(page)
-    except OSError as error:
-        raise UserError("cannot_read_table", path=page, reason=error) from None
     cards.check(card, page, ("sdk",))
-    with told_plainly(repo_id):
+    with hub_errors(repo_id):
         name = api.whoami()["name"]
         path = config.root / "data" / "private" / f"space-{repo_id.replace('/', '--')}.env"
         exists = api.repo_exists(repo_id, repo_type="space")
@@ -96,26 +84,18 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
                 "API_KEY": secrets.token_urlsafe(48),
                 "WORKSPACE": config.annotation.workspace,
             }
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with writing(path, 0o700):
                 dotenv.update(path, login)  # before the Space is made: a secret on the Hub cannot be read again
-            except OSError as error:
-                raise UserError("cannot_write", path=path, reason=error) from None
         if not exists:
             cards.validate(card, "space", page, token)
+            secret = [{"key": key, "value": value} for key, value in login.items() if key != "SPACE"]
             try:
-                api.create_repo(
-                    repo_id,
-                    repo_type="space",
-                    space_sdk="docker",
-                    private=False,
-                    space_secrets=[{"key": key, "value": login[key]} for key in login if key != "SPACE"],
-                )
+                api.create_repo(repo_id, repo_type="space", space_sdk="docker", private=False, space_secrets=secret)
             except HfHubHTTPError as error:
-                if error.response.status_code in (402, 403):
-                    reason = error.server_message or ""
-                    raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
-                raise
+                if error.response.status_code not in (402, 403):
+                    raise
+                reason = error.server_message or ""
+                raise UserError("space_refused", repo_id=repo_id, reason=reason) from None
         if not exists or api.get_space_runtime(repo_id).stage in _FAILED:
             _upload(api, config, login["WORKSPACE"])
             time.sleep(pause)  # until then the Hub may still say what went wrong before

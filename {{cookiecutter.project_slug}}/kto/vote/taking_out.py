@@ -1,11 +1,12 @@
-"""Taking an answer or a prompt out for good: note its id, and clear the table of generations."""
+"""Taking an answer or a prompt out for good: its id goes into `prompts/left_out.jsonl`, its text leaves the table."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kto import left_out
 from kto.ask import answers_page, table, targets
-from kto.ask.store import locked_store
+from kto.ask.store import AlreadyRunning, locked_store
 from kto.errors import UserError
 from kto.left_out import DELETED, LEAD, LeftOut
 from kto.record_ids import record_ids
@@ -17,22 +18,16 @@ from kto.vote.deletions import Seen
 
 
 def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> LeftOut:
-    """Leave out records and prompts from now on, and return everything that is left out.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read or written.
-    """
+    """Leave out records and prompts from now on, and return everything that is left out."""
     before = left_out.read(config.root)
     wanted = [id for id in dict.fromkeys(ids) if id not in before.ids]
     if not wanted:
         return before
     also: dict[str, set[str]] = {id: set() for id in wanted}
     asked: dict[str, set[str]] = {id: set() for id in wanted}
-    for _, model, conversation, every in known_answers(config):
-        for id in also.keys() & {*every}:
-            also[id].update(every)
+    for _, model, conversation, possible_ids in known_answers(config):
+        for id in also.keys() & {*possible_ids}:
+            also[id].update(possible_ids)
             asked[id].add(left_out.asked_id(model, conversation))
     for vote in known_votes(config):
         if vote["record_id"] in asked:
@@ -43,24 +38,18 @@ def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> Lef
 
 
 def take_out_deleted(config: Settings, now: Seen) -> LeftOut:
-    """Leave out what the lead has deleted in Argilla, say so, and return everything that is left out.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read or written.
-    """
-    gone = deletions.records(deletions.read(config.root / "data" / "private"), now)
-    if not gone:
+    """Leave out what the lead has deleted in Argilla, say so, and return everything that is left out."""
+    deleted = deletions.records(deletions.read(config.root / "data" / "private"), now)
+    if not deleted:
         return left_out.read(config.root)
-    out = take_out(config, gone, LEAD, DELETED)
+    out = take_out(config, deleted, LEAD, DELETED)
     clear_table(config, out)
-    print(t("export.deleted", count=len(gone), path=left_out.FILE))
+    print(t("export.deleted", count=len(deleted), path=left_out.FILE))
     return out
 
 
 def known_votes(config: Settings) -> list[Row]:
-    """Return what is known here of all votes; an answer may be in no table any more."""
+    """Return what the tables of votes say about their records, which may be in no table of generations any more."""
     columns = ("record_id", "prompt_id", "prompt", "generation_model")
     folders = (config.root / "data" / "private" / "votes", config.root / "data" / "votes")
     return [row for folder in folders for row in read_rows(folder / "train.parquet", columns)]
@@ -81,47 +70,34 @@ def known_answers(config: Settings) -> Iterator[tuple[str, str, list[dict[str, s
 
 
 def clear_table(config: Settings, out: LeftOut) -> None:
-    """Take what is left out from `data/generations`; the answer store gets before what it lacks.
+    """Remove what is left out from `data/generations`, once the answer store has it.
 
     While generate.py runs nothing happens here: it reads the same file when it writes the table.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read or written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = _table(config)
     gaps = path.with_name("gaps.jsonl")
     if not any(id in out.ids for prompt_id, *_, ids in known_answers(config) for id in (prompt_id, *ids)):
         return
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError("cannot_read_table", path=path, reason=" ".join(str(error).split())) from None
+    schema = pq.read_schema(path)
 
     def rows() -> Iterator[Row]:
         for batch in read_batches(path, schema.names):
             yield from (table.cleared(row, out) for row in batch if row["prompt_id"] not in out.ids)
 
-    try:
-        with locked_store(config.root / "data" / "answers.sqlite") as store:
-            table.restore(store, path, _routes(config))
-            prompts = write_rows(path, rows(), schema)
-            if path.with_name(answers_page.NAME).exists():
-                answers_page.write(config, path, prompts)
-            if any(gap["prompt_id"] in out.ids for gap in read_lines(gaps)):
-                write_lines(gaps, [gap for gap in read_lines(gaps) if gap["prompt_id"] not in out.ids])
-    except UserError as error:
-        if error.key != "already_running":
-            raise
+    with contextlib.suppress(AlreadyRunning), locked_store(config.root / "data" / "answers.sqlite") as store:
+        table.restore(store, path, _targets(config))
+        prompts = write_rows(path, rows(), schema)
+        if path.with_name(answers_page.NAME).exists():
+            answers_page.write(config, path, prompts)
+        lines = read_lines(gaps)
+        if any(gap["prompt_id"] in out.ids for gap in lines):
+            write_lines(gaps, [gap for gap in lines if gap["prompt_id"] not in out.ids])
 
 
-def _routes(config: Settings) -> list[targets.ModelTarget]:
-    """Return the routes of all models, for the keys of their answers; [] where a model in a folder is not here."""
-    try:
+def _targets(config: Settings) -> list[targets.ModelTarget]:
+    """Return all models, for the keys of their answers; [] where a model in a folder is not here."""
+    with contextlib.suppress(UserError):
         return targets.find(config, targets.gate_for(config), "http://127.0.0.1/v1")  # nothing is asked there
-    except UserError:
-        return []
+    return []

@@ -1,141 +1,144 @@
-"""The annotation task in Argilla: two thumbs, reasons and a comment on each answer."""
+"""The annotation task: two thumbs, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from kto.errors import UserError
 from kto.pages import values_of
 from kto.settings import Settings
 from kto.texts import t
-from kto.vote.client import argilla_errors, request
-
-if TYPE_CHECKING:
-    import argilla as rg
+from kto.vote.client import Argilla, ArgillaError
 
 GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
 
 
-def find_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset | None":
-    """Return the Argilla dataset of this project, None if there is none.
+class Task(NamedTuple):
+    """The dataset of this project in an Argilla; fields are as in its REST API, times in UTC without a time zone."""
 
-    Raises
-    ------
-    UserError
-        There is one of that name, but it does not ask what the export needs.
-    """
-    with argilla_errors(client.api_url):
-        workspaces = [item for item in client.workspaces.list() if item.name == config.annotation.workspace]
-        datasets = [item for workspace in workspaces for item in workspace.datasets]
-        dataset = next((item.get() for item in datasets if item.name == config.annotation.dataset), None)
-        if dataset is None or not dataset._is_published():  # a draft that nobody can have voted on
-            return None
-        vote = dataset.settings.questions["vote"]
-        fields = {field.name for field in dataset.settings.fields}
-    if set(getattr(vote, "labels", ())) != {GOOD, BAD} or fields != {"prompt", "answer"}:
+    argilla: Argilla
+    id: str
+    guidelines: str
+    fields: list[dict[str, Any]]
+    min_submitted: int
+    last_activity: str
+
+
+def find_task(argilla: Argilla, config: Settings) -> Task | None:
+    """Return the task of this project, None if there is none; raise `UserError` as `check_task` does."""
+    for dataset in _datasets(argilla, config, workspace_id(argilla, config), status="ready"):
+        id = dataset["id"]
+        fields = argilla.items(f"/datasets/{id}/fields")
+        questions = {question["name"]: question["settings"] for question in argilla.items(f"/datasets/{id}/questions")}
+        check_task(config, questions.get("vote", {}), [field["name"] for field in fields])
+        wanted, activity = dataset["distribution"]["min_submitted"], dataset["last_activity_at"] or ""
+        return Task(argilla, id, dataset["guidelines"] or "", fields, wanted, activity)
+    return None
+
+
+def check_task(config: Settings, vote: Mapping[str, Any], fields: Collection[str]) -> None:
+    """Raise `UserError` unless a dataset with these settings of the question `vote` asks what the export needs."""
+    if {option["value"] for option in vote.get("options", ())} != {GOOD, BAD} or {*fields} != {"prompt", "answer"}:
         raise UserError("other_task", name=config.annotation.dataset)
-    return dataset
 
 
-def make_task(client: "rg.Argilla", config: Settings) -> "rg.Dataset":
-    """Return the Argilla dataset of this project; create it, and its workspace, if there is none.
+def workspace_id(argilla: Argilla, config: Settings) -> str | None:
+    """Return the id of the project's workspace, None if there is none."""
+    workspaces = {item["name"]: item["id"] for item in argilla.items("/me/workspaces")}
+    return workspaces.get(config.annotation.workspace)
 
-    One that exists stays as it is, also where texts have changed since: people have voted on it. Only how many votes an
-    answer gets follows the settings; and where Argilla is not blind, its guidelines say so.
 
-    Raises
-    ------
-    UserError
-        There is one of that name, but it does not ask what the export needs; or Argilla refuses.
+def _datasets(argilla: Argilla, config: Settings, workspace: str | None, **query: str) -> list[dict[str, Any]]:
+    name = config.annotation.dataset
+    return argilla.items("/me/datasets", name=name, workspace_id=workspace, **query) if workspace else []
+
+
+def make_task(argilla: Argilla, config: Settings) -> Task:
+    """Return the task of this project; create it, and its workspace, if there is none.
+
+    An existing task keeps its questions and guidelines even if texts have changed since, because people have voted on
+    it. Only the number of votes per answer is updated, and guidelines say where Argilla is not blind. Raises
+    `UserError` as `check_task` does.
     """
-    import argilla as rg
+    blind = argilla.request("GET", "/status")["search_engine"].get("blind")  # see argilla_server/blind.py
+    notice = "" if blind else f"\n\n{t('task.not_blind')}\n"
+    task = find_task(argilla, config)
+    if task is None:
+        _create(argilla, config, notice)
+        task = find_task(argilla, config)
+        assert task
+        return task
+    if notice.strip() not in task.guidelines:
+        guidelines = task.guidelines.rstrip() + notice
+        argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": guidelines})
+    for field in task.fields:  # they may have been changed in Argilla
+        if field["settings"] != (settings := _text(markdown=field["name"] == "answer")):
+            argilla.request("PATCH", f"/fields/{field['id']}", json={"settings": settings})
+    before, wanted = task.min_submitted, config.annotation.min_submitted
+    if before == wanted:
+        return task
+    try:
+        distribution = {"strategy": "overlap", "min_submitted": wanted}
+        argilla.request("PATCH", f"/datasets/{task.id}", json={"distribution": distribution})
+        print(t("technical.min_submitted_changed", before=before, wanted=wanted))
+    except ArgillaError as error:
+        if error.status not in (400, 409, 422):  # an Argilla that allows it only as long as nobody has voted
+            raise
+        print(t("technical.min_submitted_stays", before=before, wanted=wanted), file=sys.stderr)
+    return task
 
-    name, workspace = config.annotation.dataset, config.annotation.workspace
-    notice = "" if _is_blind(client) else f"\n\n{t('task.not_blind')}\n"
-    dataset = find_task(client, config)
-    with argilla_errors(client.api_url):
-        if dataset is not None:
-            guidelines = dataset.settings.guidelines or ""
-            if notice.strip() not in guidelines:
-                changed = {"guidelines": guidelines.rstrip() + notice}
-                request(client, "patch", f"/api/v1/datasets/{dataset.id}", json=changed)
-            _set_min_submitted(dataset, config.annotation.min_submitted)
-            return dataset
-        if workspace not in [item.name for item in client.workspaces.list()]:
-            rg.Workspace(workspace, client=client).create()
-        for unfinished in client.workspaces(workspace).datasets:
-            if unfinished.name == name:  # a draft, which has no records and takes none
-                unfinished.delete()
-        dataset = rg.Dataset(name, workspace=workspace, settings=_settings(client, config, notice), client=client)
-        dataset.create()
-    return dataset
 
-
-def _settings(client: "rg.Argilla", config: Settings, notice: str) -> "rg.Settings":
-    import argilla as rg
-
+def _create(argilla: Argilla, config: Settings, notice: str) -> None:
+    workspace = workspace_id(argilla, config)
+    if workspace is None:
+        workspace = argilla.request("POST", "/workspaces", json={"name": config.annotation.workspace})["id"]
+    for draft in _datasets(argilla, config, workspace):  # of a run that broke off; it has no records
+        argilla.request("DELETE", f"/datasets/{draft['id']}")
     values = values_of(config)
 
     def text(key: str) -> str:
-        filled = t(key, language=values["language"], domain=config.project.domain)
+        return t(f"task.{key}", language=values["language"], domain=config.project.domain)
+
+    def title(key: str) -> str:
         # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
         # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
-        return f"\u2067{filled}\u2069" if values["direction"] == "rtl" and key != "task.guidelines" else filled
+        return f"\u2067{text(key)}\u2069" if values["direction"] == "rtl" else text(key)
 
-    vote = rg.LabelQuestion(
-        "vote",
-        labels={GOOD: text("task.good"), BAD: text("task.bad")},
-        title=text("task.vote"),
-        description=text("task.vote_help"),
-        client=client,
-    )
-    reasons = rg.MultiLabelQuestion(
-        "reasons",
-        labels={reason: text(f"task.reason_{reason}") for reason in REASONS},
-        title=text("task.reasons"),
-        description=text("task.reasons_help"),
-        required=False,
-        client=client,
-    )
-    comment = rg.TextQuestion(
-        "comment", title=text("task.comment"), description=text("task.comment_help"), required=False, client=client
-    )
-    model = rg.TermsMetadataProperty("model", title=text("task.model"), visible_for_annotators=False, client=client)
-    guidelines = text("task.guidelines")
-    return rg.Settings(
-        guidelines=guidelines.rstrip() + notice if notice else guidelines,
-        fields=[
-            rg.TextField("prompt", title=text("task.prompt"), client=client),
-            rg.TextField("answer", title=text("task.answer"), use_markdown=True, client=client),  # models write it
+    def part(name: str, settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        return {"name": name, "title": title(name), "settings": settings, **more}
+
+    def question(name: str, settings: Mapping[str, Any], required: bool = False) -> dict[str, Any]:
+        return part(name, settings, description=title(f"{name}_help"), required=required)
+
+    thumbs = [{"value": value, "text": title(value)} for value in (GOOD, BAD)]
+    reasons = [{"value": value, "text": title(f"reason_{value}")} for value in REASONS]
+    multiple = {"type": "multi_label_selection", "visible_options": len(reasons), "options_order": "natural"}
+    parts = {
+        "fields": [
+            part("prompt", _text(), required=True),
+            part("answer", _text(markdown=True), required=True),  # models write it
         ],
-        questions=[vote, reasons, comment],  # no suggestions: Argilla preselects them, and that is no vote
+        "questions": [  # without suggestions: Argilla preselects them, and that is no vote
+            question("vote", {"type": "label_selection", "options": thumbs}, required=True),
+            question("reasons", multiple | {"options": reasons}),
+            question("comment", _text()),
+        ],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
-        metadata=[model],
-        allow_extra_metadata=True,
-        distribution=rg.TaskDistribution(min_submitted=config.annotation.min_submitted),
-    )
+        "metadata-properties": [part("model", {"type": "terms"}, visible_for_annotators=False)],
+    }
+    dataset = {
+        "name": config.annotation.dataset,
+        "workspace_id": workspace,
+        "guidelines": text("guidelines").rstrip() + notice,
+        "distribution": {"strategy": "overlap", "min_submitted": config.annotation.min_submitted},
+    }
+    path = f"/datasets/{argilla.request('POST', '/datasets', json=dataset)['id']}"
+    for kind, contents in parts.items():
+        for content in contents:
+            argilla.request("POST", f"{path}/{kind}", json=content)
+    argilla.request("PUT", f"{path}/publish")
 
 
-def _is_blind(client: "rg.Argilla") -> bool:
-    """Whether annotators get neither models nor others' votes from this Argilla; see `argilla_server/blind.py`."""
-    with argilla_errors(client.api_url):
-        return bool(request(client, "get", "/api/v1/status")["search_engine"].get("blind"))
-
-
-def min_submitted(dataset: "rg.Dataset") -> int:
-    """Return how many votes Argilla wants for each answer of this dataset."""
-    return int(dataset.settings.distribution.min_submitted)
-
-
-def _set_min_submitted(dataset: "rg.Dataset", wanted: int) -> None:
-    """Change how many votes Argilla wants for each answer, and say so; or say that Argilla refuses."""
-    before = min_submitted(dataset)
-    if before == wanted:
-        return
-    change = {"distribution": {"strategy": "overlap", "min_submitted": wanted}}
-    reply = dataset._client.api.http_client.patch(f"/api/v1/datasets/{dataset.id}", json=change)
-    if reply.status_code in (400, 409, 422):  # an Argilla that allows it only as long as nobody has voted
-        print(t("technical.min_submitted_stays", before=before, wanted=wanted), file=sys.stderr)
-        return
-    reply.raise_for_status()
-    print(t("technical.min_submitted_changed", before=before, wanted=wanted))
+def _text(markdown: bool = False) -> dict[str, Any]:
+    return {"type": "text", "use_markdown": markdown}

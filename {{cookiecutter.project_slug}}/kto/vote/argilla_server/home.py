@@ -1,7 +1,6 @@
 """The folder where Argilla keeps votes and log-ins: who may use it, its secrets, its database."""
 
 import contextlib
-import datetime
 import json
 import os
 import secrets
@@ -12,26 +11,23 @@ from pathlib import Path
 from kto import dotenv, sqlite_files
 from kto.errors import UserError
 
-VERSION = "2.8.0"
-OWNER = "owner"
-WORKSPACE = "argilla"
-
 # What is made in the home; a home may hold other things too.
 _FILES = ("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal")
-_OURS = (*_FILES, "server_id.dat", ".argilla-page")
+_OURS = {*_FILES, "server_id.dat", ".argilla-page"}
 
-
-# All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
-_WRONG_STATUS = """
-SELECT * FROM (
-    SELECT CASE WHEN coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted')
-        THEN 'completed' ELSE 'pending' END AS right_status, records.id, records.status
-    FROM records
+# Argilla may be killed between a vote and the status of the record that follows from it: such a record would be shown
+# for ever, or never. All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
+_REPAIR_STATUSES = """
+UPDATE records SET status = CASE status WHEN 'completed' THEN 'pending' ELSE 'completed' END,
+    updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
+WHERE id IN (
+    SELECT records.id FROM records
     JOIN datasets ON datasets.id = records.dataset_id AND json_extract(distribution, '$.strategy') = 'overlap'
     LEFT JOIN (
         SELECT record_id, count(*) AS votes FROM responses WHERE +status = 'submitted' GROUP BY record_id
     ) ON record_id = records.id
-) WHERE status <> right_status
+    WHERE (records.status = 'completed') <> (coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted'))
+)
 """
 
 
@@ -55,19 +51,17 @@ def only_server_of(home: Path) -> Iterator[None]:
 
 
 def keep_private(home: Path, project: Path) -> None:
-    """Close what an earlier start left open in `home` to other people, and keep it out of the project's Git."""
+    """Close files in `home` that an earlier start left open to others, and keep `home` out of the project's Git."""
     try:
-        if os.name == "posix":
-            for path in (home / name for name in _FILES):
-                if path.exists():
-                    path.chmod(0o600)
+        for path in (home / name for name in _FILES):
+            if os.name == "posix" and path.exists():
+                path.chmod(0o600)
         if home.is_relative_to(project) and not home.is_relative_to(project / ".argilla"):
             ignored = home / ".gitignore"
-            before = ignored.read_text(encoding="utf-8") if ignored.exists() else ""
-            lines = before.splitlines()
-            missing = [f"/{name}" for name in _OURS if f"/{name}" not in lines]
+            lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
+            missing = [f"/{name}" for name in sorted(_OURS) if f"/{name}" not in lines]
             if missing and "*" not in lines:
-                fresh = not lines and {path.name for path in home.iterdir()} <= {*_OURS}
+                fresh = not lines and _OURS.issuperset(path.name for path in home.iterdir())
                 lines = ["*"] if fresh else [*lines, *missing]
                 ignored.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     except (OSError, UnicodeError) as error:
@@ -84,7 +78,7 @@ def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError("bad_credentials", path=path) from None
     credentials = {
-        "username": OWNER,
+        "username": "owner",
         "password": secrets.token_urlsafe(12),
         "api_key": secrets.token_urlsafe(48),
         "auth_secret": secrets.token_urlsafe(48),
@@ -96,7 +90,7 @@ def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
 def prepare_database(home: Path) -> None:
     """Create the tables, or bring those of an older Argilla up to date; refuse those of a newer one."""
     import alembic.command
-    import argilla_server
+    import argilla_server._version
     import sqlalchemy.exc
     from alembic.config import Config
     from alembic.util import CommandError
@@ -109,26 +103,15 @@ def prepare_database(home: Path) -> None:
             database.execute("PRAGMA schema_version").fetchall()  # fails if this is no database
             alembic.command.upgrade(config, "head")
             database.execute("PRAGMA journal_mode=WAL")  # votes are read while others are written
+            with database:
+                database.execute(_REPAIR_STATUSES)
     except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
         if sqlite_files.is_full(home / "argilla.db", getattr(error, "orig", None) or error):
             raise UserError("technical.store_full", path=home / "argilla.db") from None  # another folder has no votes
         raise UserError("argilla_home", home=home, reason=error) from None
     except (sqlite3.DatabaseError, CommandError):
-        raise UserError("argilla_home_version", home=home, version=VERSION) from None
-
-
-def repair_statuses(home: Path) -> None:
-    """Give records the status that their votes make, where Argilla was killed between a vote and the status after it.
-
-    Such a record would be shown for ever, or never.
-    """
-    try:
-        with contextlib.closing(sqlite3.connect("argilla.db", timeout=30)) as database, database:
-            now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # as Argilla writes it
-            wrong = [(right, now, id) for right, id, _ in database.execute(_WRONG_STATUS)]
-            database.executemany("UPDATE records SET status = ?, updated_at = ? WHERE id = ?", wrong)
-    except sqlite3.OperationalError as error:
-        raise UserError("argilla_home", home=home, reason=error) from None
+        version = argilla_server._version.__version__
+        raise UserError("argilla_home_version", home=home, version=version) from None
 
 
 async def ensure_owner(credentials: dict[str, str]) -> None:
@@ -138,14 +121,14 @@ async def ensure_owner(credentials: dict[str, str]) -> None:
     from argilla_server.enums import UserRole
     from argilla_server.models import User, Workspace
 
-    name, api_key = credentials["username"], credentials["api_key"]
+    name, workspace_name = credentials["username"], "argilla"
     async with AsyncSessionLocal() as db:
-        workspace = await Workspace.get_by(db, name=WORKSPACE)
-        workspace = workspace or await accounts.create_workspace(db, {"name": WORKSPACE})
+        workspace = await Workspace.get_by(db, name=workspace_name)
+        workspace = workspace or await accounts.create_workspace(db, {"name": workspace_name})
         owner = await accounts.get_user_by_username(db, name)
-        if owner is not None and owner.api_key == api_key:
+        if owner is not None and owner.api_key == credentials["api_key"]:
             return
-        secret = {"api_key": api_key, "password_hash": accounts.hash_password(credentials["password"])}
+        secret = {"api_key": credentials["api_key"], "password_hash": accounts.hash_password(credentials["password"])}
         if owner is not None:
             await owner.update(db, **secret)
         else:

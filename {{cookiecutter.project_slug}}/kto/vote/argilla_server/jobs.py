@@ -7,7 +7,6 @@ import asyncio
 import logging
 import queue
 import threading
-from collections import deque
 from typing import Any
 
 import fakeredis
@@ -19,22 +18,17 @@ from rq.job import Job, JobStatus
 from kto.texts import t
 
 _LOG = logging.getLogger(__name__)
-_KEPT = 100  # finished jobs per queue whose status can still be asked for
+_KEPT = 600  # seconds for which the status of a finished job can be asked for
 
 
 class LocalQueue(rq.Queue):
-    """A queue that runs its own jobs, one after the other.
-
-    It does so in a thread, because Argilla's jobs wait for other servers without giving way: in the server's event
-    loop a slow webhook would stop everybody's votes. A job that fails is logged.
-    """
+    """A queue that runs its own jobs one by one, in a thread: they block, and a slow webhook must stop no vote."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._jobs: queue.Queue[Job] = queue.Queue()
-        self._finished: deque[Job] = deque()
-        threading.Thread(target=self._work, name=f"jobs-{self.name}", daemon=True).start()
-        _queues.append(self)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=f"jobs-{self.name}", daemon=True)
+        self._thread.start()
 
     def enqueue_call(self, func: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Job:
         """Take a job; of rq's `options` (time limits, retries) none has a meaning here."""
@@ -44,10 +38,9 @@ class LocalQueue(rq.Queue):
         return job
 
     def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
+        for job in iter(self._jobs.get, None):
+            job.set_status(JobStatus.STARTED)
             try:
-                job.set_status(JobStatus.STARTED)
                 asyncio.run(job.func(*job.args, **job.kwargs))
                 job.set_status(JobStatus.FINISHED)
             except Exception as error:
@@ -55,28 +48,17 @@ class LocalQueue(rq.Queue):
                 # Another server that does not answer is no bug of this one.
                 trace = not isinstance(error, httpx.HTTPError)
                 _LOG.error(t("server.job_failed", job=job.func_name, reason=error), exc_info=trace)
-            self._finished.append(job)
-            if len(self._finished) > _KEPT:
-                self._finished.popleft().delete()
-            self._jobs.task_done()
+            job.cleanup(_KEPT)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until all jobs have run, at most `seconds`; tell whether they have."""
-        with self._jobs.all_tasks_done:
-            return self._jobs.all_tasks_done.wait_for(lambda: not self._jobs.unfinished_tasks, seconds)
-
-
-_queues: list[LocalQueue] = []
+    def finish(self, seconds: float) -> None:
+        """Wait until all jobs have run, at most `seconds`, and take no more."""
+        self._jobs.put(None)
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            _LOG.warning(t("server.jobs_left", queue=self.name))
 
 
 def install() -> None:
     """Replace Redis and its queues; to be called before `argilla_server` is imported."""
     redis.from_url = lambda *args, **kwargs: fakeredis.FakeStrictRedis()
     rq.Queue = LocalQueue
-
-
-def finish(seconds: float) -> None:
-    """Let the jobs that wait run to their end, at most `seconds` per queue."""
-    for each in _queues:
-        if not each.wait(seconds):
-            _LOG.warning(t("server.jobs_left", queue=each.name))

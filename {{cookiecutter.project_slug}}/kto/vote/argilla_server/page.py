@@ -10,68 +10,45 @@ import re
 from pathlib import Path
 from typing import Any
 
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-
 
 def clean(folder: Path, language: str = "") -> None:
-    """Finish Argilla's copy of its page, which asks Google for fonts.
-
-    With `language`, a BCP-47 tag, its body says that it is in that language, by which browsers choose the letters; of
-    the whole page Argilla says that it is in the language of its buttons.
-    """
-    for page in folder.rglob("*.html") if re.fullmatch("[A-Za-z0-9-]+", language) else ():
-        text = page.read_text(encoding="utf-8")
-        page.write_text(text.replace("<body>", f'<body lang="{language}">', 1), encoding="utf-8", newline="")
-    for sheet in folder.rglob("*.css"):
-        text = sheet.read_text(encoding="utf-8")
-        sheet.write_text(re.sub(r"@import url\(https?:[^)]*\);", "", text), encoding="utf-8", newline="\n")
-    # Argilla does this itself, except in a folder whose name has a bracket.
-    for part in [*folder.rglob("*.js"), *folder.rglob("*.html")]:
-        content = part.read_bytes()
-        if b"@@baseUrl@@" in content:
-            part.write_bytes(content.replace(b"@@baseUrl@@", b""))
+    """Finish Argilla's copy of its page: no fonts from Google; its body in `language` (BCP-47), for browsers."""
+    tag = f' lang="{language}"' if re.fullmatch("[A-Za-z0-9-]+", language) else ""
+    for path in folder.rglob("*.*"):
+        if path.suffix in (".html", ".css", ".js"):
+            before = path.read_bytes()
+            content = before.replace(b"@@baseUrl@@", b"")  # Argilla does this, but not in a folder with a bracket
+            if path.suffix == ".html":
+                content = content.replace(b"<body>", f"<body{tag}>".encode(), 1)
+            elif path.suffix == ".css":
+                content = re.sub(rb"@import url\(https?:[^)]*\);", b"", content)
+            if content != before:
+                path.write_bytes(content)
 
 
 def policy(folder: Path) -> str:
-    """Return the Content-Security-Policy (W3C, level 3) of the page in `folder`: everything from here.
-
-    Styles may stand in the page; of the scripts that do, only those that Argilla wrote run.
-    """
+    """Return a Content-Security-Policy (W3C, level 3): all from here, and of scripts in the page only Argilla's own."""
     pages = [page.read_text(encoding="utf-8") for page in folder.rglob("*.html")]  # line ends as browsers hash them
-    scripts = {script for page in pages for script in _SCRIPT.findall(page)}
+    scripts = {script for page in pages for script in re.findall("(?s)<script>(.*?)</script>", page)}
     hashes = sorted(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    return "; ".join(
-        [
-            "default-src 'self'",
-            " ".join(["script-src 'self'", *(f"'sha256-{each}'" for each in hashes)]),
-            "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data: blob:",
-            "font-src 'self' data:",
-            "object-src 'none'",
-            "frame-src 'none'",
-            "base-uri 'self'",
-            "form-action 'self'",
-        ]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'self'; script-src 'self' {allowed}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; frame-src 'none'; "
+        "base-uri 'self'; form-action 'self'"
     )
 
 
-class SafeHeaders:
-    """An ASGI application that adds headers to the answers of `app`, and `policy` to those that are a page."""
+def add_headers(app: Any, policy: str) -> None:
+    """Have the FastAPI application `app` send headers that make browsers careful, and `policy` with its pages."""
 
-    def __init__(self, app: Any, policy: str) -> None:
-        self.app = app
-        self.policy = policy.encode("ascii")
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_safely(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ())]
-                kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-                headers += [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-                # What describes the API at /api/v1/docs shows no answers and is made elsewhere.
-                if kind.startswith(b"text/html") and not scope["path"].startswith("/api/"):
-                    headers.append((b"content-security-policy", self.policy))
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self.app(scope, receive, send_safely if scope["type"] == "http" else send)
+    @app.middleware("http")
+    async def send_headers(request: Any, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.headers["x-content-type-options"] = "nosniff"
+        response.headers["referrer-policy"] = "no-referrer"
+        # What describes the API at /api/v1/docs shows no answers and is made elsewhere.
+        is_page = response.headers.get("content-type", "").startswith("text/html")
+        if is_page and not request.url.path.startswith("/api/"):
+            response.headers["content-security-policy"] = policy
+        return response

@@ -1,102 +1,54 @@
 """Argilla's search engine over Argilla's own SQLite tables: no index, no second copy of anything."""
 
-import functools
 import hashlib
 import html
 import json
 import math
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import numpy
+from argilla_server import models
 from argilla_server.database import AsyncSessionLocal
 from argilla_server.enums import MetadataPropertyType, ResponseStatusFilter, SimilarityOrder, SortOrder
-from argilla_server.models import (
-    Dataset,
-    Field,
-    MetadataProperty,
-    Question,
-    Record,
-    Response,
-    Suggestion,
-    User,
-    Vector,
-    VectorSettings,
-)
-from argilla_server.search_engine.base import (
-    AndFilter,
-    Filter,
-    FilterScope,
-    FloatMetadataMetrics,
-    IntegerMetadataMetrics,
-    MetadataFilterScope,
-    MetadataMetrics,
-    Order,
-    RangeFilter,
-    RecordFilterScope,
-    ResponseFilterScope,
-    SearchEngine,
-    SearchResponseItem,
-    SearchResponses,
-    SuggestionFilterScope,
-    TermsFilter,
-    TermsMetrics,
-    TextQuery,
-)
-from sqlalchemy import ColumnElement, Select, String, and_, case, cast, event, exists, false, func, or_, select, true
+from argilla_server.models import Dataset, MetadataProperty, Question, Record, Response, Suggestion, User, Vector
+from argilla_server.search_engine import base
+from argilla_server.search_engine.base import MetadataFilterScope, RecordFilterScope, ResponseFilterScope, TextQuery
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, event, exists, func, or_, select, true
 from sqlalchemy.engine import Engine
 
 from kto.vote.argilla_server.text_query import matches
 
-# --- Functions that SQL statements below call
+# --- functions that the SQL statements below call ---------------------------------------------------------------------
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Every string in a field's value; of chat messages the contents without the roles."""
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a value as people read them; of chat messages the contents without the roles."""
     if isinstance(value, str):
-        yield _read(value)
+        if value.startswith('<div dir="'):  # HTML, see kto/rendering.py
+            value = re.sub("<[^>]*>", "\n", re.sub("</?(?:strong|em|code)\\b[^>]*>", "", value))
+        yield html.unescape(value)
     elif isinstance(value, dict):
-        for each in [value["content"]] if {"role", "content"} == set(value) else value.values():
-            yield from _texts(each)
+        yield from _texts(value["content"] if {"role", "content"} == set(value) else [*value.values()])
     elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
 
 
-def _read(value: str) -> str:
-    """The text that people read where a field holds HTML, see `kto/rendering.py`."""
-    if value.startswith('<div dir="'):
-        value = re.sub("<[^>]*>", "\n", re.sub("</?(?:strong|em|code)\\b[^>]*>", "", value))
-    return html.unescape(value) if "&" in value else value
-
-
-@functools.lru_cache(maxsize=64)
-def _names(names: str) -> list[str]:
-    return json.loads(names)
-
-
-def _text_matches(query: str, names: str, fields: str) -> bool:
-    """Tell whether the named `fields` of a record (JSON, as Argilla stores them) answer `query`."""
+def _text_matches(query: str, name: str, fields: str) -> bool:
+    """Tell whether the `fields` of a record (JSON), or the one with this name, answer `query`."""
     values = json.loads(fields)
-    return matches(query, _texts([values.get(name) for name in _names(names)]))
-
-
-@functools.lru_cache(maxsize=64)
-def _vector(value: str) -> tuple[numpy.ndarray, float]:
-    vector = numpy.array(json.loads(value), dtype=float)
-    return vector, float(numpy.linalg.norm(vector))
+    return matches(query, _texts(values.get(name) if name else values))
 
 
 def _similarity(one: str, other: str) -> float:
     """Cosine similarity of two vectors (JSON), moved to 0 … 1 as Elasticsearch does."""
-    a, a_length = _vector(one)
-    b = numpy.array(json.loads(other), dtype=float)
-    length = a_length * float(numpy.linalg.norm(b))
-    cosine = float(a @ b) / length if length else 0.0
-    return (1 + cosine) / 2 if math.isfinite(cosine) else 0.0
+    a, b = json.loads(one), json.loads(other)
+    lengths = math.hypot(*a) * math.hypot(*b)
+    return (1 + sum(map(operator.mul, a, b)) / lengths) / 2 if lengths else 0.5
 
 
 def _shuffle(seed: str, record: str) -> bytes:
@@ -110,11 +62,10 @@ def _add_functions(connection: Any, _: Any) -> None:
     connection.create_function("shuffle", 2, _shuffle, deterministic=True)
 
 
-# --- From Argilla's filters and orders to SQL
-
+# --- from Argilla's filters and orders to SQL -------------------------------------------------------------------------
 
 _OUTDATED = func.coalesce(func.json_extract(Record.metadata_, "$.outdated"), 0) == 1
-"""The prompt of a record is no longer in use (see kto/vote/outdated.py), so nobody is asked for a vote on it."""
+"""The prompt of a record is out of use (see kto/vote/outdated.py), so nobody is asked for a vote on it."""
 
 
 def _json_values(column: Any, *path: str) -> ColumnElement[Any]:
@@ -123,22 +74,17 @@ def _json_values(column: Any, *path: str) -> ColumnElement[Any]:
     return func.json_each(column, f"${keys}").table_valued("value", joins_implicitly=True).c.value
 
 
-def _values(scope: FilterScope) -> Select:
+def _values(scope: base.FilterScope) -> Select:
     """The values that a record (of the statement around) has in `scope`, as a statement with one column."""
     if isinstance(scope, MetadataFilterScope):
         return select(_json_values(Record.metadata_, scope.metadata_property))
-    if isinstance(scope, SuggestionFilterScope):
-        column = getattr(Suggestion, scope.property)
-        values = select(_json_values(column) if scope.property in ("value", "score") else column)
-        return values.join_from(Suggestion, Question).where(
-            Suggestion.record_id == Record.id, Question.name == scope.question
-        )
     if isinstance(scope, ResponseFilterScope):
-        column = Response.status
-        if scope.question:
-            column = _json_values(Response.values, scope.question, "value")
+        column = _json_values(Response.values, scope.question, "value") if scope.question else Response.status
         return select(column).where(_responses(scope.user))
-    raise ValueError(f"unknown scope {scope}")
+    column = getattr(Suggestion, scope.property)
+    values = select(_json_values(column) if scope.property in ("value", "score") else column)
+    of_record = and_(Suggestion.record_id == Record.id, Question.name == scope.question)
+    return values.join_from(Suggestion, Question).where(of_record)
 
 
 def _responses(user: User | None) -> ColumnElement[bool]:
@@ -146,47 +92,41 @@ def _responses(user: User | None) -> ColumnElement[bool]:
 
 
 def _instant(value: float | str | None) -> datetime | None:
-    """A point in time, ISO 8601 or milliseconds since 1970, as Argilla stores it: UTC without saying so."""
+    """A point in time, ISO 8601 or milliseconds since 1970, as Argilla stores it: in UTC, without a time zone."""
     if value is None:
         return None
     moment = datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, float) else datetime.fromisoformat(value)
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _satisfies(filter: TermsFilter | RangeFilter, value: ColumnElement[Any]) -> ColumnElement[bool]:
-    if isinstance(filter, TermsFilter):
-        texts = [str(each) for each in filter.values]
+def _satisfies(filter: base.TermsFilter | base.RangeFilter, value: ColumnElement[Any]) -> ColumnElement[bool]:
+    if isinstance(filter, base.TermsFilter):
+        texts = [str(term) for term in filter.values]
         if filter.scope == RecordFilterScope("id"):
-            texts = [each.replace("-", "").lower() for each in texts]  # as the database has them
+            texts = [text.replace("-", "").lower() for text in texts]  # as the database has them
         return cast(value, String).in_(texts)
     low: Any = filter.ge
     high: Any = filter.le
     if isinstance(filter.scope, RecordFilterScope):
         low, high = _instant(low), _instant(high)
-    return and_(true(), *([value >= low] if low is not None else []), *([value <= high] if high is not None else []))
+    return and_(value >= low if low is not None else true(), value <= high if high is not None else true())
 
 
-def _condition(filter: Filter) -> ColumnElement[bool]:
-    """A record passes `filter`."""
-    if isinstance(filter, AndFilter):
+def _condition(filter: base.Filter) -> ColumnElement[bool]:
+    if isinstance(filter, base.AndFilter):
         return and_(true(), *map(_condition, filter.filters))
     scope = filter.scope
     if isinstance(scope, RecordFilterScope):
         return _satisfies(filter, getattr(Record, scope.property))
-    if isinstance(scope, ResponseFilterScope) and not scope.question:
+    values = _values(scope)
+    passes = exists(values.where(_satisfies(filter, values.selected_columns[0])).correlate(Record))
+    if isinstance(scope, ResponseFilterScope) and not scope.question and ResponseStatusFilter.pending in filter.values:
         # No response is what Argilla calls a pending one.
-        pending = ResponseStatusFilter.pending in filter.values
-        unanswered = and_(~exists().where(_responses(scope.user)), ~_OUTDATED) if pending else false()
-        return or_(unanswered, exists(_where_satisfied(filter)))
-    return exists(_where_satisfied(filter))
+        return or_(and_(~exists().where(_responses(scope.user)), ~_OUTDATED), passes)
+    return passes
 
 
-def _where_satisfied(filter: TermsFilter | RangeFilter) -> Select:
-    values = _values(filter.scope)
-    return values.where(_satisfies(filter, values.selected_columns[0])).correlate(Record)
-
-
-def _order(order: Order) -> list[ColumnElement[Any]]:
+def _order(order: base.Order) -> list[ColumnElement[Any]]:
     """Records without a value come last; of several values the mean counts (responses) or the outermost one."""
     ascending = order.order == SortOrder.asc
     if isinstance(order.scope, RecordFilterScope):
@@ -203,14 +143,25 @@ def _order(order: Order) -> list[ColumnElement[Any]]:
 async def _count(rows: Select) -> dict[str, int]:
     """How often each value of a statement with one column occurs, the most frequent first."""
     (value,) = rows.selected_columns
-    number = func.count()
+    count = func.count()
     async with AsyncSessionLocal() as db:
-        counted = await db.execute(rows.add_columns(number).group_by(value).order_by(number.desc(), value))
+        counted = await db.execute(rows.add_columns(count).group_by(value).order_by(count.desc(), value))
         return {str(term): count for term, count in counted}
 
 
-@SearchEngine.register("embedded")
-class EmbeddedSearchEngine(SearchEngine):
+def _matching(dataset: Dataset, query: TextQuery | str | None, filter: base.Filter | None) -> Select:
+    """The ids of the records of `dataset` that `query` and `filter` let through."""
+    matching = select(Record.id).where(Record.dataset_id == dataset.id)
+    if filter is not None:
+        matching = matching.where(_condition(filter))
+    text = TextQuery(q=query) if isinstance(query, str) else query
+    if text is not None and text.q.strip():  # the expensive condition comes last
+        matching = matching.where(func.text_matches(text.q, text.field or "", Record.fields))
+    return matching
+
+
+@base.SearchEngine.register("embedded")
+class EmbeddedSearchEngine(base.SearchEngine):
     """What `argilla_server` asks of a search engine, answered by SQL. Nothing to index: the tables are the index."""
 
     @classmethod
@@ -230,68 +181,53 @@ class EmbeddedSearchEngine(SearchEngine):
     configure_metadata_property = configure_index_vectors = _nothing
     update_record_response = delete_record_response = update_record_suggestion = delete_record_suggestion = _nothing
 
-    async def _matching(self, dataset: Dataset, query: TextQuery | str | None, filter: Filter | None) -> Select:
-        """The ids of the records of `dataset` that `query` and `filter` let through."""
-        found = select(Record.id).where(Record.dataset_id == dataset.id)
-        if filter is not None:
-            found = found.where(_condition(filter))
-        text = TextQuery(q=query) if isinstance(query, str) else query
-        if text is not None and text.q.strip():
-            async with AsyncSessionLocal() as db:
-                fields = await db.scalars(select(Field).where(Field.dataset_id == dataset.id))
-                names = [each.name for each in fields if not each.is_image and text.field in (None, each.name)]
-            # The last condition is the expensive one.
-            found = found.where(func.text_matches(text.q, json.dumps(names), Record.fields))
-        return found
-
     async def search(
         self,
         dataset: Dataset,
         query: TextQuery | str | None = None,
-        filter: Filter | None = None,
-        sort: list[Order] | None = None,
+        filter: base.Filter | None = None,
+        sort: list[base.Order] | None = None,
         offset: int = 0,
         limit: int = 100,
         user_id: UUID | str | None = None,
-    ) -> SearchResponses:
-        """Return one page of the records that match, and how many there are.
+    ) -> base.SearchResponses:
+        """Return one page of the records that match, and their total number.
 
         Without `sort` each user gets an order of their own that stays the same, so that votes spread over the records.
         """
-        found = await self._matching(dataset, query, filter)
-        if sort:
-            order = [key for each in sort for key in _order(each)]
-        else:
-            order = [func.shuffle(str(user_id), Record.id)] if user_id else []
-        # The total comes along with every row, so that an expensive text query runs once.
-        page = found.add_columns(func.count().over()).order_by(*order, Record.inserted_at, Record.id)
+        matching = _matching(dataset, query, filter)
+        order = [key for item in sort or () for key in _order(item)]
+        if user_id and not order:
+            order = [func.shuffle(str(user_id), Record.id)]
+        # Each row also has the total, so that an expensive text query runs once.
+        page = matching.add_columns(func.count().over()).order_by(*order, Record.inserted_at, Record.id)
         async with AsyncSessionLocal() as db:
             rows = (await db.execute(page.offset(offset).limit(limit))).all()
             total = rows[0][1] if rows else 0
             if offset and not rows:
-                total = await db.scalar(select(func.count()).select_from(found.subquery()))
-        return SearchResponses(items=[SearchResponseItem(record_id=id) for id, _ in rows], total=total)
+                total = await db.scalar(select(func.count()).select_from(matching.subquery()))
+        return base.SearchResponses(items=[base.SearchResponseItem(record_id=id) for id, _ in rows], total=total)
 
     async def similarity_search(
         self,
         dataset: Dataset,
-        vector_settings: VectorSettings,
+        vector_settings: models.VectorSettings,
         value: list[float] | None = None,
         record: Record | None = None,
         query: TextQuery | str | None = None,
-        filter: Filter | None = None,
+        filter: base.Filter | None = None,
         max_results: int = 100,
         order: SimilarityOrder = SimilarityOrder.most_similar,
         threshold: float | None = None,
-    ) -> SearchResponses:
+    ) -> base.SearchResponses:
         """Return the records nearest to `value`, or to `record`, which is not among them; every vector is compared."""
         wanted = value or (record and record.vector_value_by_vector_settings(vector_settings))
         if not wanted:
             raise ValueError("a value or a record with a vector is needed")
         sign = -1 if order == SimilarityOrder.least_similar else 1
-        score = func.similarity(json.dumps([sign * each for each in wanted]), Vector.value).label("score")
+        score = func.similarity(json.dumps([sign * number for number in wanted]), Vector.value).label("score")
         nearest = (
-            (await self._matching(dataset, query, filter))
+            _matching(dataset, query, filter)
             .add_columns(score)
             .join(Vector, Vector.record_id == Record.id)
             .where(Vector.vector_settings_id == vector_settings.id, Record.id != record.id if record else true())
@@ -300,27 +236,27 @@ class EmbeddedSearchEngine(SearchEngine):
             .limit(max_results)
         )
         async with AsyncSessionLocal() as db:
-            items = [SearchResponseItem(record_id=id, score=score) for id, score in await db.execute(nearest)]
-        return SearchResponses(items=items, total=len(items))
+            items = [base.SearchResponseItem(record_id=id, score=score) for id, score in await db.execute(nearest)]
+        return base.SearchResponses(items=items, total=len(items))
 
-    async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
+    async def compute_metrics_for(self, metadata_property: MetadataProperty) -> base.MetadataMetrics:
         """Return how often each term occurs, or the smallest and the largest number."""
         value = _json_values(Record.metadata_, metadata_property.name)
         of_dataset = Record.dataset_id == metadata_property.dataset_id
         rows = select(value).select_from(Record).where(of_dataset, value.is_not(None))
         if metadata_property.type == MetadataPropertyType.terms:
             counts = await _count(rows)
-            values = [TermsMetrics.TermCount(term=term, count=count) for term, count in counts.items()]
-            return TermsMetrics(total=sum(counts.values()), values=values)
+            terms = [base.TermsMetrics.TermCount(term=term, count=count) for term, count in counts.items()]
+            return base.TermsMetrics(total=sum(counts.values()), values=terms)
         async with AsyncSessionLocal() as db:
             low, high = (await db.execute(rows.with_only_columns(func.min(value), func.max(value)))).one()
         integer = metadata_property.type == MetadataPropertyType.integer
-        return (IntegerMetadataMetrics if integer else FloatMetadataMetrics)(min=low, max=high)
+        return (base.IntegerMetadataMetrics if integer else base.FloatMetadataMetrics)(min=low, max=high)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
-        """Return how many records there are, in all and by status.
+        """Return the number of records, in all and by status.
 
-        A record that is outdated is complete; it does not count if nobody has answered: nobody is going to.
+        An outdated record is complete; without any response it does not count, because nobody will be asked.
         """
         status = case((_OUTDATED, "completed"), else_=cast(Record.status, String))
         counted = or_(~_OUTDATED, exists().where(_responses(None)))
@@ -328,7 +264,7 @@ class EmbeddedSearchEngine(SearchEngine):
         return {"total": sum(counts.values()), **counts}
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:
-        """Return how many responses `user` gave, in all and by status."""
+        """Return the number of responses of `user`, in all and by status."""
         responses = select(cast(Response.status, String)).join(Record)
         counts = await _count(responses.where(Record.dataset_id == dataset.id, Response.user_id == user.id))
         return {"total": sum(counts.values()), **counts}

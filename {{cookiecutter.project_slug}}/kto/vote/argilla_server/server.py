@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import ipaddress
@@ -20,7 +21,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,15 +33,8 @@ try:
     from kto.errors import UserError
     from kto.settings import load
     from kto.texts import t
-    from kto.vote.argilla_server.home import (
-        ensure_owner,
-        keep_private,
-        load_credentials,
-        only_server_of,
-        prepare_database,
-        repair_statuses,
-    )
-    from kto.vote.argilla_server.page import SafeHeaders, clean, policy
+    from kto.vote.argilla_server import home as homes
+    from kto.vote.argilla_server import page
 except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
     sys.exit(f"The package {missing.name} is not installed here. Start with: uv run vote.py")
 
@@ -50,7 +43,7 @@ PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line: home, port, host; with `--attached` the server belongs to the command that started it."""
+    """Read the command line; with `--attached` the server ends with the command that started it."""
     parser = Parser(t("server.help"))
     parser.add_argument("--home", type=Path, default=ROOT / ".argilla", metavar="DIR", help=t("server.help_home"))
     parser.add_argument("--port", default="6900", help=t("server.help_port"))
@@ -61,14 +54,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("bad_port", port=options.port)
     options.home, options.port = options.home.resolve(), int(options.port)
     return options
-
-
-def language_tag() -> str:
-    """Return the tag of the community's language, "" if the settings cannot be read: people can vote all the same."""
-    try:
-        return load(ROOT).language.tag
-    except UserError:
-        return ""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def configure(home: Path, credentials: dict[str, str]) -> None:
-    """Set everything that `argilla_server` reads from the environment when it is imported."""
+    """Set the environment that `argilla_server` reads when it is imported."""
     for name in [name for name in os.environ if name.upper().startswith("ARGILLA_")]:
         del os.environ[name]
     os.environ |= {
@@ -109,14 +94,13 @@ def import_argilla() -> Any:
     from kto.vote.argilla_server import jobs
 
     jobs.install()
-    app = importlib.import_module("argilla_server").app
+    from argilla_server import app
     from argilla_server.database import AsyncSessionLocal
     from argilla_server.settings import settings
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    import kto.vote.argilla_server.search  # noqa: F401  registers itself
-    from kto.vote.argilla_server import blind
+    from kto.vote.argilla_server import blind, search  # noqa: F401  search registers itself
 
     blind.close(app)
 
@@ -141,22 +125,21 @@ def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
 
 
 def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
-    """Write where Argilla is into `.env`, unless an Argilla elsewhere stands there."""
+    """Write address and key into `.env`, unless those of an Argilla elsewhere are there."""
     path = ROOT / ".env"
     try:
         before = dotenv.read(path)
         old_url, old_key = before.get("ARGILLA_API_URL", ""), before.get("ARGILLA_API_KEY", "")
-        if old_key in ("", api_key) or urlsplit(old_url).hostname in (None, "127.0.0.1", "localhost", "::1"):
-            if (old_url, old_key) != (url, api_key):
-                dotenv.update(path, {"ARGILLA_API_URL": url, "ARGILLA_API_KEY": api_key})
-        else:
+        if old_key not in ("", api_key) and urlsplit(old_url).hostname not in (None, "127.0.0.1", "localhost", "::1"):
             say(t("server.dotenv_kept", url=old_url))
+        elif (old_url, old_key) != (url, api_key):
+            dotenv.update(path, {"ARGILLA_API_URL": url, "ARGILLA_API_KEY": api_key})
     except OSError as error:
         raise UserError("dotenv", path=path, reason=error) from None
 
 
 def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attached: bool) -> int:
-    """Answer requests until Ctrl-C, or until the parent's end of standard input closes if the server is `attached`.
+    """Answer requests until Ctrl-C or, if `attached`, until standard input closes because the parent is gone.
 
     `announce` is called when the first request can come.
     """
@@ -168,7 +151,7 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attac
             if self.started:
                 announce()
 
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        def handle_exit(self, *_: Any) -> None:
             # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
             self.should_exit = True
 
@@ -177,8 +160,7 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attac
                 pass
             self.should_exit = True
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
-    server = Server(config)
+    server = Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
     if attached:
         threading.Thread(target=server.end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what uvicorn puts back when it ends: nothing disturbs tidying up
@@ -195,16 +177,19 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("no_argilla_server")
     # An attached server's standard output is for its parent, which reads one line of JSON there.
     say = functools.partial(print, file=sys.stderr if options.attached else sys.stdout, flush=True)
-    with only_server_of(home), listen(options.host, options.port) as listener:
+    with homes.only_server_of(home), listen(options.host, options.port) as listener:
         say(t("server.starting"))
-        keep_private(home, ROOT)
-        credentials, fresh = load_credentials(home)
+        homes.keep_private(home, ROOT)
+        credentials, fresh = homes.load_credentials(home)
         configure(home, credentials)
         app = import_argilla()
-        clean(home / PAGE, language_tag())
-        prepare_database(home)
-        repair_statuses(home)
-        asyncio.run(ensure_owner(credentials))
+        language = ""
+        with contextlib.suppress(UserError):  # without settings people can vote all the same
+            language = load(ROOT).language.tag
+        page.clean(home / PAGE, language)
+        page.add_headers(app, page.policy(home / PAGE))
+        homes.prepare_database(home)
+        asyncio.run(homes.ensure_owner(credentials))
         url, others = addresses(options.host, listener)
         fill_dotenv(url, credentials["api_key"], say)
 
@@ -219,14 +204,15 @@ def main(argv: list[str] | None = None) -> int:
             say(t("server.credentials", path=home / "credentials.json"))
             say(t("server.stop"))
             if options.attached:
-                print(json.dumps({"url": url, "api_key": credentials["api_key"]}), flush=True)
+                print(json.dumps({"url": url, "key": credentials["api_key"]}), flush=True)
 
-        from kto.vote.argilla_server import jobs
+        from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
 
         try:
-            return serve(SafeHeaders(app, policy(home / PAGE)), listener, announce, options.attached)
+            return serve(app, listener, announce, options.attached)
         finally:
-            jobs.finish(seconds=5)
+            for queue in (DEFAULT_QUEUE, HIGH_QUEUE):
+                queue.finish(seconds=5)
             shutil.rmtree(PAGE, ignore_errors=True)
 
 

@@ -5,11 +5,9 @@ Two words must both be there; `a | b` wants either, `-word` wants it absent, `"t
 which Argilla's search box was made for.
 """
 
-import functools
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 # Scripts written without spaces between words, and pictures: every character is a token, so that any stretch of a
 # text is found: Thai, Lao, Tibetan, Myanmar, Khmer, Tai, kana, Han, Hangul, emoji.
@@ -52,40 +50,25 @@ def tokens(text: str) -> list[str]:
     return text.translate(_SPACING).split()
 
 
-@dataclass(frozen=True)
-class _Part:
-    either: bool  # joined by | to what is left of it
-    negated: bool
-    prefix: bool
-    tokens: tuple[str, ...]
-
-
-@functools.lru_cache(maxsize=256)
-def _parse(query: str) -> tuple[_Part, ...]:
-    parts: list[_Part] = []
-    either = False
-    for match in _PART.finditer(query):
-        word = match["word"] or ""
-        found = tokens(fold(match["phrase"] or word))
-        if found:
-            negated = match["negated"] == "-" or word.startswith("-")
-            parts.append(_Part(either and bool(parts), negated, word.endswith("*"), tuple(found)))
-        either = match["or"] is not None
-    return tuple(parts)
-
-
 def matches(query: str, texts: Iterable[str]) -> bool:
     """Tell whether `texts` together answer `query`; a query without a single word is answered by nothing."""
     folded = [fold(text) for text in texts]
     document = ""
     result: bool | None = None
-    for part in _parse(query):
-        # The cheap question first: most texts hold no such letters at all.
-        hit = all(any(token in text for text in folded) for token in part.tokens)
-        if hit:
-            # A line per text, so that no phrase reaches from one into the next.
-            document = document or "\n".join(f" {' '.join(tokens(text))} " for text in folded)
-            hit = f" {' '.join(part.tokens)}{'' if part.prefix else ' '}" in document
-        hit = hit != part.negated
-        result = hit if result is None else (result or hit) if part.either else (result and hit)
+    either = False
+    for part in _PART.finditer(query):
+        word = part["word"] or ""
+        if wanted := tokens(fold(part["phrase"] or word)):
+            # The cheap question first: most texts hold no such letters at all.
+            hit = all(any(token in text for text in folded) for token in wanted)
+            if hit:
+                # A line per text, so that no phrase reaches from one into the next.
+                document = document or "\n".join(f" {' '.join(tokens(text))} " for text in folded)
+                hit = f" {' '.join(wanted)}{'' if word.endswith('*') else ' '}" in document
+            if part["negated"] or word.startswith("-"):
+                hit = not hit
+            if result is not None:
+                hit = result or hit if either else result and hit
+            result = hit
+        either = part["or"] is not None
     return bool(result)
