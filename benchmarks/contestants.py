@@ -19,7 +19,7 @@ import workload
 from measuring import Run, measure
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "parts"))
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # whatever is left in the template folder would be rendered
 sys.dont_write_bytecode = True
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from measuring import measure
 from report import Report
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "parts"))
 sys.dont_write_bytecode = True  # whatever is left in the template folder would be rendered
 
 from generating import COMMANDS, environment  # noqa: E402

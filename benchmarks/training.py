@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "parts"))
 
 from rendering import render
 from toy_votes import KNOWN, UNKNOWN, make_rows, make_toy

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import yaml
-from babel.numbers import format_decimal
+from cldr import cldr, comparable
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from rendering import LANGUAGES, REPOSITORY, TEMPLATE, read_yaml
 
@@ -49,25 +49,6 @@ def test_header_says_who_wrote_and_who_read_it(tag: str) -> None:
     header = (languages.catalogue(tag) or {})["language"]
     assert header["drafted_by"] and header["reviewed_by"]
     assert header["reviewed"] is (header["reviewed_by"] != "nobody yet")
-
-
-LOCALES = {"pt": "pt_PT", "arz": "ar_EG"}
-"""Babel's names where they are not ours."""
-
-
-def cldr(value: float, tag: str, example: str) -> str:
-    """Return a number as CLDR writes it, with the separators that go with the digits of the example.
-
-    CLDR knows few small languages. Raises `UnknownLocaleError` for the others: name in `LOCALES` one that writes alike.
-    """
-    system = "latn" if re.search("[0-9]", example) else "default"
-    return format_decimal(value, locale=LOCALES.get(tag, tag.replace("-", "_")), numbering_system=system)
-
-
-def comparable(number: str) -> str:
-    """Return a number with plain digits and spaces: Babel has no other digits, and spaces differ in width."""
-    digits = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in number)
-    return re.sub(r"\s", " ", digits)
 
 
 @pytest.mark.parametrize("tag", LANGUAGES)

@@ -1,4 +1,4 @@
-"""Make `48701f0/` again: python tests/earlier/make.py CHECKOUT, where CHECKOUT is a work tree of that commit.
+"""Make `48701f0/` again: python tests/update/earlier/make.py CHECKOUT, where CHECKOUT is a work tree of that commit.
 
 Everything that writes the files is that commit's code: its template, its commands, its Argilla server. Only the models
 are a stand-in.

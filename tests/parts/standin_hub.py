@@ -16,7 +16,7 @@ imported them already only `HfApi(endpoint=hub.url, token=TOKEN)` reaches the st
 huggingface_hub 2.4 uploads them to Xet storage, which is not here, unless HF_HUB_DISABLE_XET=1 is set (it is in `env`).
 What no route answers, a request for Xet and a defect of the stand-in itself are in `hub.unexpected`.
 Status codes, headers and messages are those of the Hub as its Python client 2.4 and the Hub's documentation have them.
-As a script it serves other processes until Ctrl+C: `python tests/standin_hub.py --port 8000 --models models.json`.
+It serves other processes until Ctrl+C: `python tests/parts/standin_hub.py --port 8000 --models models.json`.
 """
 
 import argparse

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cldr import cldr, comparable
 from generating import COMMANDS, environment, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendering import LANGUAGES, TEMPLATE, read_yaml, render
-from test_texts import cldr, comparable
 
 from local_extensions.languages import catalogue
 

@@ -12,7 +12,7 @@ import pytest
 from generating import environment, run, use, write_prompts
 from kto.ask import runner
 from model_server import ModelServer
-from test_asker import Ask, ask, failures, prompts, quick, texts  # noqa: F401
+from test_runner import Ask, ask, failures, prompts, quick, texts  # noqa: F401
 
 pytest_plugins = ["generating_fixtures"]
 

@@ -18,7 +18,7 @@ from kto import near_duplicates
 from kto.ask import new_prompts
 from kto.near_duplicates import NearDuplicates, grams
 from model_server import ModelServer
-from rendering import REPOSITORY, read_yaml
+from rendering import PARTS, REPOSITORY, read_yaml
 
 pytest_plugins = ["generating_fixtures"]
 
@@ -205,11 +205,11 @@ def test_a_server_that_refuses(project: Path, server: ModelServer) -> None:
 
 def test_a_model_on_this_machine(project: Path, server: ModelServer) -> None:
     serve = (
-        "import sys, threading; sys.path[:0] = [sys.argv[3]]; import test_make_prompts, model_server;"
-        "server = model_server.ModelServer(port=int(sys.argv[2])); server.reply = test_make_prompts.answer;"
+        "import sys, threading; sys.path[:0] = sys.argv[3:]; import test_new_prompts, model_server;"
+        "server = model_server.ModelServer(port=int(sys.argv[2])); server.reply = test_new_prompts.answer;"
         "threading.Event().wait()"
     )
-    command = [sys.executable, "-c", serve, "{model}", "{port}", str(Path(__file__).parent)]
+    command = [sys.executable, "-c", serve, "{model}", "{port}", str(Path(__file__).parent), str(PARTS)]
     use(project, "generation", inference="local", models=["acme/one", "acme/two"], base_url="")
     use(project, "new_prompts", model="acme/two", count=3)
     use(project, "local", command=command)

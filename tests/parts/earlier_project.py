@@ -1,9 +1,9 @@
-"""What a project has that was rendered and used at an earlier commit; see `earlier/README.md`."""
+"""What a project has that was rendered and used at an earlier commit; see `tests/update/earlier/README.md`."""
 
 import shutil
 from pathlib import Path
 
-FILES = Path(__file__).parent / "earlier" / "48701f0"
+FILES = Path(__file__).parents[1] / "update" / "earlier" / "48701f0"
 
 
 def put_into(project: Path) -> None:

@@ -22,6 +22,7 @@ from kto.ask.language import LanguageCheck
 from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer
 from kto.ask.writer import AnswerWriter, BudgetExceeded, StoreUnwritable
 from kto.errors import UserError
+from rendering import PARTS
 
 pytest_plugins = ["generating_fixtures"]
 pytestmark = pytest.mark.usefixtures("english")
@@ -178,12 +179,12 @@ def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = sys.argv[3:]
 import yaml, kto.texts
-kto.texts.load = lambda: yaml.safe_load(Path(sys.argv[3]).read_text(encoding="utf-8"))
+kto.texts.load = lambda: yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from test_keeper import AnswerWriter, fails_with
-keeper = AnswerWriter(Path(sys.argv[4]))
+from test_writer import AnswerWriter, fails_with
+keeper = AnswerWriter(Path(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 print(fails_with(keeper, "cannot be written"))
 keeper.close()
@@ -193,7 +194,8 @@ keeper.close()
 @pytest.mark.skipif(sys.platform == "win32", reason="files cannot be limited there")
 def test_a_file_that_the_system_does_not_let_grow(path: Path) -> None:
     texts = TEMPLATE.parent / "languages" / "en.yaml"
-    command = [sys.executable, "-B", "-c", LIMITED, str(TEMPLATE), str(Path(__file__).parent), str(texts), str(path)]
+    command = [sys.executable, "-B", "-c", LIMITED, str(texts), str(path), str(TEMPLATE), str(Path(__file__).parent)]
+    command.append(str(PARTS))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert 5 < int(done.stdout) < 100

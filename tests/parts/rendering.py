@@ -20,7 +20,8 @@ from cookiecutter.cli import main
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+PARTS = Path(__file__).resolve().parent
+REPOSITORY = PARTS.parent.parent
 TEMPLATE = REPOSITORY / "{{cookiecutter.project_slug}}"
 LANGUAGES = sorted(path.stem for path in (REPOSITORY / "languages").glob("*.yaml"))
 QUESTIONS = [name for name in json.loads((REPOSITORY / "cookiecutter.json").read_text("utf-8")) if name[0] != "_"]

@@ -19,6 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from kto.ask.table import clean
 from model_server import ModelServer
+from rendering import PARTS
 from tiny_models import CONVERSATIONS, make_tiny_model
 
 pytest_plugins = ["generating_fixtures"]
@@ -394,7 +395,7 @@ time.sleep(600)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stop_ends_the_model_server_too(project: Path, how: signal.Signals) -> None:
     script = project / "slow_server.py"
-    script.write_text(SLOW_SERVER.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    script.write_text(SLOW_SERVER.format(tests=str(PARTS)), encoding="utf-8")
     use(project, "generation", inference="local")
     use(project, "local", command=[sys.executable, str(script), "{model}", "{port}"])
     log = project / "data" / "logs" / "model-1.log"
