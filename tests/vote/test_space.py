@@ -18,10 +18,10 @@ from kto import dotenv
 SPACE = "spaces/ann/argilla"
 MAKE = """
 import sys
-from kto import errors
+from kto import command_line
 from kto.settings import load as load_settings
 from kto.vote import space
-errors.end_with(lambda: print(space.create_space(load_settings(), timeout=1, pause=0.05)) or 0)
+command_line.run(lambda: print(space.create_space(load_settings(), timeout=1, pause=0.05)) or 0)
 """
 
 

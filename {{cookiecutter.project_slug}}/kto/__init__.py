@@ -1,20 +1,9 @@
-"""The machinery behind the four steps, one module per idea."""
+"""The code behind the scripts: what they share here, and a package per step."""
 
-import sys
 from pathlib import Path
-from types import TracebackType
 
+# Here, so that every script says it: after an interrupted update an old script may fail at its first import.
+if (Path(__file__).resolve().parents[1] / ".kto-update" / "journal.json").is_file():
+    from kto.texts import t
 
-def _without_packages(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say in a sentence that a command was not started as it should be; texts cannot be read without packages."""
-    if isinstance(error, ModuleNotFoundError):
-        print(f"The package {error.name} is not here. Start the command with uv, as README.md says.", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _without_packages
-
-# Here, so that every script says it: in the middle of an update an old one may not get as far as its own first line.
-if (Path(__file__).resolve().parent.parent / ".kto-update" / "journal.json").is_file():
-    raise SystemExit("An update of this project was interrupted. Run the same update command again to finish it.")
+    raise SystemExit(t("technical.update_interrupted"))

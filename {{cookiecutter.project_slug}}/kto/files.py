@@ -10,17 +10,10 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Give a file to write to, which takes the place of `path` once everything is on the disk.
+    """Open a temporary file for writing, which replaces `path` once its content is on the disk.
 
-    Parameters
-    ----------
-    mode
-        Who may read and write, where the system knows such a thing; what its umask forbids is taken away.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; then `path` is what it was.
+    `mode` has the permissions of a new file, before the umask. Raises `OSError` if it cannot be written; then `path` is
+    unchanged.
     """
     path = path.resolve()  # a link stays a link
     # The name begins with a dot so that nobody who lists the folder takes it for data.
@@ -34,6 +27,12 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text`, readable for its owner alone; raise `OSError` if it cannot be written."""
+    with replacing(path, 0o600) as file:
+        file.write(text.encode("utf-8", errors="surrogateescape"))
 
 
 def as_path(root: Path, name: str) -> Path | None:
