@@ -26,7 +26,7 @@ _USUAL_ERRORS = (
     "|no_votes|only_ties|too_few_votes|hub_not_allowed|no_rows|too_few_rows|one_class"
 )
 RARE = re.compile(
-    rf"(?:technical|commands|config|generations_card)\.|cli\.commands$|errors\.(?!(?:{_USUAL_ERRORS})$)"
+    rf"(?:technical|config|generations_card)\.|errors\.(?!(?:{_USUAL_ERRORS})$)"
     r"|new_prompts\.(?:count_|help_|context)|train\.(?:help_|weights|too_long|left_out|stopp)"
     r"|server\.(?:help_|job|dotenv_kept|unencrypted|others)"
     r"|export\.(?:help_|lost|deleted|replace|pull_request|forgotten|left_out)"

@@ -92,6 +92,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _default(value: Any, description: str, **limits: Any) -> Any:
+    """Return the field of a setting with a default."""
+    return Field(default=value, description=description, **limits)
+
+
 class Project(_Section):
     """What the dataset is and whose it is."""
 
@@ -146,66 +151,57 @@ class Generation(_Section):
         Field(min_length=1),
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-    ] = Field(default=("starter",), description='"starter", ids of datasets on the Hub, or paths (.jsonl, .csv, .txt)')
-    prompt_column: NotEmpty = Field(default="prompt", description="Column with the text of a prompt")
-    prompt_config: str = Field(default="", description="Configuration of the dataset on the Hub, where it has several")
-    prompt_split: NotEmpty = Field(default="train", description="Split of the dataset on the Hub")
-    prompt_filter: dict[str, Scalar | list[Scalar]] | None = Field(
-        default=None, description="Only rows that have this value, or one of a list, in this column"
+    ] = _default(("starter",), '"starter", ids of datasets on the Hub, or paths (.jsonl, .csv, .txt)')
+    prompt_column: NotEmpty = _default("prompt", "Column with the text of a prompt")
+    prompt_config: str = _default("", "Configuration of the dataset on the Hub, where it has several")
+    prompt_split: NotEmpty = _default("train", "Split of the dataset on the Hub")
+    prompt_filter: dict[str, Scalar | list[Scalar]] | None = _default(
+        None, "Only rows that have this value, or one of a list, in this column"
     )
-    base_url: str = Field(
-        default="",
-        pattern=r"^(?:https?://\S+)?$",
-        description='Address of the model server, for inference = "openai-compatible"',
+    base_url: str = _default(
+        "", 'Address of the model server, for inference = "openai-compatible"', pattern=r"^(?:https?://\S+)?$"
     )
-    router_url: str = Field(
-        default="https://router.huggingface.co/v1",
+    router_url: str = _default(
+        "https://router.huggingface.co/v1",
+        'Address of the router, for inference = "huggingface"',
         pattern=r"^https?://\S+$",
-        description='Address of the router, for inference = "huggingface"',
     )
-    concurrency: Positive = Field(default=32, description="Requests in flight per model")
-    temperature: Temperature = Field(default=0.7, description="Sampling temperature")
-    max_tokens: MaxTokens = Field(default=1024, description="Longest answer, in tokens")
-    timeout: Seconds = Field(default=120.0, description="Seconds to wait for one answer")
-    max_attempts: int = Field(
-        default=4,
-        ge=1,
-        le=100,
-        description="Attempts per answer before it is reported as missing; rate limits do not count",
+    concurrency: Positive = _default(32, "Requests in flight per model")
+    temperature: Temperature = _default(0.7, "Sampling temperature")
+    max_tokens: MaxTokens = _default(1024, "Longest answer, in tokens")
+    timeout: Seconds = _default(120.0, "Seconds to wait for one answer")
+    max_attempts: int = _default(
+        4, "Attempts per answer before it is reported as missing; rate limits do not count", ge=1, le=100
     )
-    loading_timeout: Seconds = Field(
-        default=600.0, description="Seconds to wait for a server that is still loading the model"
-    )
-    language_retries: int = Field(
-        default=1, ge=0, le=10, description="Retries of an answer in the wrong language, with a stricter instruction"
+    loading_timeout: Seconds = _default(600.0, "Seconds to wait for a server that is still loading the model")
+    language_retries: int = _default(
+        1, "Retries of an answer in the wrong language, with a stricter instruction", ge=0, le=10
     )
 
 
 class ModelSettings(_Section):
     """What is different for one model; without a value it is as in [generation]."""
 
-    base_url: Annotated[str, AfterValidator(_address)] | None = Field(
-        default=None, description="Address of the model's own server"
-    )
-    key: str | None = Field(
-        default=None,
+    base_url: Annotated[str, AfterValidator(_address)] | None = _default(None, "Address of the model's own server")
+    key: str | None = _default(
+        None,
+        "Variable, in .env or the environment, that holds the key for that server",
         pattern="^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Variable, in .env or the environment, that holds the key for that server",
     )
-    name: NotEmpty | None = Field(default=None, description="The name that the server gives the model")
-    concurrency: Positive | None = Field(default=None, description="Requests in flight")
-    temperature: Temperature | None = Field(default=None, description="Sampling temperature")
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Share of the probability that tokens are sampled from"
+    name: NotEmpty | None = _default(None, "The name that the server gives the model")
+    concurrency: Positive | None = _default(None, "Requests in flight")
+    temperature: Temperature | None = _default(None, "Sampling temperature")
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = _default(
+        None, "Share of the probability that tokens are sampled from"
     )
-    max_tokens: MaxTokens | None = Field(default=None, description="Longest answer, in tokens")
-    timeout: Seconds | None = Field(default=None, description="Seconds to wait for one answer")
-    extra: dict[Annotated[str, AfterValidator(_not_reserved)], Json] | None = Field(
-        default=None, description="Further fields of a request (seed, reasoning_effort, …)"
+    max_tokens: MaxTokens | None = _default(None, "Longest answer, in tokens")
+    timeout: Seconds | None = _default(None, "Seconds to wait for one answer")
+    extra: dict[Annotated[str, AfterValidator(_not_reserved)], Json] | None = _default(
+        None, "Further fields of a request (seed, reasoning_effort, …)"
     )
-    unsupported: Texts | None = Field(
-        default=None,
-        description="What the server refuses: max_tokens, temperature, top_p, system, or names of `extra`."
+    unsupported: Texts | None = _default(
+        None,
+        "What the server refuses: max_tokens, temperature, top_p, system, or names of `extra`."
         " Changes what is sent, not which stored answers count",
     )
 
@@ -225,79 +221,63 @@ class ModelSettings(_Section):
 class NewPrompts(_Section):
     """What a model is asked for that writes new prompts."""
 
-    model: str = Field(default="", description="Which of the models writes them; empty: the first")
-    topics: Texts = Field(default=(), description="Subjects; empty: the domain")
-    count: int = Field(default=100, ge=1, le=1_000_000, description="Prompts wanted in the file")
-    per_request: int = Field(default=5, ge=1, le=50, description="Prompts per request")
-    similarity: float = Field(
-        default=0.7,
-        ge=0.1,
-        le=1,
-        description="Prompts this similar or more (Jaccard of 5-character n-grams) count as duplicates",
+    model: str = _default("", "Which of the models writes them; empty: the first")
+    topics: Texts = _default((), "Subjects; empty: the domain")
+    count: int = _default(100, "Prompts wanted in the file", ge=1, le=1_000_000)
+    per_request: int = _default(5, "Prompts per request", ge=1, le=50)
+    similarity: float = _default(
+        0.7, "Prompts this similar or more (Jaccard of 5-character n-grams) count as duplicates", ge=0.1, le=1
     )
 
 
 class Local(_Section):
     """The model server that inference = "local" starts."""
 
-    command: Texts = Field(
-        default=(), description="How to start it; empty: `transformers serve` in an environment of its own"
-    )
-    device: NotEmpty = Field(default="auto", description='"auto", "cpu", "cuda", "mps"')
-    concurrency: Positive = Field(default=4, description="Requests in flight; `timeout` is multiplied by it")
-    start_timeout: Seconds = Field(default=1800.0, description="Seconds; the first start downloads the model")
+    command: Texts = _default((), "How to start it; empty: `transformers serve` in an environment of its own")
+    device: NotEmpty = _default("auto", '"auto", "cpu", "cuda", "mps"')
+    concurrency: Positive = _default(4, "Requests in flight; `timeout` is multiplied by it")
+    start_timeout: Seconds = _default(1800.0, "Seconds; the first start downloads the model")
 
 
 class Annotation(_Section):
     """The task that people see in Argilla."""
 
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$", description="Name of the dataset in Argilla")
-    workspace: str = Field(
-        default="argilla", pattern=r"^[a-z0-9][a-z0-9_-]{0,199}$", description="Workspace in Argilla"
-    )
-    min_submitted: Votes = Field(default=2, description="Votes per record before it leaves the queue")
+    workspace: str = _default("argilla", "Workspace in Argilla", pattern=r"^[a-z0-9][a-z0-9_-]{0,199}$")
+    min_submitted: Votes = _default(2, "Votes per record before it leaves the queue")
     annotators: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,98}$")], ...],
         Strict(False),
-    ] = Field(default=(), description="User names to invite; this file is shared, so no real names")
-    space: str = Field(
-        default="", pattern=r"^(?:[\w.-]+/[\w.-]+)?$", description="owner/name of an Argilla Space, if you use one"
-    )
-    wrong_language: bool = Field(default=False, description="true: people also vote on answers in the wrong language")
+    ] = _default((), "User names to invite; this file is shared, so no real names")
+    space: str = _default("", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[\w.-]+/[\w.-]+)?$")
+    wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
 
 
 class Export(_Section):
     """From votes to rows."""
 
-    test_fraction: float = Field(
-        default=0.1, ge=0, le=0.9, description="Share of the prompts that goes into the test split"
+    test_fraction: float = _default(0.1, "Share of the prompts that goes into the test split", ge=0, le=0.9)
+    seed: int = _default(0, "Seed of the split and of the order of rows", ge=0, le=2**32 - 1)
+    min_votes: Votes | None = _default(
+        None, "Votes that an answer needs to be in the dataset; default: 2, or min_submitted if that is less"
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seed of the split and of the order of rows")
-    min_votes: Votes | None = Field(
-        default=None,
-        description="Votes that an answer needs to be in the dataset; default: 2, or min_submitted if that is less",
-    )
-    private: bool = Field(default=True, description="A pushed dataset starts private")
+    private: bool = _default(True, "A pushed dataset starts private")
 
 
 class Training(_Section):
     """From rows to a model."""
 
-    model: Model = Field(
-        default="Qwen/Qwen2.5-0.5B-Instruct", description="Id on the Hub or a folder; any instruct model"
+    model: Model = _default("Qwen/Qwen2.5-0.5B-Instruct", "Id on the Hub or a folder; any instruct model")
+    learning_rate: Annotated[float, Field(ge=1e-9, le=1)] | None = _default(
+        None, "Learning rate; default: train.py has one for each method"
     )
-    learning_rate: Annotated[float, Field(ge=1e-9, le=1)] | None = Field(
-        default=None, description="Learning rate; default: train.py has one for each method"
-    )
-    beta: float = Field(default=0.1, ge=1e-6, le=100, description="How closely the model stays to where it started")
-    epochs: float = Field(default=1.0, ge=0, le=1000, description="Passes over the rows")
-    batch_size: int = Field(default=4, ge=2, le=4096, description="Rows at a time on one device; at least 2")
-    accumulation: Positive = Field(default=1, description="Batches for one step")
-    max_length: int = Field(
-        default=2048, ge=16, le=1_000_000, description="Tokens of prompt + completion; longer rows are left out"
-    )
-    lora: Literal["auto"] | bool = Field(
-        default="auto", description='true: train a small addition to the weights; "auto": where memory is short'
+    beta: float = _default(0.1, "How closely the model stays to where it started", ge=1e-6, le=100)
+    epochs: float = _default(1.0, "Passes over the rows", ge=0, le=1000)
+    batch_size: int = _default(4, "Rows at a time on one device; at least 2", ge=2, le=4096)
+    accumulation: Positive = _default(1, "Batches for one step")
+    max_length: int = _default(2048, "Tokens of prompt + completion; longer rows are left out", ge=16, le=1_000_000)
+    lora: Literal["auto"] | bool = _default(
+        "auto", 'true: train a small addition to the weights; "auto": where memory is short'
     )
 
 
@@ -312,9 +292,7 @@ class Settings(_Section):
     annotation: Annotation
     export: Export = Export()
     training: Training = Training()
-    models: dict[str, ModelSettings] = Field(
-        default={}, description="What is different for one model, by its name in the list"
-    )
+    models: dict[str, ModelSettings] = _default({}, "What is different for one model, by its name in the list")
     _root: Path = PrivateAttr(ROOT)
 
     @property
