@@ -32,7 +32,9 @@ def main(commit: str = "HEAD") -> None:
     """Print the totals."""
     names = [name for name in git("ls-tree", "-r", "--name-only", commit).splitlines() if name.endswith(".py")]
     counts = [count(git("show", f"{commit}:{name}")) for name in names if "tests/" in name]
-    print(f"{commit}: {sum(each[0] for each in counts)} test functions, {sum(each[1] for each in counts)} assertions")
+    print(
+        f"{commit}: {sum(functions for functions, _ in counts)} test functions, {sum(assertions for _, assertions in counts)} assertions"
+    )
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
 
 @pytest.mark.parametrize("name", ["what is this?", "a/b/c", "https://example.org/x"])
 def test_neither_a_path_nor_a_dataset(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="no source of prompts"):
+    with pytest.raises(UserError, match="not a source of prompts"):
         prompt_sources.sources(settings(tmp_path, name))
 
 

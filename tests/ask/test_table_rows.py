@@ -166,7 +166,7 @@ def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server:
         ("", "it must not be empty"),
         (7, "must be a list of texts"),
         (["prompts/mine.jsonl", "prompts/absent.jsonl"], "absent.jsonl cannot be read"),
-        (["what is this?", "prompts/mine.jsonl"], "“what is this?” is no source of prompts"),
+        (["what is this?", "prompts/mine.jsonl"], "“what is this?” is not a source of prompts"),
     ],
 )
 def test_a_list_that_cannot_be_used(project: Path, value: object, sentence: str) -> None:

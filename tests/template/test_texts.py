@@ -262,7 +262,7 @@ def test_a_file_that_is_no_catalogue_is_told_so(tmp_path: Path, content: str) ->
 
 def test_the_command_says_when_a_tag_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogues.main(["Klingonese"]) == 1
-    assert "is no language tag" in capsys.readouterr().out
+    assert "is not a language tag" in capsys.readouterr().out
     assert catalogues.main(["nl"]) == 0
     assert capsys.readouterr().out.startswith("languages/nl.yaml: complete")
 
