@@ -166,7 +166,7 @@ def answers_file(answers: Mapping[str, object]) -> Path:
 def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> str:
     """Save the answers, and return the command that asks only the questions in `ask_again`.
 
-    Cookiecutter asks for the answers that a replay file lacks. Without `_extensions` in the file, it takes them from the
+    Cookiecutter asks for the answers that a replay file lacks. Without `_extensions` in it, it takes those of the
     template, which the questions need.
     """
     path = answers_file(answers)

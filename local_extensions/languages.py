@@ -140,8 +140,8 @@ def _variants(language: str, script: str, region: str | None) -> list[str]:
 def facts_of(answer: str) -> Facts:
     """Return the facts about the language of an answer to the first question; English for a wrong tag.
 
-    They decide which catalogues a project uses (`texts`, first choice first): that of the tag, of its script and region,
-    of its parent language in the table (`arz` → `ar`), English.
+    They decide which catalogues a project uses (`texts`, first choice first): that of the tag, its script and region, of
+    its parent language in the table (`arz` → `ar`), English.
     """
     try:
         tag = standard_tag(answer)
