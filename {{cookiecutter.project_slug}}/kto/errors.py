@@ -1,6 +1,12 @@
 """Errors that a person reads: one sentence that says what is wrong, one that says what to do."""
 
+from importlib.util import find_spec
+
 from kto.texts import t
+
+for _package in ("pydantic", "dotenv"):  # every script needs these; `kto.texts` says it of PyYAML
+    if find_spec(_package) is None:
+        raise SystemExit(t("technical.no_package", name=_package))
 
 
 class UserError(Exception):
