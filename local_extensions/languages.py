@@ -140,7 +140,7 @@ def _variants(language: str, script: str, region: str | None) -> list[str]:
 def facts_of(answer: str) -> Facts:
     """Return the facts about the language of an answer to the first question; English for a wrong tag.
 
-    They decide which catalogues a project uses (`texts`, first choice first): that of the tag, its script and region, of
+    They decide which catalogues a project uses (`texts`, first choice first): those of the tag, its script and region,
     its parent language in the table (`arz` → `ar`), English.
     """
     try:

@@ -32,9 +32,8 @@ def main(commit: str = "HEAD") -> None:
     """Print the totals."""
     names = [name for name in git("ls-tree", "-r", "--name-only", commit).splitlines() if name.endswith(".py")]
     counts = [count(git("show", f"{commit}:{name}")) for name in names if "tests/" in name]
-    print(
-        f"{commit}: {sum(functions for functions, _ in counts)} test functions, {sum(assertions for _, assertions in counts)} assertions"
-    )
+    functions, assertions = map(sum, zip(*counts, strict=True))
+    print(f"{commit}: {functions} test functions, {assertions} assertions")
 
 
 if __name__ == "__main__":
