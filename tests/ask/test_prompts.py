@@ -88,7 +88,7 @@ def test_the_id_never_changes() -> None:
         (b'{"prompt": [{"role": "assistant", "content": "x"}]}', "line 2: “prompt” is not a text"),
         (b'{"prompt": [{"role": "user", "content": [{"type": "image"}]}]}', "line 2: “prompt” is not a text"),
         (b'{"prompt": " \\n "}', "line 2: “prompt” is empty"),
-        (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has a character that is only half there"),
+        (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has an incomplete character (half of a surrogate pair)"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:

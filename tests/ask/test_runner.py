@@ -282,7 +282,7 @@ def test_attempts(server: ModelServer, ask: Ask, fault: dict, attempts: int) -> 
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (402, "wants to be paid (The test wants 402.)"),
+        (402, "requires payment (The test wants 402.)"),
         (429, "wait for 86400 seconds"),
         (503, "wait for 86400 seconds"),
     ],

@@ -127,7 +127,7 @@ def test_no_plan_for_docker_spaces(task: Task, hub: StandinHub) -> None:
     hub.users[TOKEN] = User("ann", pro=False)
     status, out, err = make(task, hub)
     assert (status, out) == (1, "")
-    assert err.startswith("The Hub does not make the Space ann/argilla (") and "PRO" in err and err.count("\n") == 1
+    assert err.startswith("The Hub refused to make the Space ann/argilla (") and "PRO" in err and err.count("\n") == 1
     assert hub.repos == {} and not (task.project / ".env").exists()
     hub.users[TOKEN] = User("ann")  # the account has a plan now
     assert make(task, hub)[0] == 0
