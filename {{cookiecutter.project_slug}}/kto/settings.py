@@ -198,7 +198,7 @@ class ModelSettings(_Section):
     )
     unsupported: Texts | None = _default(
         None,
-        "What the server refuses: max_tokens, temperature, top_p, system, or names of `extra`."
+        "Fields that the server refuses: max_tokens, temperature, top_p, system, or names of `extra`."
         " Changes what is sent, not which stored answers count",
     )
 

@@ -101,7 +101,7 @@ def checked(texts: Mapping[str, object], key: str, known: Container[str]) -> str
 
 def own() -> Mapping[str, object]:
     """Return the texts that this project has changed."""
-    return _read(ROOT / OWN)
+    return _read(ROOT, OWN)
 
 
 def keys(texts: Mapping[str, object], section: str = "") -> set[str]:
@@ -122,30 +122,25 @@ def read(root: Path) -> Mapping[str, object]:
 
     Its message, like that of a `TextsError`, is English: there may be no other text.
     """
-    texts = _merge(_read(root / WHOLE), _read(root / OWN))
+    texts = _merge(_read(root, WHOLE), _read(root, OWN))
     if not texts:
         raise SystemExit(f"There are no texts in {root}. Take {WHOLE} from a fresh render.")
     return texts
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def _read(root: Path, name: str) -> Mapping[str, object]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        texts = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        texts = yaml.load((root / name).read_text(encoding="utf-8"), Loader=loader) or {}
     except FileNotFoundError:  # older projects have one file of texts, and no project needs its own
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         hint = "A text with a colon goes in quotation marks; otherwise undo the last change to the file."
-        raise SystemExit(f"{_name(path)} cannot be read: {reason}. {hint}") from None
-    if texts is None:  # nothing but comments
-        return {}
+        raise SystemExit(f"{name} cannot be read: {reason}. {hint}") from None
     if not isinstance(texts, Mapping):
-        raise SystemExit(f"{_name(path)} is not a list of names and texts. Undo the last change to it.")
+        raise SystemExit(f"{name} is not a list of names and texts. Undo the last change to it.")
     return texts
-
-
-def _name(path: Path) -> str:
-    return WHOLE if path.parent.name == "kto" else OWN
 
 
 def _merge(base: object, over: object) -> Any:
