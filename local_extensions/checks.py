@@ -124,7 +124,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
     if path.suffix.lower() in files.OTHER_FILES:
         return f"{path} is not a readable file of prompts. {_SOURCES}"
     try:
-        found, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
+        prompts, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except ValueError:
@@ -138,7 +138,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         listed = [f"line {line}: {fill_text(english, f'generate.{why.text}', why.values)}" for line, why in wrong[:5]]
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         return f"{path}: {'; '.join(listed)}{more}. Correct these lines; the file must be written in UTF-8."
-    if not found:
+    if not prompts:
         return f"{path} is empty. Write at least one prompt."
     return None
 
@@ -178,11 +178,11 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
 
 def problems(answers: Mapping[str, object]) -> dict[str, str]:
     """Return question → what is wrong with the answer and what to do."""
-    found = {name: _check_text(answers, name) for name in QUESTIONS}
-    texts = {name: "" if found[name] else str(answers[name]) for name in QUESTIONS}
+    wrong = {name: _check_text(answers, name) for name in QUESTIONS}
+    texts = {name: "" if wrong[name] else str(answers[name]) for name in QUESTIONS}
     for name, check in _CHECKS.items():
-        found[name] = found[name] or check(texts)
-    return {question: problem for question, problem in found.items() if problem}
+        wrong[name] = wrong[name] or check(texts)
+    return {question: problem for question, problem in wrong.items() if problem}
 
 
 def _check_folder(answers: Mapping[str, str]) -> str | None:
@@ -336,13 +336,13 @@ def check_answers(answers: Mapping[str, str]) -> str:
     answers = _whole(answers)
     if not set(QUESTIONS) <= answers.keys():  # an older replay file; `project_folder` looks at all of them
         return ""
-    found = problems(answers)
-    if "project_slug" not in found and (exists := _check_folder(answers)):
-        found["project_slug"] = exists
-    if found:
-        listed = "\n".join(f"  - {question}: {problem}" for question, problem in found.items())
-        ask_again = list(found)
-        if "language" in found:  # suggestions were English and will be in the language
+    wrong = problems(answers)
+    if "project_slug" not in wrong and (exists := _check_folder(answers)):
+        wrong["project_slug"] = exists
+    if wrong:
+        listed = "\n".join(f"  - {question}: {problem}" for question, problem in wrong.items())
+        ask_again = list(wrong)
+        if "language" in wrong:  # suggestions were English and will be in the language
             suggested = {"domain": default_domain, "project_name": default_project_name, "project_slug": default_slug}
             ask_again += [name for name, suggest in suggested.items() if answers[name] == suggest(answers)]
         go_on = keep_answers(answers, ask_again)

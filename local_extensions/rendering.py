@@ -52,9 +52,8 @@ def project_texts(answers: Mapping[str, str]) -> dict:
 
 def example_texts(answers: Mapping[str, str]) -> str:
     """Return, as comments in YAML, examples of changed texts."""
-    found = texts(answers)
     examples = {"task": ("vote", "good"), "readme": ("what",)}
-    shown = {section: {key: found[section][key] for key in keys} for section, keys in examples.items()}
+    shown = {section: {key: texts(answers)[section][key] for key in keys} for section, keys in examples.items()}
     return "\n".join(f"# {line}" for line in to_yaml(shown).rstrip("\n").split("\n"))
 
 
@@ -102,10 +101,10 @@ def system_prompt(answers: Mapping[str, str]) -> str:
 
 def starter_prompts(answers: Mapping[str, str]) -> str:
     """Return the starter prompts as JSONL without the last line end, those on the domain first."""
-    found = texts(answers)
+    catalogue_texts = texts(answers)
     own = answers["domain"].strip() not in ("", default_domain(answers))
-    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in found["prompt_frames"] if own)
-    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
+    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in catalogue_texts["prompt_frames"] if own)
+    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *catalogue_texts["starter_prompts"]])
 
 
 def english_prompts(answers: Mapping[str, str]) -> str:

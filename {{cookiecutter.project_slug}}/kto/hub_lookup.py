@@ -100,7 +100,7 @@ class Hub:
     def alternatives(self, names: Sequence[str], *, served: bool) -> list[list[str]]:
         """Return for each name up to three existing chat models with a similar one; with `served` only served ones."""
         search = functools.partial(self._search, served=served)
-        return [[] if isinstance(found, Unreachable) else found for found in self._all_at_once(search, names)]
+        return [[] if isinstance(similar, Unreachable) else similar for similar in self._all_at_once(search, names)]
 
     def has_dataset(self, name: str) -> bool | Unreachable:
         """Return whether this dataset exists and the token may see it."""

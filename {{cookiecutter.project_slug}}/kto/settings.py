@@ -345,8 +345,8 @@ def load(root: Path = ROOT) -> Settings:
     try:
         settings = Settings.model_validate(data)
         settings._root = root
-    except ValidationError as error:
-        problems += [_problem(found, data, earlier) for found in error.errors()]
+    except ValidationError as invalid:
+        problems += [_problem(error, data, earlier) for error in invalid.errors()]
     problems += _unlisted_models(data)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))

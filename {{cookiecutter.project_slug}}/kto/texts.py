@@ -106,10 +106,10 @@ def own() -> Mapping[str, object]:
 
 def keys(texts: Mapping[str, object], section: str = "") -> set[str]:
     """Return the dotted keys of all texts."""
-    found = set()
+    names = set()
     for name, text in texts.items():
-        found |= keys(text, f"{section}{name}.") if isinstance(text, Mapping) else {f"{section}{name}"}
-    return found
+        names |= keys(text, f"{section}{name}.") if isinstance(text, Mapping) else {f"{section}{name}"}
+    return names
 
 
 def file_of(key: str) -> str:
@@ -195,9 +195,9 @@ def number(value: float, decimals: int = 0) -> str:
 
 def _examples() -> tuple[str, str]:
     """Return the two examples, or the English ones if those in the texts are no such numbers."""
-    found = load().get("numbers")
-    if isinstance(found, list) and all(isinstance(text, str) for text in found):
-        plain = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in found]
-        if plain == ["1234", "12345678"] and re.fullmatch(r"\d.*\d\D+\d", found[1]):
-            return found[0], found[1]
+    examples = load().get("numbers")
+    if isinstance(examples, list) and all(isinstance(text, str) for text in examples):
+        digits = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in examples]
+        if digits == ["1234", "12345678"] and re.fullmatch(r"\d.*\d\D+\d", examples[1]):
+            return examples[0], examples[1]
     return "1234", "1,234,567.8"
