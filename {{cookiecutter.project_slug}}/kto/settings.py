@@ -79,6 +79,7 @@ Seconds = Annotated[float, Field(ge=1, le=86_400)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Votes = Annotated[int, Field(ge=1, le=1000)]
+UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,98}$")]
 Scalar = str | bool | int | float
 Json = Annotated[Any, AfterValidator(TypeAdapter(JsonValue, config=ConfigDict(allow_inf_nan=False)).validate_python)]
 
@@ -126,9 +127,7 @@ class Language(_Section):
     iso: str = Field(pattern=r"^[a-z]{2,3}$", description="ISO 639 code, for dataset cards")
     script: str = Field(pattern=r"^[A-Z][a-z]{3}$", description="ISO 15924 code")
     direction: Literal["ltr", "rtl"] = Field(description="Writing direction")
-    texts: Annotated[Texts, Field(min_length=1)] = Field(
-        description="Catalogues that the texts were taken from, first choice first"
-    )
+    texts: Annotated[Texts, Field(min_length=1)] = Field(description="Catalogues of the texts, first choice first")
     reviewed: bool = Field(description="true once a native speaker has read the texts and pages")
 
 
@@ -159,9 +158,7 @@ class Generation(_Section):
         "", 'Address of the model server, for inference = "openai-compatible"', pattern=r"^(?:https?://\S+)?$"
     )
     router_url: str = _default(
-        "https://router.huggingface.co/v1",
-        'Address of the router, for inference = "huggingface"',
-        pattern=r"^https?://\S+$",
+        "https://router.huggingface.co/v1", 'Router, for inference = "huggingface"', pattern=r"^https?://\S+$"
     )
     concurrency: Positive = _default(32, "Requests in flight per model")
     temperature: Temperature = _default(0.7, "Sampling temperature")
@@ -181,16 +178,12 @@ class ModelSettings(_Section):
 
     base_url: Annotated[str, AfterValidator(_address)] | None = _default(None, "Address of the model's own server")
     key: str | None = _default(
-        None,
-        "Variable, in .env or the environment, that holds the key for that server",
-        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        None, "Variable in .env or the environment with the server's key", pattern="^[A-Za-z_][A-Za-z0-9_]*$"
     )
     name: NotEmpty | None = _default(None, "The name that the server gives the model")
     concurrency: Positive | None = _default(None, "Requests in flight")
     temperature: Temperature | None = _default(None, "Sampling temperature")
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = _default(
-        None, "Share of the probability that tokens are sampled from"
-    )
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = _default(None, "Share of the probability to sample from")
     max_tokens: MaxTokens | None = _default(None, "Longest answer, in tokens")
     timeout: Seconds | None = _default(None, "Seconds to wait for one answer")
     extra: dict[Annotated[str, AfterValidator(_not_reserved)], Json] | None = _default(
@@ -242,10 +235,9 @@ class Annotation(_Section):
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$", description="Name of the dataset in Argilla")
     workspace: str = _default("argilla", "Workspace in Argilla", pattern=r"^[a-z0-9][a-z0-9_-]{0,199}$")
     min_submitted: Votes = _default(2, "Votes per record before it leaves the queue")
-    annotators: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,98}$")], ...],
-        Strict(False),
-    ] = _default((), "User names to invite; this file is shared, so no real names")
+    annotators: Annotated[tuple[UserName, ...], Strict(False)] = _default(
+        (), "User names to invite; this file is shared, so no real names"
+    )
     space: str = _default("", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[\w.-]+/[\w.-]+)?$")
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
 
@@ -265,9 +257,7 @@ class Training(_Section):
     """From rows to a model."""
 
     model: Model = _default("Qwen/Qwen2.5-0.5B-Instruct", "Id on the Hub or a folder; any instruct model")
-    learning_rate: Annotated[float, Field(ge=1e-9, le=1)] | None = _default(
-        None, "Learning rate; default: train.py has one for each method"
-    )
+    learning_rate: Annotated[float, Field(ge=1e-9, le=1)] | None = _default(None, "Default: depends on the method")
     beta: float = _default(0.1, "How closely the model stays to where it started", ge=1e-6, le=100)
     epochs: float = _default(1.0, "Passes over the rows", ge=0, le=1000)
     batch_size: int = _default(4, "Rows at a time on one device; at least 2", ge=2, le=4096)
