@@ -124,7 +124,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
     if path.suffix.lower() in files.OTHER_FILES:
         return f"{path} is not a readable file of prompts. {_SOURCES}"
     try:
-        prompts, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
+        found, wrong = files.read(path.read_bytes(), path.suffix, "prompt", files.Filter())
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except ValueError:
@@ -138,7 +138,7 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         listed = [f"line {line}: {fill_text(english, f'generate.{why.text}', why.values)}" for line, why in wrong[:5]]
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         return f"{path}: {'; '.join(listed)}{more}. Correct these lines; the file must be written in UTF-8."
-    if not prompts:
+    if not found:
         return f"{path} is empty. Write at least one prompt."
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-from kto.files import write_private
+from kto.files import replacing
 
 _PLAIN = re.compile(r"[\w.,:;/@%+=~?&-]*", re.ASCII)
 
@@ -45,3 +45,9 @@ def _quote(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text`, readable for its owner alone; raise `OSError` if it cannot be written."""
+    with replacing(path, 0o600) as file:
+        file.write(text.encode("utf-8", errors="surrogateescape"))

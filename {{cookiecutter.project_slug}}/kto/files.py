@@ -29,12 +29,6 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         raise
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text`, readable for its owner alone; raise `OSError` if it cannot be written."""
-    with replacing(path, 0o600) as file:
-        file.write(text.encode("utf-8", errors="surrogateescape"))
-
-
 def as_path(root: Path, name: str) -> Path | None:
     """Return the path that `name` stands for, relative ones from `root`; None if it begins with an unknown `~user`."""
     try:

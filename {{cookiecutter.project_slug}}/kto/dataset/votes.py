@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kto.ask.prompt_sources import prompt_id
+from kto.dotenv import write_private
 from kto.errors import UserError
-from kto.files import write_private
 from kto.record_ids import record_ids, text_id
 from kto.tables import Row, messages_type, read_batches, read_csv
 from kto.vote.responses import Response, Responses

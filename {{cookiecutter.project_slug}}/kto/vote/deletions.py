@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kto.dotenv import write_private
 from kto.errors import UserError
-from kto.files import write_private
 
 NAME = "argilla.json"
 

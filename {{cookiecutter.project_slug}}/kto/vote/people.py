@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto import files
+from kto import dotenv
 from kto.errors import UserError
 from kto.settings import Settings
 from kto.tables import read_csv
@@ -74,6 +74,6 @@ def _write_passwords(path: Path, passwords: Mapping[str, str]) -> None:
     csv.writer(text, lineterminator="\n").writerows([("name", "password"), *passwords.items()])
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_private(path, text.getvalue())
+        dotenv.write_private(path, text.getvalue())
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None

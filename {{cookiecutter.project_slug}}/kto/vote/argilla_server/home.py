@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from kto import files, sqlite_files
+from kto import dotenv, sqlite_files
 from kto.errors import UserError
 
 VERSION = "2.8.0"
@@ -89,7 +89,7 @@ def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
         "api_key": secrets.token_urlsafe(48),
         "auth_secret": secrets.token_urlsafe(48),
     }
-    files.write_private(path, json.dumps(credentials, indent=2) + "\n")
+    dotenv.write_private(path, json.dumps(credentials, indent=2) + "\n")
     return credentials, True
 
 
