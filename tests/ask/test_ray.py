@@ -215,7 +215,7 @@ def test_a_node_that_dies_half_way(large: Path, cluster: Cluster, server: ModelS
             process.kill()
             cluster.add_second()
     assert (process.returncode, err) == (0, ""), out + log(large)
-    assert out.count("remaining nodes take over") == 1 and "Error" in log(large)
+    assert out.count("goes on with the rest") == 1 and "Error" in log(large)
     check_all_there(large, server)
 
 

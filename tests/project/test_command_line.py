@@ -184,7 +184,7 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["-S"], "import runpy; runpy.run_path('check.py')", "PyYAML is not installed here. "),
+        (["-S"], "import runpy; runpy.run_path('check.py')", "PyYAML is not here. "),
         ([], "sys.modules['pydantic'] = None; import runpy; runpy.run_path('train.py')", "The package pydantic is not"),
         ([], "from kto.command_line import run; run(lambda: __import__('no_such'))", "The package no_such is not"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 try:
     import yaml
 except ModuleNotFoundError:  # the first package that every script needs; without it there are no texts to say it in
-    raise SystemExit("PyYAML is not installed here. Start the command with uv, as README.md says.") from None
+    raise SystemExit("PyYAML is not here. Start the command with uv, as README.md says.") from None
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `settings.toml` and `texts.yaml` are."""
