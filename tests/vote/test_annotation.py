@@ -297,7 +297,7 @@ def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest
         return httpx.Response(200, json=page, request=answer.request)
 
     monkeypatch.setattr(client.api.http_client, "get", less)
-    with pytest.raises(UserError, match=r"could not complete the request \(1/2\)"):
+    with pytest.raises(UserError, match=r"could not do it \(1/2\)"):
         list_records(dataset)
     assert len(passes) == 3
 

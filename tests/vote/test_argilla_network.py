@@ -69,7 +69,7 @@ def test_a_proxy_that_takes_less_gets_less(task: Task, proxy: FaultyProxy) -> No
         (412, "Somebody else is changing this dataset in Argilla"),
         (413, "does not accept records of this size"),
         (429, "has had too many requests"),
-        (507, "could not complete the request"),
+        (507, "could not do it"),
     ],
 )
 def test_what_does_not_pass_is_one_sentence(task: Task, proxy: FaultyProxy, status: int, sentence: str) -> None:
