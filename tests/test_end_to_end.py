@@ -15,16 +15,19 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import earlier_project
 import httpx
 import nbformat
 import pyarrow.parquet as pq
 import pytest
 from argilla_server import ArgillaServer
 from browser import Page, open_browser
-from generating import use
-from rendering import bake, read_yaml
+from generating import DUTCH, use
+from model_server import ModelServer
+from rendering import REPOSITORY, bake, read_yaml
 from standin_hub import StandinHub
 from tiny_models import make_tiny_model
+from voting import Task
 
 PEOPLE = ["amina", "bram", "carmen"]
 CONVERSATIONS = {
@@ -228,3 +231,56 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
     said = command(project, sys.executable, "train.py", "--model", str(tmp_path / "one"), "--max-steps", "2")
     assert (project / "data" / "model" / "model.safetensors").is_file(), said
     assert "Traceback" not in said
+
+
+@pytest.mark.timeout(900)
+def test_the_whole_way_of_an_updated_project(tmp_path: Path) -> None:
+    """A project of an earlier version with edits, answers and votes is updated and goes on; no answer is paid twice."""
+    project, run = earlier_project.edited(tmp_path / "kto-test"), ("uv", "run", "--quiet")
+    earlier_project.put_argilla(project)
+    table, votes = project / "data" / "generations" / "train.parquet", project / "data" / "votes" / "train.parquet"
+    votes_before = pq.read_table(votes).to_pylist()
+    missing = {
+        (model, row["input"])
+        for row in pq.read_table(table).to_pylist()
+        for model, raw in zip(row["generation_model"], row["raw_generation_responses"], strict=True)
+        if not raw
+    }
+    command(REPOSITORY, sys.executable, "-B", "tools/update.py", str(project))
+    (project / "export.new.py").replace(project / "export.py")  # as the list says
+    said = command(project, *run, "python", "-c", "from kto.texts import t; print(t('task.vote'), t('task.good'))")
+    assert said.startswith("Wat vind je? ")
+
+    with ModelServer() as models:
+        models.reply = lambda body: f"{DUTCH} Ja."
+        for _ in range(2):
+            command(project, *run, "generate.py", "--base-url", models.url)
+            assert [(chat.model, chat.prompt) for chat in models.chats] == list(missing)
+    assert all(answer for row in pq.read_table(table).to_pylist() for answer in row["generations"])
+
+    with ArgillaServer(project, python="") as server:  # with the people and votes that it had
+        command(project, *run, "vote.py")
+        task = Task(project, server.url, server.api_key)
+        task.people["owner"] = task._client(server.api_key)
+        records = task.records()
+        assert sum(len(record["responses"]) for record in records.values()) > len(votes_before)
+        [(_, prompt)] = missing
+        task.vote("carmen", records[prompt, f"{DUTCH} Ja."], "good")
+        command(project, *run, "export.py")
+        for client in task.people.values():
+            client.close()
+
+    def key(vote: dict) -> str:
+        return repr([vote[name] for name in ("annotator", "record_id", "vote", "reasons")])  # answers lose thoughts
+
+    votes_after = pq.read_table(votes).to_pylist()
+    assert {key(vote) for vote in votes_before} < {key(vote) for vote in votes_after}
+    assert len(votes_after) == len(votes_before) + 1
+    kto = [row for path in (project / "data" / "kto").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert {row["label"] for row in kto} == {True, False}
+
+    settings = project / "project.toml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("batch_size = 4", "batch_size = 2"), "utf-8")
+    make_tiny_model(tmp_path / "one", conversations=CONVERSATIONS["nl"])
+    command(project, sys.executable, "train.py", "--model", str(tmp_path / "one"), "--max-steps", "2")
+    assert (project / "data" / "model" / "model.safetensors").is_file()

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
-from update import TEMPLATE, flat_texts, is_ours, print_of, print_of_text
+from update import TEMPLATE, flat_texts, is_ours, print_of_text, prints_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -15,6 +15,12 @@ FIRST = "48701f0"
 def git(*arguments: str) -> bytes:
     """Return what git prints."""
     return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, check=True).stdout
+
+
+def add(files: dict[str, set[str]], path: str, content: bytes) -> None:
+    """Add the fingerprints of a version of a file."""
+    for name, fingerprint in prints_of(path.removeprefix(f"{TEMPLATE}/"), content):
+        files.setdefault(name, set()).add(fingerprint)
 
 
 def main() -> None:
@@ -33,14 +39,14 @@ def main() -> None:
         if path.startswith("languages/") and path.endswith(".yaml"):
             texts |= {print_of_text(key, text) for key, text in flat_texts(yaml.load(content, yaml.CSafeLoader))}
         elif is_ours(path):
-            files.setdefault(path.removeprefix(f"{TEMPLATE}/"), set()).add(print_of(path, content))
+            add(files, path, content)
     for file in (REPOSITORY / "languages").glob("*.yaml"):
         found = yaml.load(file.read_bytes(), yaml.CSafeLoader)
         now |= {print_of_text(key, text) for key, text in flat_texts(found)}
     for file in (REPOSITORY / TEMPLATE).rglob("*"):  # not committed yet
         path = file.relative_to(REPOSITORY).as_posix()
         if file.is_file() and is_ours(path) and "__pycache__" not in path:
-            files.setdefault(path.removeprefix(f"{TEMPLATE}/"), set()).add(print_of(path, file.read_bytes()))
+            add(files, path, file.read_bytes())
     result = {"files": {path: sorted(files[path]) for path in sorted(files)}, "texts": " ".join(sorted(texts - now))}
     (REPOSITORY / "tools" / "versions.json").write_text(
         json.dumps(result, indent=1) + "\n", encoding="utf-8", newline="\n"

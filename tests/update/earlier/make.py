@@ -89,14 +89,13 @@ def generate(project: Path) -> None:
 
 
 def vote(project: Path, server: ArgillaServer) -> None:
-    from kto.vote.client import connect
-    from kto.vote.people import invite, read_passwords
+    from kto import annotation  # that commit's
 
     task = Task(project, server.url, server.api_key)
     task.people["owner"] = task._client(server.api_key)
     task.setup()
-    invite(connect(task.config), task.config)
-    passwords = read_passwords(project / "data" / "private" / "annotators.csv")
+    annotation.invite(annotation.connect(task.config), task.config)
+    passwords = annotation.read_passwords(project / "data" / "private" / "annotators.csv")
     assert set(passwords) == set(PEOPLE)
     records = task.records()
     bread = records["Hoe houd ik brood vers?", BREAD]
