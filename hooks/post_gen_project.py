@@ -1,4 +1,4 @@
-"""Say what comes next. Changes nothing."""
+"""Print the next steps."""
 
 import json
 import sys

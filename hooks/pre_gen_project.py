@@ -1,7 +1,7 @@
-"""Before anything is written: are the models there, and does somebody serve them?
+"""Before anything is written: do the models exist, and does a provider serve them?
 
-Runs with nothing but cookiecutter's own dependencies. The answers arrive as one JSON literal; the module that knows the
-Hub is the one of the projects, where it lies in the template.
+Needs only cookiecutter's own dependencies. The answers arrive as one JSON literal; the look-up on the Hub is the
+project's own module, imported from the template.
 """
 
 import json
@@ -21,23 +21,23 @@ WHY_ANOTHER = {
     "missing": "does not exist on the Hub (or is private and HF_TOKEN may not read it)",
     "disabled": "is disabled on the Hub",
     "not_served": "is not served for chat by any provider",
-    "task": "is no model that chats, but one for {task}",
+    "task": "is not a chat model, but one for {task}",
     "gguf": "has GGUF files only, which Ollama and llama.cpp run (choose openai-compatible for them)",
-    "base": "is a base model: it has no chat template, so it continues texts and does not answer",
+    "base": "is a base model: it has no chat template, so it continues texts instead of answering",
 }
-"""What `HubModel.unusable` says; a model whose providers are all ill at the moment may be taken."""
+"""Sentences for `HubModel.unusable`; a model whose providers are all down at the moment may be used."""
 
 
 @dataclass
 class Verdict:
-    """What is known about the models."""
+    """Problems, which stop the rendering, and notes."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def find_token() -> str:
-    """Return the token of HF_TOKEN, or else of `hf auth login`, "" if there is none (huggingface_hub, constants.py)."""
+    """Return HF_TOKEN, or the token of `hf auth login` (paths as in huggingface_hub's constants.py), "" without one."""
     token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
@@ -50,7 +50,7 @@ def find_token() -> str:
 
 
 def size(model: HubModel) -> str:
-    """Return what a local run downloads and holds in memory."""
+    """Return download size and memory of a local model."""
     gigabytes = model.weights / 1e9
     if not gigabytes:
         return "its size is not known; look at its page before you begin"
@@ -58,7 +58,7 @@ def size(model: HubModel) -> str:
 
 
 def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None:
-    """Say what is good to know about a model that can be used somehow."""
+    """Add notes on a model that can be used, and a problem if its provider does not serve it."""
     provider, live = split_provider(model.name)[1], ", ".join(model.live)
     ill = {name: status for name, status in (model.providers or {}).items() if status != "live"}
     if model.called:
@@ -88,10 +88,7 @@ def look_at(model: HubModel, inference: str, url: str, verdict: Verdict) -> None
 
 
 def check(models: list[str], inference: str) -> Verdict:
-    """Ask about all models at the same time and gather what was found.
-
-    Models that only a server of one's own knows need not be on the Hub, so there nothing is a problem.
-    """
+    """Ask the Hub about all models at the same time; the models of one's own server need not be there."""
     verdict = Verdict()
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         verdict.notes.append("The models were not checked: HF_HUB_OFFLINE is set. `uv run check.py` does it later.")
@@ -122,9 +119,9 @@ def check(models: list[str], inference: str) -> Verdict:
 
 
 def how_to_go_on() -> str:
-    """Keep the answers but for the models, and say how to go on with them.
+    """Save the answers without the models, and return how to continue: cookiecutter asks for missing answers.
 
-    Cookiecutter asks for whatever a replay file lacks; without `_extensions` in it, it takes them from the template.
+    Without `_extensions` in the file, it takes them from the template.
     """
     kept = {name: answer for name, answer in ANSWERS["answers"].items() if name not in ("models", "__check_models")}
     try:

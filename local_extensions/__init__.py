@@ -1,6 +1,6 @@
-"""The only Python that the templates call: languages, answers and their checks, literals of each format, and pages.
+"""The functions that the templates call: languages, answers and their checks, literals of each format, pages.
 
-Runs wherever cookiecutter runs, so it imports nothing but the standard library and what cookiecutter itself brings.
+They import only the standard library and what cookiecutter brings.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ PROJECT = HERE / "{{cookiecutter.project_slug}}"
 
 
 def _edit_lines() -> None:
-    """Let arrow keys and long lines work at the questions, and a pasted text of several lines be one answer."""
+    """Enable line editing at the questions; pasted text of several lines becomes one answer."""
     with contextlib.suppress(ImportError):  # Windows edits lines by itself
         import readline
 
@@ -28,13 +28,13 @@ def _edit_lines() -> None:
 
 
 def _check_versions() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one reads this
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is for older versions
         raise FailedHookException(
             f"This is Python {sys.version.split()[0]}. Run cookiecutter with Python 3.11 or newer, "
             "for example: uvx --python 3.12 cookiecutter …"
         )
     if tuple(map(int, re.findall(r"\d+", cookiecutter.__version__)[:2])) < (2, 3):
-        # Older ones take no choices from a file of answers that lacks them, or do not load this extension with it.
+        # Older versions fail on a replay file without all choices, or do not load this extension with it.
         raise FailedHookException(
             f"This is cookiecutter {cookiecutter.__version__}. Use cookiecutter 2.3 or newer, "
             "for example: uvx cookiecutter …"
@@ -48,9 +48,9 @@ class KtoExtension(Extension):
     """Modification time in ns and size of each Python file that was imported."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """Let the answers be checked before the first folder is made, wherever they come from.
+        """Check all answers before the first folder is made.
 
-        Cookiecutter removes no more than the last folder of `a/b`, and nothing after an error of its own.
+        Cookiecutter removes only the last folder of `a/b`, and nothing after an error of its own.
         """
         return "{{ project_folder(cookiecutter) }}" if source == PROJECT.name else source
 
@@ -75,7 +75,7 @@ class KtoExtension(Extension):
 
     @classmethod
     def _forget_other_version(cls) -> None:
-        """Import code anew if it has changed: `cruft update` renders two versions of this folder in one process."""
+        """Reload code that has changed: `cruft update` renders two versions of this folder in one process."""
         files = [*(HERE / "local_extensions").glob("*.py"), *(PROJECT / "kto").rglob("*.py")]
         version = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
         if cls.version not in (None, version):

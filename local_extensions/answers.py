@@ -1,4 +1,4 @@
-"""The answers: what they mean, what is suggested, and how they are kept for the next try."""
+"""The answers: their meaning, suggestions, and how they are saved for another try."""
 
 import hashlib
 import json
@@ -38,22 +38,22 @@ MODELS = {
     "local": "Qwen/Qwen3-4B-Instruct-2507, ibm-granite/granite-4.0-micro",
     "openai-compatible": "gemma3:4b, qwen3:4b-instruct",
 }
-"""What is suggested by where the models run; for `local` 3 and 4 B parameters in 16 bits, 15 GB of downloads."""
+"""Suggested models by `inference`; for `local` 3 and 4 B parameters in 16 bits, 15 GB of downloads."""
 HUB_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?![._-]))*(?<![._-])"
 HUB_MODEL = re.compile(rf"{HUB_NAME}/{HUB_NAME}(?::[a-z0-9][a-z0-9-]*)?")
 start = Path.cwd()
-"""Where the user is: cookiecutter changes into the template and the project while it works."""
+"""The user's folder; cookiecutter itself changes into the template and the project."""
 
 
 def remember_start() -> None:
-    """Take the folder of now for the user's, unless cookiecutter has changed into the template already."""
+    """Remember the current folder as the user's, unless cookiecutter has changed into the template already."""
     global start
     if not Path.cwd().is_relative_to(HERE):
         start = Path.cwd()
 
 
 def path_of(answer: str) -> Path:
-    """Return the path that an answer names, seen from where the user is."""
+    """Return the path that an answer names, relative to the user's folder."""
     try:
         return start / Path(answer).expanduser()
     except RuntimeError:  # ~somebody whom this machine does not know
@@ -61,7 +61,7 @@ def path_of(answer: str) -> Path:
 
 
 def holds(test: Callable[[], bool]) -> bool:
-    """Return what a test of a path says, False where it cannot be a path."""
+    """Return the result of a test of a path, False if it cannot be a path."""
     try:
         return test()
     except (OSError, ValueError):  # too long for a path, or a null character
@@ -69,7 +69,7 @@ def holds(test: Callable[[], bool]) -> bool:
 
 
 def models(answers: Mapping[str, str]) -> list[str]:
-    """Return the models of the comma-separated answer; a folder with its whole path, for the project moves on."""
+    """Return the models of the comma-separated answer; folders as absolute paths."""
     names = [model.strip() for model in answers["models"].split(",") if model.strip()]
     if answers.get("inference") != "local":
         return names
@@ -100,12 +100,12 @@ def default_project_name(answers: Mapping[str, str]) -> str:
 
 
 def default_models(answers: Mapping[str, str]) -> str:
-    """Suggest models that can be used where they run: served by several providers, small, or in Ollama's library."""
+    """Suggest models: served by several providers, small, or in Ollama's library."""
     return MODELS[answers.get("inference", "huggingface")]
 
 
 def default_slug(answers: Mapping[str, str]) -> str:
-    """Suggest `kto-<tag>-<domain>`; a domain in other letters than Latin is left out, spelt in them it is no name."""
+    """Suggest `kto-<tag>-<domain>`; a domain in another script is left out."""
     domain = str(answers.get("domain") or "")
     if any(char.isalpha() and not unicodedata.name(char, "").startswith("LATIN") for char in domain):
         domain = ""
@@ -114,12 +114,12 @@ def default_slug(answers: Mapping[str, str]) -> str:
 
 
 def base_url(answers: Mapping[str, str]) -> str:
-    """Suggest the address of Ollama for servers of one's own; the others need none."""
+    """Suggest the address of Ollama for one's own server; other kinds of inference need none."""
     return "http://127.0.0.1:11434/v1" if answers["inference"] == "openai-compatible" else ""
 
 
 def own_prompts_name(answers: Mapping[str, str]) -> str:
-    """Return the name that the community's own file of prompts gets in the project, "" if there is none."""
+    """Return the name of the community's own prompts file in the project, "" if there is none."""
     path = own_prompts(answers)
     if path is None:
         return ""
@@ -128,20 +128,20 @@ def own_prompts_name(answers: Mapping[str, str]) -> str:
 
 
 def prompts_setting(answers: Mapping[str, str]) -> str:
-    """Return `prompts` for `settings.toml`: a file is copied into the project, for it has to travel with it."""
+    """Return `prompts` for `settings.toml`; a file is copied into the project."""
     name = own_prompts_name(answers)
     return f"prompts/{name}" if name else answers["prompts"].strip()
 
 
 def own_prompts_content(answers: Mapping[str, str]) -> str:
-    """Return the content of the file with the community's own prompts, without the last line end."""
+    """Return the content of the community's own prompts file, without the last line end."""
     path = own_prompts(answers)
     assert path is not None
     return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
 
 
 def options_given() -> Mapping[str, object]:
-    """Return the options of the command that renders, cookiecutter's or cruft's; none where code calls cookiecutter."""
+    """Return the command-line options of cookiecutter or cruft; {} if it is called as a function."""
     context = click.get_current_context(silent=True)
     return context.params if context else {}
 
@@ -153,7 +153,7 @@ def user_config() -> Mapping[str, object]:
 
 
 def answers_file(answers: Mapping[str, object]) -> Path:
-    """Return the file that keeps these answers for the next try: beside cookiecutter's own, and none of them."""
+    """Return the file that saves these answers, in the folder of cookiecutter's own replay files."""
     name = hashlib.sha256(json.dumps([answers[name] for name in QUESTIONS]).encode()).hexdigest()[:12]
     try:
         folder = Path(str(user_config()["replay_dir"])).expanduser()
@@ -166,8 +166,8 @@ def answers_file(answers: Mapping[str, object]) -> Path:
 def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> str:
     """Save the answers, and return the command that asks only the questions in `ask_again`.
 
-    Cookiecutter asks for whatever a replay file lacks. Without `_extensions` in it, it takes them from the template
-    again, which the questions need.
+    Cookiecutter asks for the answers that a replay file lacks. Without `_extensions` in it, it takes those of the
+    template, which the questions need.
     """
     path = answers_file(answers)
     path.write_text(json.dumps({"cookiecutter": _kept(answers, ask_again)}, indent=2), encoding="utf-8")
@@ -176,12 +176,12 @@ def keep_answers(answers: Mapping[str, object], ask_again: list[str]) -> str:
 
 def _kept(answers: Mapping[str, object], ask_again: list[str]) -> dict[str, object]:
     names = [name for name in QUESTIONS if name not in ask_again]
-    # With the check of a question that is not asked; the check of all answers is made again.
+    # Skip the checks of these questions, but not the check of all answers.
     return {name: answers[name] for name in names} | {f"__check_{name}": "" for name in ["configuration", *names]}
 
 
 def command(path: Path) -> str:
-    """Return the command that renders this template with the answers in a file, called as it was called this time."""
+    """Return the command that renders this template with the answers in a file, in the form used this time."""
     options = options_given()
     words: list[str] = []
     template = str(options.get("template") or HERE)
@@ -201,7 +201,7 @@ def command(path: Path) -> str:
 
 
 def _program() -> list[str]:
-    """Return how cookiecutter is called here: it may run in an environment that is gone when it ends."""
+    """Return the command for cookiecutter, which may run in a temporary environment (uvx, pipx run)."""
     parts = Path(sys.prefix).parts
     if any(part.startswith(("archive-v", "environments-v")) for part in parts):
         return ["uvx", "cookiecutter"]
@@ -211,7 +211,7 @@ def _program() -> list[str]:
 
 
 def hook_answers(answers: Mapping[str, str]) -> str:
-    """Return what the hook has to know, as JSON in ASCII that fits between the quotes of `r\"\"\"…\"\"\"`."""
+    """Return the data for the hook, as ASCII JSON that fits into `r\"\"\"…\"\"\"`."""
     return json.dumps(
         {
             "models": models(answers),

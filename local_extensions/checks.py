@@ -33,9 +33,9 @@ from local_extensions.answers import (
 from local_extensions.languages import HERE, catalogue, project_module, standard_tag
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""Control characters that no text has; tabs and line ends are fine."""
+"""Control characters, except for tabs and line ends."""
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters that nobody sees; others are invisible by their Unicode category."""
+"""Invisible letters; other invisible characters are found by their Unicode category."""
 _LONGEST_LINE = 4095
 """Bytes of a line that a terminal takes without `readline` (Linux's N_TTY_BUF_SIZE; macOS takes 1,024)."""
 _ON_THE_HUB = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/|models/|spaces/)?")
@@ -45,7 +45,7 @@ _WINDOWS_NAMES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNO
 def _check_text(answers: Mapping[str, object], name: str) -> str | None:
     value = answers[name]
     if not isinstance(value, str):
-        return f"{_shown(value)} is no text. Write a text."
+        return f"{_shown(value)} is not a text. Write a text."
     control = _CONTROL.search(value)
     if control:
         return (
@@ -59,7 +59,7 @@ def _check_text(answers: Mapping[str, object], name: str) -> str | None:
 
 
 def _shown(value: object) -> str:
-    """Return an answer as a message may repeat it: whatever it is, it can be printed."""
+    """Return an answer in printable form."""
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -68,7 +68,7 @@ def _check_language(answers: Mapping[str, str]) -> str | None:
         standard_tag(answers["language"])
     except ValueError as hint:
         meant = f"Did you mean {hint}? " if str(hint) else ""
-        return f"“{answers['language']}” is no language tag. {meant}Use a tag such as nl, pt-BR or sw."
+        return f"“{answers['language']}” is not a language tag. {meant}Use a tag such as nl, pt-BR or sw."
     return None
 
 
@@ -87,7 +87,7 @@ def _check_owner(answers: Mapping[str, str]) -> str | None:
     owner = answers["hub_owner"]
     if not owner or (re.fullmatch(HUB_NAME, owner) and len(owner) <= 96):
         return None
-    return f"“{owner}” is no name on the Hub. Use the name of your user or organisation there, or leave it empty."
+    return f"“{owner}” is not a name on the Hub. Use the name of your user or organisation there, or leave it empty."
 
 
 def _check_models(answers: Mapping[str, str]) -> str | None:
@@ -105,7 +105,7 @@ def _check_models(answers: Mapping[str, str]) -> str | None:
     if wrong:
         listed = ", ".join(f"“{name}”" for name in wrong)
         also = " or a folder" if answers["inference"] == "local" else ""
-        return f"{listed} is no model id. Write owner/name, owner/name:provider{also}, with commas between models."
+        return f"{listed} is not a model id. Write owner/name, owner/name:provider{also}, with commas between models."
     return None
 
 
@@ -119,16 +119,16 @@ def _check_prompts(answers: Mapping[str, str]) -> str | None:
         is_id = len(answer) <= 193 and re.fullmatch(rf"{HUB_NAME}(?:/{HUB_NAME})?", answer)
         if answer == "starter" or is_id:
             return None
-        return f"“{answer}” is no source of prompts. {_SOURCES}"
+        return f"“{answer}” is not a source of prompts. {_SOURCES}"
     files = project_module("ask.prompt_files")
     if path.suffix.lower() in files.OTHER_FILES:
-        return f"{path} is no file of prompts that can be read. {_SOURCES}"
+        return f"{path} is not a readable file of prompts. {_SOURCES}"
     try:
         found, wrong = files.read(path.read_bytes(), path.suffix, files.Selection("prompt"))
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}). Check the path of the prompts."
     except ValueError:
-        return f"“{answer}” is no path. Check the path of the prompts."
+        return f"“{answer}” is not a path. Check the path of the prompts."
     except files.NoColumn as error:
         return (
             f"{path} has no column “prompt”, but: {', '.join(error.columns)}. Call the one with the prompts “prompt”."
@@ -156,7 +156,7 @@ def choices(name: str) -> list[str]:
 
 
 def _check_choice(answers: Mapping[str, str], name: str) -> str | None:
-    """Cookiecutter itself checks no answer of a file for `--replay`."""
+    """Check a choice: cookiecutter does not check the answers in a replay file."""
     allowed = choices(name)
     if answers[name] in allowed:
         return None
@@ -177,16 +177,16 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
 
 
 def problems(answers: Mapping[str, object]) -> dict[str, str]:
-    """Return everything that is wrong with the answers themselves: question → what is wrong and what to do."""
-    found = {name: _check_text(answers, name) for name in QUESTIONS}
-    texts = {name: "" if found[name] else str(answers[name]) for name in QUESTIONS}
+    """Return question → what is wrong with the answer and what to do."""
+    wrong = {name: _check_text(answers, name) for name in QUESTIONS}
+    texts = {name: "" if wrong[name] else str(answers[name]) for name in QUESTIONS}
     for name, check in _CHECKS.items():
-        found[name] = found[name] or check(texts)
-    return {question: problem for question, problem in found.items() if problem}
+        wrong[name] = wrong[name] or check(texts)
+    return {question: problem for question, problem in wrong.items() if problem}
 
 
 def _check_folder(answers: Mapping[str, str]) -> str | None:
-    """Say that the project's folder is there already; only while cookiecutter has not made it."""
+    """Say that the project's folder exists, before cookiecutter makes it."""
     options = options_given()
     if not options or options.get("overwrite_if_exists") or options.get("skip_if_file_exists"):
         return None
@@ -197,17 +197,17 @@ def _check_folder(answers: Mapping[str, str]) -> str | None:
 
 
 def _is_asked() -> bool:
-    """Tell whether a person answers the questions at a terminal."""
+    """Return whether a person answers the questions at a terminal."""
     options = options_given()
     return bool(options) and not options.get("no_input") and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 @pass_environment
 def check_configuration(environment: Environment) -> str:
-    """Stop before the first question if an answer in this user's configuration, or in an option, cannot be one.
+    """Stop before the first question if an answer in the user's configuration or in an option cannot be used.
 
-    YAML reads `no` as false, a list as a choice, and nothing as null: cookiecutter would ask other questions than ours.
-    And it renders these answers as Jinja, whose errors would be tracebacks.
+    YAML reads `no` as false, a list as a choice, and nothing as null, so cookiecutter would ask other questions. And it
+    renders these answers as Jinja, whose errors would be tracebacks.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def check_configuration(environment: Environment) -> str:
             wrong.append(f'{name} is {str(value).lower()}, which YAML takes {said} for. Write {name}: "{said}"')
         elif not isinstance(value, str | int | float | list):  # null, a table, a date
             text = "" if value is None or isinstance(value, dict) else value
-            wrong.append(f'{name} is no text. Write {name}: "{text}"')
+            wrong.append(f'{name} is not a text. Write {name}: "{text}"')
     path = options_given().get("config_file") or os.environ.get("COOKIECUTTER_CONFIG") or "~/.cookiecutterrc"
     options = options_given().get("extra_context")  # of cruft it is a text
     no_code = [_no_code(environment, answers), _no_code(environment, options if isinstance(options, Mapping) else {})]
@@ -240,7 +240,7 @@ def check_configuration(environment: Environment) -> str:
 
 
 def _no_code(environment: Environment, answers: Mapping[str, object]) -> list[str]:
-    """Return what is wrong with answers that cookiecutter will render: in those, `{{`, `{%` and `{#` begin code."""
+    """Return what is wrong with answers that cookiecutter renders as Jinja."""
     wrong = []
     for name in QUESTIONS:
         try:
@@ -254,7 +254,7 @@ def _no_code(environment: Environment, answers: Mapping[str, object]) -> list[st
 
 
 def _whole(answers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the answers with those that a replay file holds: cookiecutter knows only what it asks for this time."""
+    """Return the answers together with those of a replay file, which cookiecutter does not pass on."""
     path = options_given().get("replay_file")
     kept: Mapping[str, str] = {}
     if path:
@@ -264,9 +264,9 @@ def _whole(answers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def check(answers: MutableMapping[str, str], name: str) -> str:
-    """Ask a question again, right after it, until its answer can be used; only where a person answers at a terminal.
+    """At a terminal, ask a question again until its answer can be used.
 
-    Addresses of pages on the Hub, which people paste, become the names that they lead to.
+    Pasted addresses of pages on the Hub become the names in them.
     """
     if isinstance(answers.get(name), str) and name in _PASTED:
         answers[name] = _PASTED[name](answers[name])
@@ -293,7 +293,7 @@ _PASTED: Mapping[str, Callable[[str], str]] = {
 
 
 def _problem(answers: Mapping[str, str], name: str) -> str | None:
-    """Return what is wrong with one answer, as far as it can be told from the questions before it."""
+    """Return what is wrong with one answer, given the answers before it."""
     problem = _check_text(answers, name)
     if problem is None and len(answers[name].encode()) >= _LONGEST_LINE and "readline" not in sys.modules:
         hint = "Press Enter, and write it into prompts/system_prompt.txt later." if name == "system_prompt" else ""
@@ -306,7 +306,7 @@ def _problem(answers: Mapping[str, str], name: str) -> str | None:
 
 
 def _pasted() -> str | None:
-    """Say that several lines were pasted, and forget the further ones: they would answer the next questions."""
+    """Say that several lines were pasted, and drop the others, which would answer the next questions."""
     try:
         import fcntl
         import termios
@@ -323,35 +323,26 @@ def _pasted() -> str | None:
 
 
 def project_folder(answers: Mapping[str, str]) -> str:
-    """Return the name of the project's folder.
-
-    Raises
-    ------
-    FailedHookException
-        An answer cannot be used: one of a file for `--replay` that nobody has checked.
-    """
+    """Return the name of the project's folder; raise `FailedHookException` for unusable answers in a replay file."""
     check_answers(answers)
     return answers["project_slug"]
 
 
 def check_answers(answers: Mapping[str, str]) -> str:
-    """Stop before anything is written if an answer cannot be used; all problems at once.
+    """Stop before anything is written if answers cannot be used; report all problems at once.
 
-    Raises
-    ------
-    FailedHookException
-        Cookiecutter prints it as one message and leaves with status 1.
+    Cookiecutter prints the `FailedHookException` as one message and leaves with status 1.
     """
     answers = _whole(answers)
-    if not set(QUESTIONS) <= answers.keys():  # an older file for `--replay`; `project_folder` looks at all of them
+    if not set(QUESTIONS) <= answers.keys():  # an older replay file; `project_folder` looks at all of them
         return ""
-    found = problems(answers)
-    if "project_slug" not in found and (exists := _check_folder(answers)):
-        found["project_slug"] = exists
-    if found:
-        listed = "\n".join(f"  - {question}: {problem}" for question, problem in found.items())
-        ask_again = list(found)
-        if "language" in found:  # what was suggested in English will be suggested in the language
+    wrong = problems(answers)
+    if "project_slug" not in wrong and (exists := _check_folder(answers)):
+        wrong["project_slug"] = exists
+    if wrong:
+        listed = "\n".join(f"  - {question}: {problem}" for question, problem in wrong.items())
+        ask_again = list(wrong)
+        if "language" in wrong:  # suggestions were English and will be in the language
             suggested = {"domain": default_domain, "project_name": default_project_name, "project_slug": default_slug}
             ask_again += [name for name, suggest in suggested.items() if answers[name] == suggest(answers)]
         go_on = keep_answers(answers, ask_again)

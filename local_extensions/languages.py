@@ -1,4 +1,4 @@
-"""The language catalogues, and what is known about a language without one."""
+"""The language catalogues, and facts about languages without one."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ _USUAL_ERRORS = (
     "|no_votes|only_ties|too_few_votes|hub_not_allowed|no_rows|too_few_rows|one_class"
 )
 RARE = re.compile(
-    rf"(?:technical|commands|config|generations_card)\.|cli\.commands$|errors\.(?!(?:{_USUAL_ERRORS})$)"
+    rf"(?:technical|config|generations_card)\.|errors\.(?!(?:{_USUAL_ERRORS})$)"
     r"|new_prompts\.(?:count_|help_|context)|train\.(?:help_|weights|too_long|left_out|stopp)"
     r"|server\.(?:help_|job|dotenv_kept|unencrypted|others)"
     r"|export\.(?:help_|lost|deleted|replace|pull_request|forgotten|left_out)"
@@ -35,7 +35,7 @@ RARE = re.compile(
     r"|check\.(?:other_provider|instead|not_readable|size|no_chat|no_list|not_listed|bad_token|unreachable|disabled)"
     r"|dataset_card\.(?:outdated|few_votes|taken_out|near_duplicates|no_agreement)"
 )
-"""Keys of rare technical sentences, which a catalogue may lack: then they are said in English, one by one."""
+"""Keys of rare technical sentences; those that a catalogue lacks are shown in English."""
 
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
@@ -46,7 +46,7 @@ _TAG = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known about a language without its catalogue; the fields are those of `[language]` in `settings.toml`."""
+    """Facts about a language: the fields of `[language]` in `settings.toml`."""
 
     tag: str
     autonym: str
@@ -78,7 +78,7 @@ def catalogue(tag: str) -> dict | None:
     path = LANGUAGES / f"{tag}.yaml"
     if not re.fullmatch(r"[A-Za-z0-9-]+", tag) or not path.is_file():
         return None
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the quick one, where it is there
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, if available
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -105,7 +105,7 @@ def standard_tag(answer: str) -> str:
 
 
 def _suggest_tag(answer: str) -> str:
-    """Say which tag may be meant: people type the name of their language."""
+    """Suggest tags: people type the name of their language."""
     plain = unicodedata.normalize("NFKD", answer).encode("ascii", "ignore").decode()  # İ becomes I
     if plain != answer and _TAG.fullmatch(plain):
         with contextlib.suppress(ValueError):
@@ -117,13 +117,13 @@ def _suggest_tag(answer: str) -> str:
     for subtag, (english, autonym, *_) in own.items():
         names.setdefault(english.casefold(), subtag)
         names.setdefault(autonym.casefold(), subtag)
-    for subtag, row in own.items():  # second names come second: Gaelic is one of Irish and one of Scottish Gaelic
+    for subtag, row in own.items():  # other names have less weight: Gaelic is one for Irish and for Scottish Gaelic
         for other in row[4].split("; "):
             names.setdefault(other.casefold(), subtag)
     for path in LANGUAGES.glob("*.yaml"):
         try:
             header = (catalogue(path.stem) or {}).get("language", {})
-        except FailedHookException:  # somebody is at work on it
+        except FailedHookException:  # an unfinished file
             continue
         names |= {str(header[name]).casefold(): path.stem for name in ("autonym", "english_name") if header.get(name)}
     close = [wanted] if wanted in names else difflib.get_close_matches(wanted, [name for name in names if name], n=3)
@@ -132,16 +132,16 @@ def _suggest_tag(answer: str) -> str:
 
 
 def _variants(language: str, script: str, region: str | None) -> list[str]:
-    """Return the catalogues that a language may have, the nearest first."""
+    """Return possible catalogues of a language, the closest first."""
     return [f"{language}-{script}-{region}", f"{language}-{script}", f"{language}-{region}", language]
 
 
 @functools.cache
 def facts_of(answer: str) -> Facts:
-    """Return the facts about the language that an answer to the first question names; English for a wrong tag.
+    """Return the facts about the language of an answer to the first question; English for a wrong tag.
 
-    This is the one place that decides whose texts a project takes (`texts`, first choice first): its own catalogue, its
-    region's and script's, the language that the table names as parent (`arz` → `ar`), English.
+    They decide which catalogues a project uses (`texts`, first choice first): those of the tag, its script and region,
+    its parent language in the table (`arz` → `ar`), English.
     """
     try:
         tag = standard_tag(answer)
@@ -154,7 +154,7 @@ def facts_of(answer: str) -> Facts:
     _, _, usual, parent, _ = table[language]
     of_region = table.get(f"{language}-{region}", [""] * 5)[2] if region else ""
     script = match["script"] or of_region or usual or (table[parent][2] if parent in table else "")
-    if not script:  # the table knows the script of few small languages, but who writes their catalogue does
+    if not script:  # the table has the script of few small languages, but a catalogue has it
         own = str(((catalogue(tag) or catalogue(language) or {}).get("language") or {}).get("script", ""))
         script = own if re.fullmatch("[A-Z][a-z]{3}", own) else ""
     chain = []
@@ -164,7 +164,7 @@ def facts_of(answer: str) -> Facts:
         *(_variants(parent, script, region) if parent else ()),
     ]:
         texts = catalogue(candidate)
-        # A text in another script is no text for these readers: uz-Cyrl does not take uz.
+        # Never fall back to another script: readers of uz-Cyrl do not get uz.
         if texts and candidate not in chain and script in ("", texts["language"].get("script")):
             chain.append(candidate)
     if "en" not in chain:
@@ -214,7 +214,7 @@ def _merge(base: dict, over: dict) -> dict:
 
 @functools.cache
 def texts_of(chain: tuple[str, ...]) -> dict:
-    """Return the texts of the first of these catalogues, and what it lacks from the next ones."""
+    """Return the texts of the first catalogue, completed from the next ones."""
     merged: dict = {}
     for tag in reversed(chain):
         merged = _merge(merged, catalogue(tag) or {})
@@ -222,12 +222,12 @@ def texts_of(chain: tuple[str, ...]) -> dict:
 
 
 def texts(answers: Mapping[str, str]) -> dict:
-    """Return the texts for the language: its own catalogue, and what that lacks from the next one in the chain."""
+    """Return the texts for the language, completed from the next catalogues in its chain."""
     return texts_of(tuple(facts(answers).texts))
 
 
 def untranslated(answers: Mapping[str, str]) -> bool:
-    """Tell whether the project's texts are in English for want of a catalogue."""
+    """Return whether the texts are English because the language has no catalogue."""
     return facts(answers).texts[0] == "en" and facts(answers).iso != "en"
 
 
@@ -237,7 +237,7 @@ def header_of(language: Facts) -> dict:
 
 
 def project_module(name: str) -> ModuleType:
-    """Import a module of the rendered project's `kto` that needs no more than cookiecutter brings."""
+    """Import a module of the project's `kto` that needs only cookiecutter's dependencies."""
     sys.path.insert(0, str(PROJECT))
     # Compiled files in the template folder would be rendered into every project.
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True

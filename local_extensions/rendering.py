@@ -1,4 +1,4 @@
-"""What the files of the template ask for."""
+"""The content of the project's files."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from local_extensions.languages import PROJECT, RARE, catalogue, facts, flat, he
 from local_extensions.literals import json_literal, to_yaml
 
 NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
-"""What of a catalogue does not go into the project's `kto/texts.yaml`."""
+"""Sections of a catalogue that are not in the project's `kto/texts.yaml`."""
 CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
     "intro": [("# ", "title"), ("", "intro")],
     "place-text": [("## ", "place"), ("", "place_text")],
@@ -21,11 +21,11 @@ CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
     "invite-text": [("## ", "invite"), ("", "invite_text")],
     "done-text": [("## ", "done")],
 }
-"""The notebook's cells of text by id: the texts in each (keys under `notebook`), and what stands before them."""
+"""The notebook's text cells by id: Markdown prefixes and keys under `notebook`."""
 
 
 def values(answers: Mapping[str, str]) -> dict[str, object]:
-    """Return what the placeholders of pages and texts stand for; the rendered project makes the same from its files."""
+    """Return the values for placeholders; the project computes the same from its settings."""
     language = facts(answers)
     return project_module("pages").page_values(
         project={name: answers[f"project_{name}"] for name in ("name", "slug")}
@@ -36,7 +36,7 @@ def values(answers: Mapping[str, str]) -> dict[str, object]:
 
 
 def page(answers: Mapping[str, str], name: str) -> str:
-    """Return one page of the project (`README.md`, `space/README.md`, …), its texts and values filled in."""
+    """Return one page of the project (`README.md`, `space/README.md`, …), filled."""
     return (
         project_module("pages")
         .fill_page(PROJECT / "kto" / "pages" / name, texts(answers), values(answers))
@@ -45,27 +45,26 @@ def page(answers: Mapping[str, str], name: str) -> str:
 
 
 def project_texts(answers: Mapping[str, str]) -> dict:
-    """Return what goes into `kto/texts.yaml`: everything but the answers' own defaults and the prompts."""
+    """Return the content of `kto/texts.yaml`."""
     own = {key: value for key, value in texts(answers).items() if key not in NOT_IN_TEXTS}
     return {"numbers": header_of(facts(answers))["numbers"], **own}
 
 
 def example_texts(answers: Mapping[str, str]) -> str:
-    """Return, as comments in YAML, how a project says something in its own words."""
-    found = texts(answers)
+    """Return, as comments in YAML, examples of changed texts."""
     examples = {"task": ("vote", "good"), "readme": ("what",)}
-    shown = {section: {key: found[section][key] for key in keys} for section, keys in examples.items()}
+    shown = {section: {key: texts(answers)[section][key] for key in keys} for section, keys in examples.items()}
     return "\n".join(f"# {line}" for line in to_yaml(shown).rstrip("\n").split("\n"))
 
 
 def origin_of_texts(answers: Mapping[str, str]) -> str:
-    """Return who drafted and who reviewed the texts, as the catalogue says."""
+    """Return who drafted and who reviewed the texts."""
     header = header_of(facts(answers))
     return f"{header['english_name']}: drafted by {header['drafted_by']}, reviewed by {header['reviewed_by']}."
 
 
 def text_names(answers: Mapping[str, str]) -> str:
-    """Return, as JSON, the key of every text that the project needs and the placeholders that it may have."""
+    """Return, as JSON, each key that the project needs and the placeholders allowed in its text."""
     find = project_module("pages").PLACEHOLDER.findall
     needed = {key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}
     wanted = {key: sorted(set(find(str(text)))) for key, text in flat(needed)}
@@ -73,7 +72,7 @@ def text_names(answers: Mapping[str, str]) -> str:
 
 
 def made_pages(answers: Mapping[str, str]) -> str:
-    """Return the fingerprint of every page as JSON, by which the project knows later whether somebody changed it."""
+    """Return the fingerprint of every page as JSON, by which the project recognises edited pages."""
     folder = PROJECT / "kto" / "pages"
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
     made = {name: project_module("pages").fingerprint(page(answers, name)) for name in names}
@@ -101,15 +100,15 @@ def system_prompt(answers: Mapping[str, str]) -> str:
 
 
 def starter_prompts(answers: Mapping[str, str]) -> str:
-    """Return the starter prompts as JSONL, without the last line end: those on the community's subject come first."""
-    found = texts(answers)
+    """Return the starter prompts as JSONL without the last line end, those on the domain first."""
+    catalogue_texts = texts(answers)
     own = answers["domain"].strip() not in ("", default_domain(answers))
-    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in found["prompt_frames"] if own)
-    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *found["starter_prompts"]])
+    framed = (frame.replace("{domain}", answers["domain"].strip()) for frame in catalogue_texts["prompt_frames"] if own)
+    return "\n".join(json_literal({"prompt": prompt}) for prompt in [*framed, *catalogue_texts["starter_prompts"]])
 
 
 def english_prompts(answers: Mapping[str, str]) -> str:
-    """Return as JSON the fingerprints of what models are told in English for want of a catalogue."""
+    """Return as JSON the fingerprints of English prompts of a project without a catalogue."""
     told = [json.loads(line)["prompt"] for line in starter_prompts(answers).split("\n")]
     if not answers["system_prompt"].strip():
         told.append(system_prompt(answers))
@@ -117,7 +116,7 @@ def english_prompts(answers: Mapping[str, str]) -> str:
 
 
 def translating(answers: Mapping[str, str]) -> str:
-    """Return the page that lists what to translate, in the order in which people meet it (in English)."""
+    """Return the list of texts to translate, in the order in which people see them."""
     language = facts(answers)
     first = (
         "task",
@@ -164,7 +163,7 @@ def translating(answers: Mapping[str, str]) -> str:
 
 
 def _identity() -> list[str]:
-    """Return what git has to be told before it commits, with a place for name and address; [] if it knows them."""
+    """Return the commands that set git's name and address, [] if they are set."""
     git = shutil.which("git")
     if git is None:
         return []
@@ -176,7 +175,7 @@ def _identity() -> list[str]:
 
 
 def next_steps(answers: Mapping[str, str]) -> str:
-    """Return what the hook at the end prints, as JSON in ASCII: a title, steps (text, commands), a last line."""
+    """Return the output of the last hook, as ASCII JSON: a title, steps (text, commands), a last line."""
 
     def text(key: str) -> str:
         return project_module("pages").fill_text(texts(answers), key, values(answers)).replace("`", "")

@@ -32,7 +32,8 @@ def main(commit: str = "HEAD") -> None:
     """Print the totals."""
     names = [name for name in git("ls-tree", "-r", "--name-only", commit).splitlines() if name.endswith(".py")]
     counts = [count(git("show", f"{commit}:{name}")) for name in names if "tests/" in name]
-    print(f"{commit}: {sum(each[0] for each in counts)} test functions, {sum(each[1] for each in counts)} assertions")
+    functions, assertions = map(sum, zip(*counts, strict=True))
+    print(f"{commit}: {functions} test functions, {assertions} assertions")
 
 
 if __name__ == "__main__":

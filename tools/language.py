@@ -1,7 +1,7 @@
-"""Begin the catalogue of a language, or say what is wrong with it: `python3 start.py language TAG`.
+"""Begin the catalogue of a language, or check it: `python3 start.py language TAG`.
 
-Without `languages/TAG.yaml` the file is made: the facts about the language filled in, the texts in English. With it,
-everything that is still to do or wrong is listed, each with its key and what to do.
+Without `languages/TAG.yaml` it makes the file, with facts about the language and English texts. Otherwise it lists
+everything that is missing or wrong, each with its key and what to do.
 """
 
 import collections
@@ -63,13 +63,13 @@ SECTIONS = {
     if key != "language"
 }
 SAME = 6
-"""Most texts of one or two words that may be as in English."""
+"""At most this many texts of one or two words may be the same as in English."""
 SHORT = 60
-"""Most characters of a Space's short description on the Hub."""
+"""Maximum length of a Space's short description on the Hub."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one section, which YAML forbids and PyYAML lets pass."""
+    """Refuses duplicate keys, which YAML forbids and PyYAML accepts."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
@@ -87,7 +87,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def prose(text: str) -> str:
-    """Return a text without what stays as it is in every language: code, names, placeholders, quoted words."""
+    """Return a text without the parts that no language translates: code, names, placeholders, quoted words."""
     for pattern in (QUOTED, PLACEHOLDER, CODE, NAMES, IDENTIFIER):
         text = pattern.sub("", text)
     return text
@@ -100,17 +100,17 @@ def letters_of(text: str) -> list[str]:
 
 
 def parents(tag: str) -> list[str]:
-    """Return the catalogues other than English that stand behind this one; with any it may leave keys out."""
+    """Return the catalogues, other than English, that complete this one."""
     return [each for each in languages.facts_of(tag).texts if each not in (tag, "en")]
 
 
 def is_optional(key: str) -> bool:
-    """Tell whether a complete catalogue may lack this text."""
+    """Return whether a complete catalogue may lack this text."""
     return key.startswith("language.") or bool(languages.RARE.match(key))
 
 
 def without_rare(text: str) -> str:
-    """Return en.yaml, from its first section on, without the texts that may stay in English."""
+    """Return the sections of en.yaml without the texts that may stay in English."""
     kept: list[str] = []
     section, rare = "", False
     for line in text.split("\n"):
@@ -130,7 +130,7 @@ def _is_short(key: str, text: str) -> bool:
 
 
 def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
-    """Return what is wrong with `<folder>/<tag>.yaml`: the file's name, the key, what to do; [] if nothing is."""
+    """Return the problems of `<folder>/<tag>.yaml`: file name, key, what to do."""
     file = f"languages/{tag}.yaml"
     english = dict(flat(yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8"))))
     try:
@@ -161,7 +161,7 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
         if key in english and not key.startswith("language."):
             problems += [f"{key}: {problem}" for problem in _text(text, str(english[key]), header, key)]
     problems += _whole(content)
-    # A few words may be the same in two languages; so many are left over.
+    # A few words may be the same in two languages; more are not translated yet.
     short = [key for key, text in texts.items() if text == english.get(key) and _is_short(key, str(text))]
     if header.get("iso") != "en" and len(short) > SAME:
         problems += [f"{key}: is in English: translate it" for key in short]
@@ -251,14 +251,14 @@ def _whole(content: dict) -> Iterator[str]:
 
 
 def _scalar(value: object) -> str:
-    """Return a value as YAML reads it back: the tag of Norwegian is a text, and not false."""
+    """Return a value as YAML; the tag of Norwegian is quoted, or it would be false."""
     return yaml.safe_dump(value, allow_unicode=True, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
 def begin(tag: str, folder: Path = LANGUAGES) -> Path:
     """Write `<folder>/<tag>.yaml` with the facts about the language and the texts in English; return its path.
 
-    A variant that inherits (`es-MX`) begins with its header alone: what it does not say, its parent does.
+    A variant that inherits (`es-MX`) begins with its header alone.
     """
     facts = languages.facts_of(tag)
     text = (LANGUAGES / "en.yaml").read_text(encoding="utf-8")
@@ -293,7 +293,7 @@ def begin(tag: str, folder: Path = LANGUAGES) -> Path:
 
 
 def _rest(tag: str) -> str:
-    """Say how many rare sentences are still in English; a language with parents takes theirs."""
+    """Say how many rare sentences are still in English, also in the parents' catalogues."""
     known = dict(flat(languages.texts_of(tuple(languages.facts_of(tag).texts[:-1]))))
     rare = [key for key, _ in flat(languages.catalogue("en")) if languages.RARE.match(key)]
     left = sum(key not in known for key in rare) if tag != "en" else 0
@@ -301,7 +301,7 @@ def _rest(tag: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Begin or check the catalogues of the tags in `arguments`; return 1 if something is to do."""
+    """Begin or check the catalogues of these tags, or check all; return 1 for problems."""
     if not arguments:
         arguments = sorted(path.stem for path in LANGUAGES.glob("*.yaml"))
     found = []
@@ -310,7 +310,7 @@ def main(arguments: list[str]) -> int:
             tag = languages.standard_tag(answer)
         except ValueError as error:
             hint = f" Did you mean {error}?" if str(error) else ""
-            print(f"“{answer}” is no language tag.{hint} Use one such as yo or sr-Latn.")
+            print(f"“{answer}” is not a language tag.{hint} Use one such as yo or sr-Latn.")
             return 1
         if not (LANGUAGES / f"{tag}.yaml").is_file():
             path = begin(tag)

@@ -1,4 +1,4 @@
-"""Write the list of modules in the project's `kto/README.md` anew, from the first line of each docstring."""
+"""Update the list of modules in the project's `kto/README.md` from the first line of each docstring."""
 
 import ast
 import re

@@ -1,8 +1,8 @@
-"""Write `kto/settings.schema.json`, from which editors complete and explain settings, as kto/settings.py has them.
+"""Write `kto/settings.schema.json` from kto/settings.py, for completion and help in editors.
 
     python tools/make_schema.py
 
-Editors read draft 4 at least, so there is no `const`, and no null, which TOML does not have.
+Without `const`, for editors that read draft 4, and without null, which TOML does not have.
 """
 
 import json

@@ -27,7 +27,7 @@ PARENTS = {
     **dict.fromkeys(("id", "jax", "mqg", "vkt"), ""),
     **dict.fromkeys(("bjn", "min", "mui", "pse"), "id"),
 }
-"""Where the registry's macrolanguages do not say whose texts people read."""
+"""Parents that differ from the registry's macrolanguages."""
 
 
 def registry() -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
@@ -44,7 +44,7 @@ def registry() -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
 
 
 def english_names() -> dict[str, str]:
-    """Return the language of each name that people have for one in English (CLDR, Wiktionary), in small letters."""
+    """Return English language name (lower case; CLDR, Wiktionary) → language."""
     trie = load_trie(data_filename("trie/en/name_to_language.marisa"))
     return {name: get_trie_value(trie, name).split("-")[0] for name in trie if name[0] < "\u0250"}  # no Deseret
 

@@ -1,10 +1,10 @@
-"""Choose the day of which all packages are: `python tools/pin.py 2026-12-24`. Needs `uv`.
+"""Set the day that fixes all package versions: `python tools/pin.py 2026-12-24`. Needs `uv`.
 
 Direct requirements are exact (`==`) and changed by hand, in `pyproject.toml` of the project and in the block (PEP 723)
-of each script with an environment of its own. What they need is what there was on that day: `exclude-newer` under
-`[tool.uv]`. The tests run with pip, which knows no such thing, so `tests/constraints.txt` has a line per package.
+of each script with an environment of its own. Their dependencies are the newest of that day: `exclude-newer` under
+`[tool.uv]`. The tests run with pip, which has no such option, so `tests/constraints.txt` has a line per package.
 
-Without a day the one in the files stays, and only new packages get a line.
+Without a day, the day stays and only new packages get a line.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Can everything be used? Asks the Hub or the model server about the models, but no model for an answer.
+"""Step 0: check texts, prompts and models. Asks the Hub or the model server about models, but no model for an answer.
 
 uv run check.py
 """
@@ -14,12 +14,11 @@ from kto.texts import t
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check everything and say all that was found. 1 if somebody has to put something right, or nobody answered."""
+    """Check everything and print all findings; return 1 for problems, also if the Hub or a server did not answer."""
     Parser(t("check.help"), "check").parse_args(argv)
     config = load()
     inference = config.generation.inference
-    found = Findings()
-    token = ""
+    found, token = Findings(), ""
     with found.collect():
         token = secret(config, "HF_TOKEN")
     with found.collect():

@@ -223,6 +223,8 @@ if __name__ == "__main__":
 #     "peft==0.21.2",
 #     "sentencepiece==0.2.3",
 #     "psutil==7.2.2",
+#     "pydantic==2.14.3",
+#     "python-dotenv==1.2.4",
 #     "pyyaml==6.0.3",
 # ]
 #

@@ -163,7 +163,7 @@ def test_money_that_is_used_up_ends_the_model_with_the_words_of_the_server(
     server.fail(status=status, body=error(code="insufficient_quota", type="insufficient_quota", message=words))
     project = project_with(rendered, tmp_path / "project", [f"Prompt {number}" for number in range(30)], timeout=5)
     done = run(project, "generate.py", "--base-url", server.url)
-    assert f"wants to be paid ({words})" in done.stdout + done.stderr and len(server.chats) <= 8
+    assert f"requires payment ({words})" in done.stdout + done.stderr and len(server.chats) <= 8
 
 
 def test_a_date_is_one_of_the_clock_of_the_server(rendered: Path, server: ModelServer, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_a_server_that_says_when(
     ("status", "sentence"),
     [
         (401, "does not accept your key (The test wants 401.). Check the key in the file .env."),
-        (402, "wants to be paid (The test wants 402.)"),
+        (402, "requires payment (The test wants 402.)"),
         (403, "does not let you use this model (The test wants 403.)"),
         (418, "The server answered 418 (The test wants 418.)."),
     ],

@@ -182,7 +182,7 @@ def test_gaps_are_told_and_filled_by_the_next_run(project: Path, server: ModelSe
     for reason in (
         "acme/one: The server answered 500",
         "acme/two: The server answered 400 (The prompt is too long.). (prompts: 1)",
-        "acme/no: The server wants to be paid (No credit is left.)",
+        "acme/no: The server requires payment (No credit is left.)",
     ):
         assert reason in done.stdout
     gaps = [json.loads(line) for line in (project / "data/generations/gaps.jsonl").read_text("utf-8").splitlines()]

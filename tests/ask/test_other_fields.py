@@ -189,7 +189,8 @@ def test_what_a_server_does_not_take_can_be_said_beforehand(own: Path, server: M
     (own / "settings.toml").write_text(text.replace('"seed"]', '"sede"]'), encoding="utf-8")
     done = run(own, "generate.py", "--base-url", server.url)
     assert (
-        done.returncode == 1 and "unsupported = sede cannot be used; use names of what is sent: max_tok" in done.stderr
+        done.returncode == 1
+        and "unsupported = sede cannot be used; use names of fields that are sent: max_tok" in done.stderr
     )
 
 

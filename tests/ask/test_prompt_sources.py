@@ -122,7 +122,7 @@ def test_datasets_as_people_publish_them(
         ({"prompts": "ann/column", "prompt_filter": {"n": [["a"]]}}, r"\[generation\] prompt_filter = "),
         ({"prompts": "./nothere"}, "nothere cannot be read"),
         ({"prompts": "nothere.json"}, r"nothere\.json cannot be read"),
-        ({"prompts": "prompts.xlsx"}, r"“prompts\.xlsx” is no source of prompts"),
+        ({"prompts": "prompts.xlsx"}, r"“prompts\.xlsx” is not a source of prompts"),
     ],
 )
 def test_check_finds_it_first(

@@ -88,7 +88,7 @@ def test_the_id_never_changes() -> None:
         (b'{"prompt": [{"role": "assistant", "content": "x"}]}', "line 2: “prompt” is not a text"),
         (b'{"prompt": [{"role": "user", "content": [{"type": "image"}]}]}', "line 2: “prompt” is not a text"),
         (b'{"prompt": " \\n "}', "line 2: “prompt” is empty"),
-        (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has a character that is only half there"),
+        (b'{"prompt": "\\ud83d"}', "line 2: “prompt” has an incomplete character (half of a surrogate pair)"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
@@ -230,7 +230,7 @@ def test_a_path_or_a_dataset(tmp_path: Path, name: str, kind: type) -> None:
 
 @pytest.mark.parametrize("name", ["what is this?", "a/b/c", "https://example.org/x"])
 def test_neither_a_path_nor_a_dataset(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="no source of prompts"):
+    with pytest.raises(UserError, match="not a source of prompts"):
         prompt_sources.sources(settings(tmp_path, name))
 
 

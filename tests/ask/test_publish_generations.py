@@ -83,7 +83,7 @@ def test_a_card_that_cannot_go_out_and_one_that_was_edited(
     env = hub.env(tmp_path / "hf") | {"HF_HUB_OFFLINE": "0"}
     done = run(project, "generate.py", "--base-url", server.url, "--push", env=env)
     assert (done.returncode, hub.repos) == (1, {})
-    assert "settings.toml: the Hub does not take “license: CC BY 4.0”. Perhaps you mean: cc-by-4.0" in done.stderr
+    assert "settings.toml: the Hub does not accept “license: CC BY 4.0”. Perhaps you mean: cc-by-4.0" in done.stderr
 
     use(project, "project", license="cc-by-4.0")
     assert run(project, "generate.py", "--base-url", server.url, "--push", env=env).returncode == 0

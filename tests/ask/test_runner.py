@@ -285,7 +285,7 @@ def test_attempts(server: ModelServer, ask: Ask, fault: dict, attempts: int) -> 
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (402, "wants to be paid (The test wants 402.)"),
+        (402, "requires payment (The test wants 402.)"),
         (429, "wait for 86400 seconds"),
         (503, "wait for 86400 seconds"),
     ],
@@ -451,7 +451,7 @@ def test_never_is_more_billed_than_may_be(server: ModelServer, ask: Ask) -> None
     outcomes = ask(prompts(100), max_cost=1, prices=(0.001, 0.01), concurrency=16)
     assert 0.8 < sum(billed) <= 1
     assert sum(map(bool, texts(outcomes))) == len(billed) and ask.tally.cost == pytest.approx(sum(billed))  # type: ignore[attr-defined]
-    assert failures(outcomes) == {"", "A further answer might cost more than --max-cost allows."}
+    assert failures(outcomes) == {"", "Another answer might cost more than --max-cost allows."}
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server:
     done = generate(project)
     assert done.returncode == 0, done.stderr
     assert inputs(project) == ["Yorùbá?", "Brand new?", "Plain?"]
-    assert done.stdout.count("so all of it is taken") == 2
+    assert done.stdout.count("so all its rows are used") == 2
     toml.write_text(content.replace("code =", "kode ="), encoding="utf-8")  # nobody has such a column
     done = generate(project)
     assert done.returncode == 1 and "no column “kode”" in done.stderr
@@ -166,7 +166,7 @@ def test_what_holds_for_one_source_need_not_be_in_another(project: Path, server:
         ("", "it must not be empty"),
         (7, "must be a list of texts"),
         (["prompts/mine.jsonl", "prompts/absent.jsonl"], "absent.jsonl cannot be read"),
-        (["what is this?", "prompts/mine.jsonl"], "“what is this?” is no source of prompts"),
+        (["what is this?", "prompts/mine.jsonl"], "“what is this?” is not a source of prompts"),
     ],
 )
 def test_a_list_that_cannot_be_used(project: Path, value: object, sentence: str) -> None:

@@ -248,7 +248,7 @@ def test_only_ties_then_one_class_then_both(task: Task) -> None:
     task.vote("piet", one, "bad")
     done = task.export()
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("As many people voted up as down, everywhere: 1 answers. The votes are kept;")
+    assert done.stderr.startswith("All answers with enough votes are ties: 1. The votes are kept;")
     assert len(task.table("votes/train.parquet")) == 2 and not (task.data / "kto").exists()
     task.vote("wanjiku", one, "good")
     done = task.export()
@@ -281,7 +281,7 @@ def test_all_votes_withdrawn_and_only_a_tie_left(task: Task) -> None:
     assert task.export().returncode == 0 and task.table("kto/train.parquet")
     task.vote("piet", one, "bad")
     done = task.export()
-    assert done.returncode == 1 and done.stderr.startswith("As many people voted up as down, everywhere: 1 answers.")
+    assert done.returncode == 1 and done.stderr.startswith("All answers with enough votes are ties: 1.")
     assert list((task.data / "kto").iterdir()) == []
 
 

@@ -85,7 +85,7 @@ def test_models_to_run_on_this_machine(project: Path, hub: StandinHub, tmp_path:
     assert "The owners of acme/asks-first want to be asked first, and your token may not read it yet" in done.stderr
     assert f"{hub.url}/acme/asks-first" in done.stderr
     assert "models/absent is not on the Hub" in done.stderr
-    assert "no chat there is no model for conversations" in done.stderr and "models/own" not in done.stderr
+    assert "no chat there is no chat model" in done.stderr and "models/own" not in done.stderr
 
 
 def test_a_server_of_your_own(project: Path, tmp_path: Path) -> None:

@@ -179,3 +179,17 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
     else:
         with pytest.raises(KeyboardInterrupt):
             wait_for_enter("?")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["-S"], "import runpy; runpy.run_path('check.py')", "PyYAML is not here. "),
+        ([], "sys.modules['pydantic'] = None; import runpy; runpy.run_path('train.py')", "The package pydantic is not"),
+        ([], "from kto.command_line import run; run(lambda: __import__('no_such'))", "The package no_such is not"),
+    ],
+)
+def test_a_missing_package_is_a_sentence(project: Path, options: list[str], code: str, said: str) -> None:
+    line = [sys.executable, *options, "-c", f"import sys; sys.path.insert(0, ''); {code}"]
+    done = subprocess.run(line, cwd=project, capture_output=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith(said) and "with uv" in done.stderr, done.stderr

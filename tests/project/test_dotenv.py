@@ -30,11 +30,11 @@ VALUES = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["C
         (r'A="say \"hi\"\n\\"', {"A": 'say "hi"\n\\'}),
         ("# A=1", {}),
         ("nonsense", {}),
-        ("1A=2", {}),
+        ("1A=2", {"1A": "2"}),
         ("A=1\r\nB=2\r\n", {"A": "1", "B": "2"}),
         ("A=1\nA=2", {"A": "2"}),
         ("\ufeffA=1", {"A": "1"}),
-        ("ক=1\nA=ক", {"A": "ক"}),
+        ("ক=1\nA=ক", {"ক": "1", "A": "ক"}),
     ],
 )
 def test_read(tmp_path: Path, line: str, expected: dict[str, str]) -> None:

@@ -86,7 +86,7 @@ def test_other_commands(project: Path, command: list[str]) -> None:
 
 
 def test_every_command_goes_the_same_way() -> None:
-    """All of them are run by `kto.errors.run`, which is what the tests above are about."""
+    """All of them are run by `kto.command_line.run`, which is what the tests above are about."""
     commands = [*TEMPLATE.glob("*.py")]
     commands += [TEMPLATE / "kto/vote/outdated.py", TEMPLATE / "kto/vote/argilla_server/server.py"]
     assert len(commands) >= 7

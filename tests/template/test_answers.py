@@ -29,12 +29,12 @@ BAD = [
     ("hub_owner", "me/you", "name on the Hub"),
     ("models", "", "No model"),
     ("models", " , ,", "No model"),
-    ("models", "gpt2", "no model id"),
-    ("models", "a/b/c", "no model id"),
+    ("models", "gpt2", "not a model id"),
+    ("models", "a/b/c", "not a model id"),
     ("models", "acme/one, acme/one", "more than once"),
-    ("models", "acme/one:To gether", "no model id"),
+    ("models", "acme/one:To gether", "not a model id"),
     ("prompts", "nowhere.jsonl", "cannot be read"),
-    ("prompts", "what is this?", "no source of prompts"),
+    ("prompts", "what is this?", "not a source of prompts"),
 ]
 
 
@@ -55,10 +55,10 @@ HIDDEN = [
     ("domain", "\u2800\u3164 ", "is empty"),
     ("project_name", "a\udce9", "not written in UTF-8"),
     ("system_prompt", "\ud83d", "not written in UTF-8"),
-    ("hub_owner", None, "is no text"),
-    ("language", False, "is no text"),
-    ("domain", True, "is no text"),
-    ("models", ["a/b", "c/d"], "is no text"),
+    ("hub_owner", None, "is not a text"),
+    ("language", False, "is not a text"),
+    ("domain", True, "is not a text"),
+    ("models", ["a/b", "c/d"], "is not a text"),
     ("language", "hi-İN", "Did you mean hi-IN"),
 ]
 
@@ -240,7 +240,7 @@ def test_a_malformed_prompts_file(content: bytes, expected: str, tmp_path: Path)
 def test_replayed_answers_are_checked_too(tmp_path: Path) -> None:
     done = replay(tmp_path, models="", language="nope")
     assert done.status == 1 and done.nothing_written
-    assert "No model" in done.output and "no language tag" in done.output
+    assert "No model" in done.output and "not a language tag" in done.output
 
 
 def test_a_folder_is_a_model_where_the_models_run_on_this_machine(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_the_check_looks_at_every_text(project: Path) -> None:
     assert done.returncode == 1
     assert "kto/texts.yaml has no text for “task.vote_help”" in done.stderr
     assert "  - texts.yaml: “errors.no_rows” uses {pad}" in done.stderr
-    assert "texts.yaml that are no text of this project" in done.stdout and "readme.waht" in done.stdout
+    assert "texts.yaml that are not texts of this project" in done.stdout and "readme.waht" in done.stdout
 
 
 def test_a_mistake_in_the_middle_leaves_everything_as_it_was(project: Path) -> None:
@@ -215,7 +215,9 @@ def test_a_page_that_is_none_is_not_replaced(project: Path) -> None:
     before = content(project)
     done = run(project, "check.py", "pages", "--replace", "generate.py")
     assert (
-        done.returncode == 1 and "generate.py is no page" in done.stderr and "publish/dataset/README.md" in done.stderr
+        done.returncode == 1
+        and "generate.py is not one of the pages" in done.stderr
+        and "publish/dataset/README.md" in done.stderr
     )
     assert content(project) == before
 

@@ -109,9 +109,9 @@ def test_pasted_lines_do_not_answer_the_next_question(tmp_path: Path) -> None:
         ("domain", "a\x16\x1bb", "control character in it (U+001B)", "vissen"),
         ("project_name", "\u200b", "is empty", "Duim"),
         ("project_slug", "A B", "cannot be the name of a folder", "kto-x"),
-        ("hub_owner", "a/b", "no name on the Hub", ""),
-        ("models", "x", "no model id", "acme/one"),
-        ("prompts", "what?", "no source of prompts", "starter"),
+        ("hub_owner", "a/b", "not a name on the Hub", ""),
+        ("models", "x", "not a model id", "acme/one"),
+        ("prompts", "what?", "not a source of prompts", "starter"),
     ],
 )
 def test_a_bad_answer_is_asked_for_again_at_once(question: str, bad: str, said: str, good: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_it_is_said_before_anybody_is_asked(project: Path, server: ModelServer) 
     for more in ([], ["--max-cost", "1"]):
         done = generate(project, *arguments, *more)
         assert done.returncode == 1 and f"Yoruba yet: 2 {PROMPTS}" in done.stdout
-    assert "The models would be asked in English, and nobody is here to agree" in generate(project, *arguments).stderr
+    assert "The models would be asked in English, and there is no terminal" in generate(project, *arguments).stderr
     assert not server.chats
     done = generate(project, *arguments, "--yes")
     assert (done.returncode, len(server.chats)) == (0, 2) and PROMPTS in done.stdout.partition("Asking for")[0]

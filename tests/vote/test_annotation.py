@@ -372,7 +372,7 @@ def test_the_table_of_passwords_as_a_spreadsheet_saves_it(tmp_path: Path, englis
 
 
 class SomethingElse(BaseHTTPRequestHandler):
-    """A web server that is no Argilla: it says 404 below /missing, and else a page or JSON."""
+    """A web server that is not Argilla: it says 404 below /missing, and else a page or JSON."""
 
     def do_GET(self) -> None:
         kind, body = ("text/html", b"<html></html>") if "page" in self.path else ("application/json", b'{"hello": 1}')
@@ -391,7 +391,7 @@ def test_a_server_that_is_no_argilla(task: Task, monkeypatch: pytest.MonkeyPatch
     with ThreadingHTTPServer(("127.0.0.1", 0), SomethingElse) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("ARGILLA_API_URL", f"http://127.0.0.1:{server.server_port}/{where}")
-        with pytest.raises(UserError, match="is no Argilla"):
+        with pytest.raises(UserError, match="is not Argilla"):
             connect(task.config)
         server.shutdown()
 
@@ -415,7 +415,7 @@ def test_nothing_is_set(task: Task) -> None:
     (task.project / ".env").unlink()
     done = task.export_command()
     assert done.returncode == 1
-    assert done.stderr.startswith("It is not known where Argilla is. Start it with:")
+    assert done.stderr.startswith("ARGILLA_API_URL and ARGILLA_API_KEY are not set. Start Argilla with:")
 
 
 def test_the_key_of_an_annotator(task: Task) -> None:

@@ -67,7 +67,7 @@ def test_a_proxy_that_takes_less_gets_less(task: Task, proxy: FaultyProxy) -> No
     [
         (409, "Somebody else is changing this dataset in Argilla"),
         (412, "Somebody else is changing this dataset in Argilla"),
-        (413, "takes no records of this size"),
+        (413, "does not accept records of this size"),
         (429, "has had too many requests"),
         (507, "could not do it"),
     ],

@@ -18,10 +18,10 @@ from kto import dotenv
 SPACE = "spaces/ann/argilla"
 MAKE = """
 import sys
-from kto import errors
+from kto import command_line
 from kto.settings import load as load_settings
 from kto.vote import space
-errors.end_with(lambda: print(space.create_space(load_settings(), timeout=1, pause=0.05)) or 0)
+command_line.run(lambda: print(space.create_space(load_settings(), timeout=1, pause=0.05)) or 0)
 """
 
 
@@ -127,7 +127,7 @@ def test_no_plan_for_docker_spaces(task: Task, hub: StandinHub) -> None:
     hub.users[TOKEN] = User("ann", pro=False)
     status, out, err = make(task, hub)
     assert (status, out) == (1, "")
-    assert err.startswith("The Hub does not make the Space ann/argilla (") and "PRO" in err and err.count("\n") == 1
+    assert err.startswith("The Hub refused to make the Space ann/argilla (") and "PRO" in err and err.count("\n") == 1
     assert hub.repos == {} and not (task.project / ".env").exists()
     hub.users[TOKEN] = User("ann")  # the account has a plan now
     assert make(task, hub)[0] == 0

@@ -37,23 +37,21 @@ Commands raise a `UserError` with the name of its text. What talks to servers ra
 
 import dataclasses
 import re
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
 
-from kto.terminal import survive_unread_output
-from kto.texts import TextsError, t
+from kto.texts import t
+
+for _package in ("pydantic", "dotenv"):  # every script needs these; `kto.texts` says it of PyYAML
+    if find_spec(_package) is None:
+        raise SystemExit(t("technical.no_package", name=_package))
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can put right.
+    """An error that the user can correct.
 
-    Parameters
-    ----------
-    key
-        Name of a text under `errors:`, or its whole name (`technical.…`).
-    values
-        What the placeholders of that text stand for.
+    `key` names a text under `errors:`, or with a dot any text (`technical.…`); `values` are for its placeholders.
     """
 
     kind, status = "unusable", 0  # as in data/generations/gaps.jsonl
@@ -66,7 +64,7 @@ class UserError(Exception):
         return type(self).__new__, (type(self), *self.args), vars(self)
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows: IPython asks for this before it writes a traceback."""
+        """Return what IPython shows in a notebook instead of a traceback."""
         return [str(self)]
 
 
@@ -291,29 +289,3 @@ _TEXTS: Mapping[type[Failure], str] = {
     HubTooLarge: "technical.hub_too_large",
     HubBusy: "technical.hub_busy",
 }
-
-
-def use_utf8() -> None:
-    """Let `print` write any letter, also on a console with an old code page (Windows, cp1252)."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="replace")
-
-
-def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and leave the process with its exit status.
-
-    A `UserError`, or a text that is not there, becomes a sentence on stderr and status 1, Ctrl-C status 130; anything
-    else is a bug and keeps its traceback. A command does its work also when nobody reads what it prints.
-    """
-    use_utf8()
-    survive_unread_output()
-    try:
-        status = main()
-    except (UserError, TextsError) as error:
-        print(error, file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        status = 130
-    sys.exit(status)

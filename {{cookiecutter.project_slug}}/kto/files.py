@@ -10,17 +10,10 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Give a file to write to, which takes the place of `path` once everything is on the disk.
+    """Open a temporary file for writing, which replaces `path` once its content is on the disk.
 
-    Parameters
-    ----------
-    mode
-        Who may read and write, where the system knows such a thing; what its umask forbids is taken away.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; then `path` is what it was.
+    `mode` has the permissions of a new file, before the umask. Raises `OSError` if it cannot be written; then `path` is
+    unchanged.
     """
     path = path.resolve()  # a link stays a link
     # The name begins with a dot so that nobody who lists the folder takes it for data.

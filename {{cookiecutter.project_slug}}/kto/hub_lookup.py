@@ -1,10 +1,11 @@
-"""What the Hub says about models: are they there, who serves them, how large are they?
+"""What the Hub knows about models: whether they exist, who serves them, how large they are.
 
-The template's hook asks the same before it makes a project, with no more packages than cookiecutter brings.
+The template's hook uses this module, too, with no more packages than cookiecutter brings.
 """
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import threading
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT = 10
-"""Seconds that the Hub has for questions that are asked at the same time."""
+"""Seconds for all questions that are asked at the same time."""
 ROUTES = ("", "fastest", "cheapest", "preferred")
-"""What a model's name may have in place of a provider: the router chooses one."""
+"""What may stand in place of a provider: the router chooses one."""
 MEMORY = 1.2
-"""A model that answers takes its weights and about a fifth of that."""
-_CHATS = ("text-generation", "image-text-to-text", "any-to-any")  # tasks of models that answer in a conversation
+"""A running model needs about 1.2 times the size of its weights."""
+_CHATS = ("text-generation", "image-text-to-text", "any-to-any")  # tasks of chat models
 _FIELDS = ("inferenceProviderMapping", "gated", "pipeline_tag", "tags", "disabled", "safetensors", "usedStorage")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}  # per parameter; all others: 1
 _ID = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
@@ -33,69 +34,40 @@ T = TypeVar("T")
 
 
 class Unreachable(Exception):
-    """The Hub gave no answer that says anything about the model."""
+    """The Hub gave no usable answer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HubModel:
-    """A model as the Hub describes it now.
+    """A model as the Hub describes it now; "", 0 and None: the Hub does not say."""
 
-    Attributes
-    ----------
-    name
-        Its name in the project, with the provider if one is named.
-    exists
-        False also for a private model that the token may not read.
-    called
-        Its name on the Hub, "" if that is the one in the project.
-    disabled
-        The Hub has switched it off.
-    gated
-        Its owners want to be asked before they give it away.
-    readable
-        The token may download it; only asked for gated models.
-    providers
-        Those that know it as a model for conversations: by name "live", "staging" or "error"; None: not known.
-    unfit
-        Why `transformers` cannot chat with it: "task", "gguf", "base"; "" if it can, or if the Hub does not say.
-    task
-        What it is for, as the Hub calls it, "" if the Hub does not say.
-    weights
-        Bytes of its weights: the download, and the least memory that it takes. 0 if the Hub does not know.
-    storage
-        Bytes of the whole repository, all versions together. 0 if the Hub does not know.
-    """
-
-    name: str
-    exists: bool = True
-    called: str = ""
+    name: str  # as in the project, with a provider if one is named
+    exists: bool = True  # False also for a private model that the token may not read
+    called: str = ""  # its name on the Hub, where that is another one
     disabled: bool = False
     gated: bool = False
-    readable: bool = True
-    providers: Mapping[str, str] | None = None
-    unfit: str = ""
+    readable: bool = True  # the token may download it; only asked for gated models
+    providers: Mapping[str, str] | None = None  # that know it as a chat model → "live", "staging" or "error"
+    unfit: str = ""  # why `transformers` cannot chat with it: "task", "gguf", "base"
     task: str = ""
-    weights: int = 0
-    storage: int = 0
+    weights: int = 0  # bytes: the download, and the least memory that it takes
+    storage: int = 0  # bytes of the whole repository, all versions together
 
     @property
     def live(self) -> list[str]:
-        """Providers that serve it for conversations at this moment."""
+        """Providers that serve it for chat now."""
         return [name for name, status in (self.providers or {}).items() if status == "live"]
 
     @property
     def is_served(self) -> bool:
-        """Whether the provider that is named, or any if none is named, serves it for conversations now."""
+        """Whether the named provider, or any if none is named, serves it for chat now."""
         provider = split_provider(self.name)[1]
         return bool(self.live) if provider in ROUTES else provider in self.live
 
     def unusable(self, *, local: bool) -> str:
-        """Return why another model has to be taken: "missing", "disabled", "not_served" or `unfit`; "" if none has to.
+        """Return why it cannot be used: "missing", "disabled", "not_served" or `unfit`; "" if it can.
 
-        Parameters
-        ----------
-        local
-            It runs on a machine of one's own, so nobody else has to serve it.
+        A `local` model runs on the user's machine, so nobody else has to serve it.
         """
         if not self.exists or self.disabled:
             return "disabled" if self.exists else "missing"
@@ -105,26 +77,16 @@ class HubModel:
 
 
 class Hub:
-    """The Hub, as one command asks it.
+    """The Hub, for the questions of one command, which take at most `seconds` together.
 
-    Parameters
-    ----------
-    token
-        "" for none.
-    seconds
-        For all questions together.
-
-    Attributes
-    ----------
-    token_refused
-        The Hub does not accept the token; it was asked without it.
+    `token_refused` is true once the Hub has refused the token; then it is asked without.
     """
 
     def __init__(self, token: str = "", seconds: float = 2 * TIMEOUT) -> None:
         self.url = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.token_refused = False
         self._token = token
-        self._seconds = seconds  # that are left
+        self._seconds = seconds  # left
         self._end = 0.0
 
     def page(self, model: HubModel) -> str:
@@ -132,34 +94,27 @@ class Hub:
         return f"{self.url}/{split_provider(model.name)[0]}"
 
     def look_up(self, names: Sequence[str]) -> list[HubModel | Unreachable]:
-        """Ask about all models at the same time; an exception in the list means that there was no answer."""
+        """Ask about all models at the same time."""
         return self._all_at_once(self._look_up, names)
 
     def alternatives(self, names: Sequence[str], *, served: bool) -> list[list[str]]:
-        """Return for each name up to three chat models with a similar one that are there, and `served` now if wanted.
-
-        The Hub finds what contains all of the words that it is given, so words are left off from the end until it does.
-        """
-
-        def search(name: str) -> list[str]:
-            return self._search(split_provider(name)[0], served)
-
-        return [[] if isinstance(found, Unreachable) else found for found in self._all_at_once(search, names)]
+        """Return for each name up to three existing chat models with a similar one; with `served` only served ones."""
+        search = functools.partial(self._search, served=served)
+        return [[] if isinstance(similar, Unreachable) else similar for similar in self._all_at_once(search, names)]
 
     def has_dataset(self, name: str) -> bool | Unreachable:
-        """Tell whether there is such a dataset that the token may see."""
+        """Return whether this dataset exists and the token may see it."""
+        return self._all_at_once(self._has_dataset, [name])[0]
 
-        def ask(name: str) -> bool:
-            if not _ID.fullmatch(name):
-                return False
-            response = self._get(f"/api/datasets/{name}")
-            if _is_missing(response):
-                return False
-            if response.status_code == 200 or response.headers.get("X-Error-Code") == "GatedRepo":
-                return True
-            raise Unreachable(f"HTTP {response.status_code}")
-
-        return self._all_at_once(ask, [name])[0]
+    def _has_dataset(self, name: str) -> bool:
+        if not _ID.fullmatch(name):
+            return False
+        response = self._get(f"/api/datasets/{name}")
+        if _is_missing(response):
+            return False
+        if response.status_code == 200 or response.headers.get("X-Error-Code") == "GatedRepo":
+            return True
+        raise Unreachable(f"HTTP {response.status_code}")
 
     def _look_up(self, name: str) -> HubModel:
         model = split_provider(name)[0]
@@ -172,7 +127,7 @@ class Hub:
             return HubModel(name, disabled=True)
         if _is_missing(response):
             return HubModel(name, exists=False)
-        info = _json(response)
+        info = response.json()
         if response.status_code != 200 or not isinstance(info, dict):
             raise Unreachable(f"HTTP {response.status_code}")
         called = info.get("id")
@@ -190,26 +145,29 @@ class Hub:
             storage=info.get("usedStorage") or 0,
         )
 
-    def _search(self, model: str, served: bool) -> list[str]:
+    def _search(self, name: str, served: bool) -> list[str]:
+        """Search for the name without its provider; the Hub matches all words, so drop words from the end."""
+        model = split_provider(name)[0]
         words = model.split("/")[-1].split("-")
-        found: dict[str, None] = {}
+        similar: dict[str, None] = {}
         for length in range(len(words), 0, -1):
-            wanted = [("search", "-".join(words[:length])), ("pipeline_tag", "text-generation"), ("limit", "20")]
-            wanted += [("inference", "warm"), ("expand", "inferenceProviderMapping")] if served else []
-            wanted += [] if served else [("filter", "conversational")]
+            params = [("search", "-".join(words[:length])), ("pipeline_tag", "text-generation"), ("limit", "20")]
+            if served:
+                params += [("inference", "warm"), ("expand", "inferenceProviderMapping")]
+            else:
+                params.append(("filter", "conversational"))
             try:
-                listed = _json(self._get("/api/models", wanted))
+                hits = self._get("/api/models", params).json()
             except Unreachable:
                 break
-            hits = [hit for hit in listed if isinstance(hit, dict)] if isinstance(listed, list) else []
-            found |= {str(hit.get("id")): None for hit in hits if not served or "live" in _providers(hit).values()}
-            found.pop(model, None)
-            if len(found) >= 3:
+            similar |= {hit["id"]: None for hit in hits if not served or "live" in _providers(hit).values()}
+            similar.pop(model, None)
+            if len(similar) >= 3:
                 break
-        return sorted(found, key=lambda hit: -difflib.SequenceMatcher(None, hit.lower(), model.lower()).ratio())[:3]
+        return sorted(similar, key=lambda hit: -difflib.SequenceMatcher(None, hit.lower(), model.lower()).ratio())[:3]
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> "requests.Response":
-        """Ask the Hub; raise `Unreachable` for network trouble, 429 and 5xx."""
+        """Ask the Hub; raise `Unreachable` for network errors, 429 and 5xx."""
         import requests
 
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
@@ -218,12 +176,13 @@ class Hub:
 
         def ask(token: str) -> "requests.Response":
             left = max(self._end - time.monotonic(), 0.1)
-            return requests.get(self.url + path, list(params), auth=_signature(token), timeout=left, verify=trusted)
+            auth = functools.partial(_sign, token)  # without one, requests would look into ~/.netrc
+            return requests.get(self.url + path, list(params), auth=auth, timeout=left, verify=trusted)
 
         try:
             response = ask(self._token)
             if self._token and response.status_code == 401 and "X-Error-Code" not in response.headers:
-                # The Hub refuses a token that has expired even where none is needed.
+                # The Hub refuses an expired token even where none is needed.
                 self.token_refused = True
                 response = ask("")
         except (requests.RequestException, OSError, ValueError) as error:  # OSError: no such certificates
@@ -233,7 +192,7 @@ class Hub:
         return response
 
     def _all_at_once(self, ask: Callable[[str], T], names: Sequence[str]) -> list[T | Unreachable]:
-        """Ask about several names at the same time; what has no answer in time is left to itself."""
+        """Ask about several names at the same time; requests that time out are abandoned."""
         began = time.monotonic()
         self._end = began + min(self._seconds, TIMEOUT)
         answers: dict[str, T | Unreachable] = {}
@@ -243,44 +202,32 @@ class Hub:
                 answers[name] = ask(name)
             except Unreachable as reason:
                 answers[name] = reason
-            except Exception as error:  # the Hub said what nobody expects
+            except Exception as error:  # an answer in an unexpected form
                 answers[name] = Unreachable(type(error).__name__)
 
-        # Of a kind that does not keep the program alive: a server that sends byte after byte never times out.
+        # Daemons do not keep the program alive: a server that sends byte after byte never times out.
         threads = [threading.Thread(target=answer, args=(name,), daemon=True) for name in names]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(max(self._end + 0.5 - time.monotonic(), 0))  # what times out has half a second to say so
+            thread.join(max(self._end + 0.5 - time.monotonic(), 0))  # time-outs get half a second to be raised
         self._seconds = max(self._seconds - (time.monotonic() - began), 0)
         return [answers.get(name, Unreachable(f"{TIMEOUT} s")) for name in names]
 
 
-def _signature(token: str) -> "Callable[[requests.PreparedRequest], requests.PreparedRequest]":
-    """Return what adds the token to a request; without one, nothing is looked for in ~/.netrc either."""
-
-    def sign(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    return sign
-
-
-def _json(response: "requests.Response") -> Any:
-    try:
-        return response.json()
-    except (ValueError, RecursionError):
-        raise Unreachable("no JSON") from None
+def _sign(token: str, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
+    if token:
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
 
 
 def _is_missing(response: "requests.Response") -> bool:
-    """Tell whether there is no such repository for us: the Hub says 401 of names that it does not know."""
+    """Return whether the repository does not exist for us: the Hub answers 401 for unknown names."""
     return response.status_code in (401, 404) and response.headers.get("X-Error-Code") in (None, "RepoNotFound")
 
 
 def _providers(model: Mapping[str, Any]) -> dict[str, str]:
-    """Return the providers that know a model as one for conversations, and how each is; a list in lists of models."""
+    """Return provider → status for chat; the Hub gives a mapping for one model, and a list in lists of models."""
     mapping = model.get("inferenceProviderMapping") or {}
     entries = list(mapping.items()) if isinstance(mapping, dict) else [(None, entry) for entry in mapping]
     known = [(name or entry.get("provider"), entry) for name, entry in entries if isinstance(entry, dict)]
@@ -295,6 +242,6 @@ def _unfit(model: Mapping[str, Any]) -> str:
         return "task"
     if "gguf" in tags and not {"safetensors", "pytorch"} & tags and not model.get("safetensors"):
         return "gguf"
-    if task == "text-generation" and tags and "conversational" not in tags:  # it has no chat template
+    if task == "text-generation" and tags and "conversational" not in tags:  # no chat template
         return "base"
     return ""

@@ -1,4 +1,4 @@
-"""Names of models and addresses of their servers, as people write them and as they are shown."""
+"""Names of models and addresses of servers: parsing them, and showing them without private parts."""
 
 import re
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ def split_provider(model: str) -> tuple[str, str]:
 
 
 def public_names(models: Sequence[str]) -> list[str]:
-    """Return the names under which models are published: of a folder on this machine only the end of its path.
+    """Return the names under which models are published: a local folder is cut to the end of its path.
 
-    As much of the end as tells the folders apart; ids on the Hub and a server's own names stay as they are.
+    The end is as long as necessary to keep names apart; Hub ids and names on a server stay.
     """
     parts = [re.split(r"[\\/]+", model.rstrip("\\/")) for model in models]
     private = [re.match(r"[\\/.~]|[A-Za-z]:[\\/]", model) is not None for model in models]
@@ -32,16 +32,15 @@ def public_names(models: Sequence[str]) -> list[str]:
 
 
 def is_address(url: str) -> bool:
-    """Tell whether this is the address of a server."""
+    """Return whether this is an HTTP address."""
     try:
         parts = urlsplit(url)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
-        )
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname)
+        return is_http and parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         return False
 
 
 def hide_login(text: str) -> str:
-    """Return a text with an address as people may see it: without the user name and the password in it."""
+    """Remove user names and passwords from the addresses in a text."""
     return re.sub(r"//\S*@", "//…@", text)

@@ -1,38 +1,37 @@
 """Fill the pages of the project (README, cards, community pages) from texts and facts.
 
-A page is Markdown with four additions: `{section.key}` is a text, `{name}` a value (with `_quoted`
-behind it, as a quoted string for YAML); the lines between
-`<!-- if name -->` (or `if not name`) and `<!-- end if -->` stay only if that value is true; what is between
-`<!-- native -->` and `<!-- end native -->` is in the community's language and follows its direction.
+A page is Markdown with four additions: `{section.key}` is a text, `{name}` a value (`{name_quoted}`: as a YAML string);
+the lines between `<!-- if name -->` (or `if not name`) and `<!-- end if -->` stay only if that value is true; the part
+between `<!-- native -->` and `<!-- end native -->` is in the community's language and follows its direction.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kto.model_names import public_names
 from kto.texts import FILES as FILES
-from kto.texts import PLACEHOLDER, TextsError, file_name, file_of, fill, look_up
+from kto.texts import PLACEHOLDER as PLACEHOLDER
+from kto.texts import TextsError, checked, file_name, fill
 
 if TYPE_CHECKING:
     from kto.settings import Settings
 
 MARKED = ("numbers", "models")
-"""What `export.py` fills in the dataset card; between these marks a page may say anything."""
+"""The marked parts of the dataset card that `export.py` fills."""
 TYPED = ("project_name", "domain")
-"""Values that people type: in Markdown they are shown as they were typed, whatever that would mean there."""
+"""Values that people type: they are escaped in Markdown."""
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
 _TEXT = re.compile(r"\{([a-z_]+\.[a-z_.]+)(?<!_quoted)\}")
-_FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
-_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+_CODE = re.compile(r"(?P<fence>^(?P<indent> *)```.*?^ *```$)|(?<!`)`[^`\n]+`(?!`)", re.DOTALL | re.MULTILINE)
 
 
 def quoted(value: object) -> str:
-    """Return a string as a double-quoted scalar that JSON and YAML both read as that string."""
+    """Return a double-quoted scalar that both JSON and YAML read as this string."""
     text = json.dumps(str(value), ensure_ascii=False)
     return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -40,42 +39,36 @@ def quoted(value: object) -> str:
 _MARKS = re.compile(
     r"""
     [\\`*_\[\]|~]
-    | <(?![\s\d])                   # before these it begins no tag
+    | <(?![\s\d])                   # a tag
     | &(?=\#?\w+;)                  # an entity
-    | \$(?!\d)                      # no formula ends before a digit
+    | \$(?!\d)                      # a formula, which does not end before a digit
     | \A\#(?=\#*(?:\s|\Z))         # the beginning of a heading
-    | (?<=\s)\#(?=\#*\Z)           # the end of one
-    | \A[-+=>]                      # the beginning of a list or a quotation, or an underline
+    | (?<=\s)\#(?=\#*\Z)           # its end
+    | \A[-+=>]                      # a list, a quotation or an underline
     """,
     re.VERBOSE,
 )
 
 
 def as_typed(value: object) -> str:
-    """Return Markdown that shows a text as it is, in one line (CommonMark 2.4; GitHub's formulas and strikethrough).
+    """Escape a text for one line of Markdown (CommonMark 2.4; GitHub's formulas and strikethrough).
 
-    What means nothing where it stands stays as it is: Discord, where people paste pages, would show the backslash.
+    Only where it is necessary: Discord, where people paste pages, shows the backslash.
     """
     text = _MARKS.sub(r"\\\g<0>", " ".join(str(value).split()))
     return re.sub(r"\A(\d+)([.)])", r"\1\\\2", text)  # the beginning of a numbered list
 
 
 def page_values(
-    project: Mapping[str, object], language: Mapping[str, object], generation: Mapping[str, object]
-) -> dict[str, object]:
-    """Return the values that pages and texts name, from the sections of `settings.toml` with the same names."""
-    texts = language["texts"]
-    assert isinstance(texts, Sequence)
-    models = generation["models"]
-    assert isinstance(models, Sequence)
+    project: Mapping[str, Any], language: Mapping[str, Any], generation: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values for the placeholders of pages and texts, from the sections of `settings.toml`."""
     owner, slug = project["hub_owner"], project["slug"]
-    translated = language["iso"] == "en" or texts[0] != "en"
-    # What has no translation is in English, which reads from left to right.
-    direction = language["direction"] if translated else "ltr"
-    # A title is one line; everything else stays as it was typed.
-    name = " ".join(str(project["name"]).split())
+    translated = language["iso"] == "en" or language["texts"][0] != "en"
+    foreign = language["iso"] != "en" and translated
+    direction = language["direction"] if translated else "ltr"  # untranslated texts are English
     return {
-        "project_name": name,
+        "project_name": " ".join(project["name"].split()),  # a title is one line
         "slug": slug,
         "domain": project["domain"],
         "owned": bool(owner),
@@ -88,9 +81,9 @@ def page_values(
         "direction": direction,
         "unreviewed": translated and not language["reviewed"],
         "untranslated": not translated,
-        "foreign": language["iso"] != "en" and translated,
-        "foreign_unreviewed": language["iso"] != "en" and translated and not language["reviewed"],
-        "models": list_models(public_names(models), str(direction)),
+        "foreign": foreign,
+        "foreign_unreviewed": foreign and not language["reviewed"],
+        "models": list_models(public_names(generation["models"]), direction),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
@@ -100,74 +93,45 @@ def page_values(
 def list_models(names: Iterable[str], direction: str) -> str:
     """Return a list of models in Markdown that reads in `direction`."""
     lines = "\n".join(f"- `{name}`" for name in names)
-    return _isolate_code(lines) if direction == "rtl" else lines
+    return _CODE.sub(_left_to_right, lines) if direction == "rtl" else lines
 
 
-def values_of(settings: "Settings") -> dict[str, object]:
-    """Return the values that pages and texts name, from `settings.toml`."""
-    return page_values(
-        project=settings.project.model_dump(),
-        language=settings.language.model_dump(),
-        generation=settings.generation.model_dump(),
-    )
+def values_of(settings: "Settings") -> dict[str, Any]:
+    """Return the values for the placeholders of pages and texts."""
+    return page_values(settings.project.model_dump(), settings.language.model_dump(), settings.generation.model_dump())
 
 
-def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, object], markdown: str | None = None) -> str:
+def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, Any], markdown: str | None = None) -> str:
     """Return the text at `key`, its placeholders filled from `values`.
 
     With `markdown`, a prefix such as "## " or "", it becomes Markdown in the direction of the language. Raises
     `TextsError` for a placeholder that `values` lacks.
     """
-
-    def value(name: str) -> object:
-        if name not in values:
-            raise TextsError(f"{file_of(key)}: “{key}” uses {{{name}}}, which means nothing there. Remove it.")
-        return as_typed(values[name]) if name in TYPED and markdown is not None else values[name]
-
-    text = look_up(texts, key).rstrip("\n")
-    if markdown is not None:
-        text = in_direction(markdown + text, str(values["direction"])).rstrip("\n")
-    return fill(text, value)
-
-
-def check_placeholders(key: str, text: str, known: Iterable[str]) -> None:
-    """Raise `TextsError` if a text has a placeholder that is not among `known`."""
-    for name in PLACEHOLDER.findall(text):
-        if name not in known and not file_name(name):
-            names = ", ".join(f"{{{each}}}" for each in ("language", "domain") if each in known)
-            hint = f"Correct it ({names}) or remove it" if names else "Remove it"
-            raise TextsError(f"{file_of(key)}: “{key}” uses {{{name}}}, which means nothing there. {hint}.")
+    text = checked(texts, key, values)
+    if markdown is None:
+        return fill(text, values.__getitem__)
+    text = in_direction(markdown + text, values["direction"]).rstrip("\n")
+    return fill(text, lambda name: as_typed(values[name]) if name in TYPED else values[name])
 
 
 def in_direction(markdown: str, direction: str) -> str:
-    """Return Markdown that reads in `direction` ("ltr" or "rtl") where pages are shown left to right.
+    """Return Markdown in `direction` ("ltr" or "rtl"), for pages that are shown left to right.
 
-    In a right-to-left page commands and names in code stay left to right, each isolated from the text around it.
+    In right-to-left text, code stays left to right.
     """
     if direction != "rtl":
         return markdown
-    parts, end = [], 0
-    for fence in _FENCE.finditer(markdown):
-        indent = fence[1]
-        parts.append(_isolate_code(markdown[end : fence.start()]))
-        parts.append(f'{indent}<div dir="ltr">\n\n{fence[0]}\n\n{indent}</div>')
-        end = fence.end()
-    parts.append(_isolate_code(markdown[end:]))
-    return f'<div dir="rtl">\n\n{"".join(parts).strip()}\n\n</div>\n\n'
+    return f'<div dir="rtl">\n\n{_CODE.sub(_left_to_right, markdown).strip()}\n\n</div>\n\n'
 
 
-def _isolate_code(markdown: str) -> str:
-    return _CODE.sub(lambda match: f'<span dir="ltr">{match[0]}</span>', markdown)
+def _left_to_right(code: re.Match[str]) -> str:
+    if code["fence"]:
+        return f'{code["indent"]}<div dir="ltr">\n\n{code[0]}\n\n{code["indent"]}</div>'
+    return f'<span dir="ltr">{code[0]}</span>'
 
 
-def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, object]) -> str:
-    """Return the page of the file `page`, filled.
-
-    Raises
-    ------
-    TextsError
-        A text or a value that the page names does not exist.
-    """
+def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, Any]) -> str:
+    """Return the content of a file, filled; raise `TextsError` for a text or a value that does not exist."""
 
     def keep(match: re.Match[str]) -> str:
         return match[3] if bool(values[match[2]]) != bool(match[1]) else ""
@@ -182,22 +146,17 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, obje
             raise TextsError(f"{page.name} uses {{{name}}}, which means nothing there. Remove it.")
         return as_typed(values[name]) if name in TYPED else values[name]
 
-    def checked(key: str) -> str:
-        text = look_up(texts, key).rstrip("\n")
-        check_placeholders(key, text, values)
-        return text
-
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
-    # Texts come first and values last: an answer may look like a mark or a name without becoming one.
-    markdown = _TEXT.sub(lambda match: match[0] if file_name(match[1]) else checked(match[1]), markdown)
-    markdown = _NATIVE.sub(lambda match: in_direction(match[1], str(values["direction"])), markdown)
+    # Texts come first and values last, so that a value cannot be taken for a mark or a placeholder.
+    markdown = _TEXT.sub(lambda match: match[0] if file_name(match[1]) else checked(texts, match[1], values), markdown)
+    markdown = _NATIVE.sub(lambda match: in_direction(match[1], values["direction"]), markdown)
     return fill(markdown, value)
 
 
 def fingerprint(page: str) -> str:
-    """Return a hash of a page, whatever its line ends and whatever `export.py` has filled in.
+    """Return a hash of a page that tells whether a person has edited it.
 
-    It tells a page that a person has changed from one that can be made again.
+    Line ends and the parts that `export.py` fills do not count.
     """
     page = page.replace("\r\n", "\n").rstrip("\n")
     for name in MARKED:
@@ -210,10 +169,7 @@ def _marked(name: str) -> re.Pattern[str]:
 
 
 def fill_marked(page: str, name: str, content: str) -> str:
-    """Return a page with `content` between its marks `<!-- name -->` and `<!-- end name -->`.
-
-    Everything else in the page stays as people wrote it. Raises `TextsError` if the marks are gone.
-    """
+    """Return a page with `content` between `<!-- name -->` and `<!-- end name -->`; raise `TextsError` without them."""
     filled, count = _marked(name).subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page, count=1)
     if not count:
         marks = f"<!-- {name} --> and <!-- end {name} -->"

@@ -1,8 +1,8 @@
-"""What people read: prompts and answers as HTML.
+"""Prompts and answers as HTML.
 
-A prompt is shown as it was written. Models write Markdown: emphasis, headings, lists, tables and code of an answer are
-shown as such; a picture is the words and the address it was written with. Nothing else has a meaning, neither HTML nor
-links, formulas, quotations or strikethrough, so whatever an answer says, people read what the dataset holds.
+A prompt is shown as written. Of an answer's Markdown, emphasis, headings, lists, tables and code are rendered; an image
+is shown as its words and address. HTML, links, formulas, quotations and strikethrough are not, so people read what the
+dataset holds.
 """
 
 import functools
@@ -21,26 +21,21 @@ _TAGS = {
     *("p", "br", "strong", "em", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "pre", "code", "small", "div"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
-_ATTRIBUTES = {
-    "div": {"dir"},
-    "li": {"value"},
-    "pre": {"dir"},
-    "code": {"class"},
-    "table": {"border", "cellpadding", "cellspacing"},
-}
+_TABLE_ATTRIBUTES = {"border", "cellpadding", "cellspacing"}
+_ATTRIBUTES = {"div": {"dir"}, "li": {"value"}, "pre": {"dir"}, "code": {"class"}, "table": _TABLE_ATTRIBUTES}
 TABLE = '<table border="1" cellpadding="6" cellspacing="0">'
-"""How a table begins, for a page that gives tables no lines. Where a page does, put `<table>` in its place."""
-_MEANING = "*_`#+-."  # what a backslash before it takes the meaning of
+"""The start tag of a table, for pages whose style gives tables no lines; elsewhere replace it by `<table>`."""
+_ESCAPABLE = "*_`#+-."
 
-# Letters of scripts from right to left, and all others.
+# Letters of right-to-left scripts, and all letters.
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 _LETTER = re.compile(r"[^\W\d_]")
 
-# What Markdown is made of; what a person sees is compared without it.
+# Ignored when the rendered words are compared with the answer.
 _MARKS = re.compile(r"[\s*_`#|+.\-:~\\!\[\]()\"']")
 
-# What may have a meaning in some Markdown: signs, addresses, and how a line begins.
-_MAY_MEAN = re.compile(
+# Special in some Markdown: punctuation, addresses, and beginnings of lines.
+_SPECIAL = re.compile(
     r"[\\`*_#|~$<>&@=+/^{}\[\]\0-\x09\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]|www\."
     r"|^(?:[^\S\n]|[-\u2010-\u2015]|\d+[.)](?:\s|$))",
     re.IGNORECASE | re.MULTILINE,
@@ -51,10 +46,10 @@ _TAG = re.compile(r"<[^>]*>")
 
 
 def answer_html(answer: str) -> str:
-    """Return an answer as HTML: one `<div>` without scripts, styles, links or anything from elsewhere.
+    """Return an answer as HTML: one `<div>` without scripts, styles, links or external content.
 
-    Where a word would not be seen (a row of a table has more cells than its head; a page cuts off the number of a
-    list's item that is a year), all of it is shown as it was written.
+    It is shown as written if rendering would hide a word: a table row with more cells than its head, or a list number
+    of four digits, which a page cuts off.
     """
     answer = _printable(answer)
     direction = "rtl" if 2 * len(_RIGHT_TO_LEFT.findall(answer)) > len(_LETTER.findall(answer)) else "ltr"
@@ -65,34 +60,32 @@ def answer_html(answer: str) -> str:
 
 
 def argilla_answer(answer: str) -> str:
-    """Return what Argilla's field holds, which its page takes for Markdown, so that people see `answer_html(answer)`.
+    """Return the content of Argilla's field, whose page reads Markdown, so that people see `answer_html(answer)`.
 
-    Its Markdown hands a block of HTML on as it is up to an empty line: here is none. An answer in which nothing has a
-    meaning, here or there, stays itself, which is easier to search and to copy.
+    Its Markdown keeps a block of HTML up to an empty line, and here is none. An answer without anything special stays
+    plain text, which is easier to search and to copy.
     """
-    if not _MAY_MEAN.search(answer):
+    if not _SPECIAL.search(answer):
         return answer
     return answer_html(answer).replace("\n", "&#10;")
 
 
 def as_written(text: str) -> str:
-    """Return a text as HTML in which nothing has a meaning; line ends and spaces are to be kept where it is shown."""
+    """Return a text as HTML, escaped; the page has to keep line ends and spaces."""
     return html.escape(_printable(text), quote=False)
 
 
 def _printable(text: str) -> str:
-    """Return a text without the characters that no page can hold."""
+    """Replace characters that HTML cannot contain."""
     return re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]", "\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _words(shown: str) -> str:
-    """Return the text of HTML that `answer_html` makes, the numbers of its lists included."""
+    """Return the text of rendered HTML, including list numbers."""
     return html.unescape(_TAG.sub("", _NUMBER.sub(r"\1", shown)))
 
 
 class _Renderer(RendererHTML):
-    """Markdown-it's own, for what this page shows in another way."""
-
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         token = tokens[idx]
         texts = [str(token.attrGet(name) or "") for name in ("src", "title")]
@@ -109,12 +102,12 @@ class _Renderer(RendererHTML):
         return TABLE
 
     def list_item_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        number = tokens[idx].info  # as it was written: "3. … 7. …" are no 3 and 4
+        number = tokens[idx].info  # as written: "3. … 7. …" are not 3 and 4
         return f'<li value="{number}">' if number else "<li>"
 
 
 class _Markdown(MarkdownIt):
-    """Addresses of pictures stay as they were written; they lead nowhere."""
+    """Keeps the addresses of images as written; they are not links."""
 
     def normalizeLink(self, url: str) -> str:
         return url
@@ -124,9 +117,9 @@ class _Markdown(MarkdownIt):
 
 
 def _escape(state: StateInline, silent: bool) -> bool:
-    """Read `\\*` as a star that means nothing; before other characters a backslash is a backslash."""
+    """Read `\\*` as a literal star; before other characters a backslash is literal."""
     following = state.src[state.pos + 1 : state.pos + 2]
-    if state.src[state.pos] != "\\" or not following or following not in _MEANING:
+    if state.src[state.pos] != "\\" or not following or following not in _ESCAPABLE:
         return False
     if not silent:
         state.pending += following
@@ -135,7 +128,7 @@ def _escape(state: StateInline, silent: bool) -> bool:
 
 
 def _times(state: StateInline, silent: bool) -> bool:
-    """Read the stars of 2*3*4 and 10**6 as signs."""
+    """Read the stars in 2*3*4 and 10**6 as literal."""
     stars = re.compile(r"\*+(?=\d)").match(state.src, state.pos)
     if not stars or not state.src[state.pos - 1 : state.pos].isdigit():
         return False
@@ -151,5 +144,5 @@ def _markdown() -> MarkdownIt:
     markdown.enable(["heading", "list", "table", "fence", "code"])
     markdown.enable(["newline", "emphasis", "backticks", "image", "balance_pairs", "fragments_join"])
     markdown.inline.ruler.before("emphasis", "times", _times)
-    markdown.inline.ruler.before("emphasis", "meaningless", _escape)
+    markdown.inline.ruler.before("emphasis", "literal", _escape)
     return markdown

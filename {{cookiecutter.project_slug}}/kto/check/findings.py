@@ -8,7 +8,7 @@ from kto.texts import TextsError
 
 
 class Findings:
-    """What was found: problems, which somebody has to put right, and notes, which are good to know."""
+    """Problems, which have to be corrected, and notes."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -16,7 +16,7 @@ class Findings:
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:
-        """Make a problem of what a part of the project says about itself."""
+        """Turn an error of the block into a problem."""
         try:
             yield
         except (UserError, TextsError) as error:

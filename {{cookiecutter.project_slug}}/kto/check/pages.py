@@ -2,8 +2,7 @@
 
     uv run check.py pages
 
-A page that somebody has edited stays as it is and is named. `kto/made_pages.json` has a fingerprint of each page as it
-was made.
+An edited page stays as it is and is named. `kto/made_pages.json` has the fingerprint of each page as it was made.
 """
 
 import json
@@ -17,8 +16,6 @@ from kto.settings import Settings, load
 from kto.tables import write_text
 from kto.texts import published, t
 
-MADE = Path("kto") / "made_pages.json"
-
 
 def read(path: Path) -> str | None:
     """Return the text of a page, None if there is none."""
@@ -31,16 +28,16 @@ def read(path: Path) -> str | None:
 
 
 def read_made(path: Path) -> dict[str, str]:
-    """Return page → fingerprint of what was made; without the file every page counts as edited."""
+    """Return page → fingerprint; without the file every page counts as edited."""
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {name: str(value) for name, value in made.items()} if isinstance(made, dict) else {}
+    return made if isinstance(made, dict) else {}
 
 
 def new_page(name: str, old: str, config: Settings) -> str:
-    """Return a page with the texts and settings of now, and what `export.py` has filled in."""
+    """Return a page with the current texts and settings, and the parts that `export.py` has filled in."""
     page = fill_page(config.root / "kto" / "pages" / name, texts.load(), values_of(config)).rstrip("\n")
     parts = {mark: (f"<!-- {mark} -->\n", f"<!-- end {mark} -->") for mark in MARKED}
     if not all(mark in page and mark in old for both in parts.values() for mark in both):
@@ -52,20 +49,14 @@ def new_page(name: str, old: str, config: Settings) -> str:
     return page
 
 
-def free_name(path: Path) -> Path:
-    """Return the name under which the old version of a page is kept beside it."""
-    names = (path.with_suffix(f".old{number or ''}{path.suffix}") for number in range(1000))
-    return next(name for name in names if not name.exists())
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Fill every page anew and say which have changed. Nothing is written before everything is made."""
+    """Make every page anew and name those that have changed. Nothing is written before all are made."""
     parser = Parser(t("pages.help"))
     parser.add_argument("--replace", metavar="PAGE", help=t("technical.help_replace"))
     replace = parser.parse_args(argv).replace
     config = load()
-    made = read_made(config.root / MADE)
-    skeletons = config.root / "kto" / "pages"
+    made_file, skeletons = config.root / "kto" / "made_pages.json", config.root / "kto" / "pages"
+    made = read_made(made_file)
     names = sorted(path.relative_to(skeletons).as_posix() for path in skeletons.rglob("*.md"))
     pages = {name: published(config.root, name) for name in names if name != "README.md"}
     pages["README.md"] = config.root / "README.md"
@@ -73,27 +64,28 @@ def main(argv: list[str] | None = None) -> int:
     if replace and not wanted & {path.resolve() for path in pages.values()}:
         known = ", ".join(path.relative_to(config.root).as_posix() for path in pages.values())
         raise UserError("technical.no_page", name=replace, pages=known)
-    said: list[str] = []
+    messages: list[str] = []
     written: dict[Path, str] = {}
     kept: dict[Path, bytes] = {}
     for name, path in pages.items():
         shown, old = path.relative_to(config.root).as_posix(), read(path)
         chosen = path.resolve() in wanted
-        if old is None and not chosen:  # somebody has no use for it
+        if old is None and not chosen:  # somebody has removed it
             continue
         new = new_page(name, old or "", config)
         edited = old is not None and new != old and fingerprint(old) != made.get(name)
         if edited and not chosen:
-            said.append(t("technical.page_edited", path=shown))
+            messages.append(t("technical.page_edited", path=shown))
             continue
         made[name] = fingerprint(new)
         if edited:
-            beside = free_name(path)
-            kept[beside] = path.read_bytes()
-            said.append(t("technical.page_kept", path=beside.relative_to(config.root).as_posix()))
+            candidates = (path.with_suffix(f".old{number or ''}{path.suffix}") for number in range(1000))
+            copy = next(candidate for candidate in candidates if not candidate.exists())
+            kept[copy] = path.read_bytes()
+            messages.append(t("technical.page_kept", path=copy.relative_to(config.root).as_posix()))
         if new != old:
             written[path] = new + "\n"
-            said.append(t("export.written", path=shown))
+            messages.append(t("export.written", path=shown))
     for path, content in kept.items():
         try:
             path.write_bytes(content)
@@ -101,6 +93,6 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("cannot_write", path=path, reason=error) from None
     for path, page in written.items():
         write_text(path, page)
-    write_text(config.root / MADE, json.dumps(made, indent=1, sort_keys=True) + "\n")
-    print("\n".join(said) or t("pages.unchanged"))
+    write_text(made_file, json.dumps(made, indent=1, sort_keys=True) + "\n")
+    print("\n".join(messages) or t("pages.unchanged"))
     return 0

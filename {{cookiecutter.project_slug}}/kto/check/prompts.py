@@ -16,7 +16,7 @@ def check_texts(config: Settings, found: Findings) -> None:
     wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
     for key, names in wanted.items():
         with found.collect():
-            pages.check_placeholders(key, texts.look_up(texts.load(), key), names)
+            texts.checked(texts.load(), key, names)
     if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - {"numbers"}):
         found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
     values = pages.values_of(config)

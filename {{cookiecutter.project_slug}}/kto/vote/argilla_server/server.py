@@ -226,6 +226,7 @@ if __name__ == "__main__":
 #     "click==8.1.8", # the last one that its typer can use
 #     "fakeredis==2.40.0",
 #     "pydantic==2.9.2", # the one that argilla-server pins
+#     "python-dotenv==1.2.4",
 #     "pyyaml==6.0.3",
 # ]
 #
