@@ -13,7 +13,7 @@ FILES = {
 }
 COOKIECUTTER = {"requests", "rich", "jinja2", "click", "yaml", "slugify", "arrow", "binaryornot", "cookiecutter"}
 """What a bare install of cookiecutter brings."""
-BARE = ("kto.pages", "kto.texts", "kto.model_names", "kto.hub_lookup")
+BARE = ("kto.pages", "kto.texts", "kto.model_names", "kto.hub_lookup", "kto.ask.prompt_files")
 """Modules that the template itself uses."""
 NOT_YET: set[tuple[str, str]] = set()
 """Imports that break a rule and are still to go; never add one."""

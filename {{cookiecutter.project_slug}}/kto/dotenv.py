@@ -5,9 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dotenv.parser import Binding, parse_stream
-
 from kto.files import replacing
+from kto.texts import t
+
+try:
+    from dotenv.parser import Binding, parse_stream
+except ModuleNotFoundError as error:
+    raise SystemExit(t("technical.no_package", name=error.name)) from None
 
 _PLAIN = re.compile(r"[\w.,:;/@%+=~?&-]*", re.ASCII)
 

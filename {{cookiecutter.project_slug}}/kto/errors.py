@@ -38,14 +38,9 @@ Commands raise a `UserError` with the name of its text. What talks to servers ra
 import dataclasses
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from kto.texts import t
-
-for _package in ("pydantic", "dotenv"):  # every script needs these; `kto.texts` says it of PyYAML
-    if find_spec(_package) is None:
-        raise SystemExit(t("technical.no_package", name=_package))
 
 
 class UserError(Exception):

@@ -1,11 +1,14 @@
-"""Files, written whole or not at all."""
+"""Files: written whole or not at all, and CSV with cells of any length."""
 
 import contextlib
+import csv
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_LONGEST_CELL = 2**31 - 1  # what a C long holds, on Windows, too
 
 
 @contextlib.contextmanager
@@ -35,3 +38,13 @@ def as_path(root: Path, name: str) -> Path | None:
         return root / Path(name).expanduser()
     except RuntimeError:
         return None
+
+
+@contextlib.contextmanager
+def long_cells() -> Iterator[None]:
+    """Let `csv` read cells of any length; by default it takes 131,072 characters, and models write longer answers."""
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -10,27 +10,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PrivateAttr,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
-
 from kto.ask.request_fields import SETTINGS
 from kto.errors import UserError
 from kto.model_names import hide_login, is_address
 from kto.texts import ROOT, settings_file, t
+
+try:
+    from pydantic import (
+        AfterValidator,
+        BaseModel,
+        BeforeValidator,
+        ConfigDict,
+        Field,
+        JsonValue,
+        PrivateAttr,
+        Strict,
+        TypeAdapter,
+        ValidationError,
+        ValidationInfo,
+        WithJsonSchema,
+        field_validator,
+    )
+    from pydantic_core import PydanticCustomError
+except ModuleNotFoundError as error:
+    raise SystemExit(t("technical.no_package", name=error.name)) from None
 
 RESERVED = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "best_of", "tools", "temperature", "top_p"}

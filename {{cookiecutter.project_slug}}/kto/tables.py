@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kto.errors import UserError
-from kto.files import replacing
+from kto.files import long_cells, replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _BATCH = 2000  # rows in memory
-_LONGEST_CELL = 2**31 - 1  # what a C long holds, on Windows, too
 
 
 @contextlib.contextmanager
@@ -90,16 +89,6 @@ def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] =
 def split_models(names: str | list[str]) -> list[str]:
     """Return the models in `generation_model` of a vote; earlier versions wrote one text with ", " between them."""
     return names.split(", ") if isinstance(names, str) else names
-
-
-@contextlib.contextmanager
-def long_cells() -> Iterator[None]:
-    """Let `csv` read cells of any length; by default it takes 131,072 characters, and models write longer answers."""
-    before = csv.field_size_limit(_LONGEST_CELL)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

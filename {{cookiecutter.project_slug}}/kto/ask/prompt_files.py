@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kto.tables import long_cells
+from kto.files import long_cells
 
 _BOM = b"\xef\xbb\xbf"
 # Suffixes of files that can be read (a file with another name is read as JSONL), and of files that cannot.
