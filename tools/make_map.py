@@ -1,6 +1,7 @@
-"""Update the list of modules in the project's `kto/README.md` from the first line of each docstring."""
+"""Update the list of scripts and modules in the project's `kto/README.md` from the first line of each docstring."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -8,10 +9,10 @@ KTO = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}" /
 
 
 def modules() -> list[str]:
-    """Return a line of Markdown per module and package."""
+    """Return a line of Markdown per script, module and package."""
     lines = []
-    for path in sorted(KTO.rglob("*.py")):
-        name = path.relative_to(KTO).as_posix().removesuffix("__init__.py")
+    for path in [*sorted(KTO.parent.glob("*.py")), *sorted(KTO.rglob("*.py"))]:
+        name = os.path.relpath(path, KTO).replace(os.sep, "/").removesuffix("__init__.py")
         said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         if name:
             lines.append(f"- `{name}`: {said.splitlines()[0]}")

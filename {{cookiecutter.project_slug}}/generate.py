@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto.ask import costs, report, serving
+from kto.ask import costs, local_server, report
 from kto.ask import plan as plans
 from kto.ask.plan import Plan
 from kto.ask.servers import Server
@@ -106,7 +106,7 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
             log = logs / f"model-{position}.log"
             print(t("generate.starting", model=target.model, log=log.relative_to(plan.config.root)), flush=True)
             try:
-                with serving.serving(plan.config, target.model, log) as url:
+                with local_server.running(plan.config, target.model, log) as url:
                     ask([dataclasses.replace(target, server=Server(url))], None)
             except UserError as error:
                 plan.unusable[target.model] = error

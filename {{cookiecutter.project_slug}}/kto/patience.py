@@ -1,4 +1,4 @@
-"""Do again what fails for a moment: a server that starts, a line that is cut, somebody else who is writing."""
+"""Repeats a call to the Hub or to Argilla that failed for a moment. For model servers, `ask/runner.py` does this."""
 
 import time
 from collections.abc import Callable

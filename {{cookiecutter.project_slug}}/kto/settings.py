@@ -1,4 +1,4 @@
-"""`settings.toml`, read once and checked whole: every mistake is reported, not only the first.
+"""`settings.toml`: all settings with defaults, limits and earlier names; every mistake is reported at once.
 
 A fact about the project has no default and must be in the file. Everything else has its default here and nowhere else,
 so a file that was written before a setting existed stays valid.

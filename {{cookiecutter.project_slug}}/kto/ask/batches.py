@@ -1,4 +1,4 @@
-"""Blocking work in a thread: items that come in while a call runs go together into the next call."""
+"""Groups calls that come one by one into batches for one thread; for the store's writer and the language gate."""
 
 import asyncio
 from collections.abc import Callable, Sequence

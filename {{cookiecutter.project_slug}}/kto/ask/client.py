@@ -1,4 +1,4 @@
-"""The HTTP client for model servers: chat completions, the list of models, and whether a server is up.
+"""Every HTTP request to a model server, in OpenAI's format: chat completions, the list of models, is it up?
 
 One rule for certificates and proxies holds for all of them.
 """
@@ -26,7 +26,7 @@ import truststore
 from kto import errors
 from kto.ask import error_body
 from kto.ask.error_body import ErrorBody
-from kto.ask.pace import Crowded, Patience
+from kto.ask.pace import Crowded, ReplyDeadline
 from kto.ask.servers import ModelList, Server
 from kto.ask.store import Answer, finish_reason
 from kto.model_names import hide_login, is_address
@@ -119,7 +119,7 @@ def _session(server: Server, connections: int) -> aiohttp.ClientSession:
 
 
 class ModelClient:
-    """A client for one server, with `timeout` seconds per chat completion (see `Patience`); belongs to one event loop.
+    """A client for one server, with `timeout` seconds per chat completion (see `ReplyDeadline`); belongs to one event loop.
 
     Raises `UserError` if the environment names certificates or a proxy that cannot be used.
     """
@@ -127,7 +127,7 @@ class ModelClient:
     def __init__(self, server: Server, concurrency: int = 1, timeout: float = _TIMEOUT) -> None:
         self._server, self._timeout = server, timeout
         self._chat_url = f"{server.base_url}/chat/completions"
-        self._patience = Patience(timeout)
+        self._deadline = ReplyDeadline(timeout)
         self._session = _session(server, concurrency)
 
     async def __aenter__(self) -> Self:
@@ -218,7 +218,7 @@ class ModelClient:
         began, url = time.monotonic(), self._chat_url
         options: dict[str, Any] = {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
         try:
-            async with self._patience.waiting():
+            async with self._deadline.waiting():
                 response, content = await self._send("POST", url, _NO_LIMIT, **options, allow_redirects=False)
                 if response.status in (307, 308):
                     response, content = await self._send("POST", url, _NO_LIMIT, **options)

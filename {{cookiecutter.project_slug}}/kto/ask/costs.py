@@ -1,4 +1,4 @@
-"""What the missing answers will take, and whether that is wanted."""
+"""Says what the missing answers will take, before anything is asked, and asks for a yes."""
 
 import argparse
 import shutil

@@ -1,4 +1,4 @@
-"""The language gate: is an answer in the language of the community?
+"""The language gate: which language an answer is in (py3langid, and its script), and whether that is the right one.
 
 A wrong “wrong” costs money and loses a good answer, so in doubt an answer is “unchecked”, and so is every answer in a
 language that the identifier does not know well. Where a script belongs to one language only, the script decides.

@@ -1,4 +1,4 @@
-"""What the store has for an answer: the reply to the first request, and to each language retry."""
+"""Which stored answer counts for a prompt, of the first request and the language retries; is it missing or wrong?"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

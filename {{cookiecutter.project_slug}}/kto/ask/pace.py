@@ -1,4 +1,4 @@
-"""How many requests are in flight: as many as the server answers in time, and as the system has connections for."""
+"""How many requests are in flight: fewer after timeouts, more after early replies. Waits after a 429: `runner.py`."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ class Crowded(TimeoutError):
     """No reply in time while others waited, too, and none of them has overtaken this one."""
 
 
-class Patience:
+class ReplyDeadline:
     """A timeout that distinguishes a request that the server has lost from one that waits for its turn there.
 
     Each reply to another request starts the `timeout` seconds anew, because the queue has moved. That ends after more

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from kto.ask import report, servers, serving, targets
+from kto.ask import local_server, report, servers, targets
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.new_prompts import COUNTS, PromptMaker, PromptPool
 from kto.ask.plan import Estimate
@@ -107,7 +107,7 @@ def make(
             if not target.server:
                 log = config.root / "data" / "logs" / "model-1.log"
                 print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
-                server = Server(stack.enter_context(serving.serving(only, model, log)))
+                server = Server(stack.enter_context(local_server.running(only, model, log)))
                 target = dataclasses.replace(target, server=server)
             before, totals = maker.counts["new"], {model: maker.missing}
             label = t("new_prompts.count_new")

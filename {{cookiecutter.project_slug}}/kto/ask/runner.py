@@ -1,4 +1,4 @@
-"""Asks one model: retries what can be retried, stops where nothing helps, and stores every answer."""
+"""Asks one model: waits and retries after errors (429, 5xx, loading), stops where nothing helps, stores all answers."""
 
 import asyncio
 import contextlib

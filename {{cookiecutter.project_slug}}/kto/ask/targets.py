@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from kto.ask import serving
+from kto.ask import local_server
 from kto.ask.language import Gate
 from kto.ask.servers import ModelList, Server
 from kto.ask.store import Message, answer_key
@@ -89,15 +89,15 @@ def _target(config: Settings, gate: Gate, model: str, base_url: str | None, need
     generation, own = config.generation, config.model(model)
     is_local = generation.inference == "local"
     starts_here = is_local and base_url is None and own.base_url is None
-    folder = serving.folder(config, model) if is_local else None
+    folder = local_server.folder(config, model) if is_local else None
     arguments = {
         "max_tokens": own.max_tokens or generation.max_tokens,
         "temperature": generation.temperature if own.temperature is None else own.temperature,
         **({} if own.top_p is None else {"top_p": own.top_p}),
         **(own.extra or {}),
     }
-    body = {"model": own.name or (serving.served_name(config, model) if starts_here else model)}
-    if starts_here and serving.is_transformers(config) and arguments["temperature"] > 0:
+    body = {"model": own.name or (local_server.served_name(config, model) if starts_here else model)}
+    if starts_here and local_server.is_transformers(config) and arguments["temperature"] > 0:
         # Without it `transformers serve` ignores the temperature for models that do not sample by themselves.
         body["generation_config"] = json.dumps({"do_sample": True})
     concurrency = own.concurrency or (config.local.concurrency if starts_here else generation.concurrency)
@@ -116,7 +116,7 @@ def _target(config: Settings, gate: Gate, model: str, base_url: str | None, need
         unsupported=own.unsupported or (),
         language_retries=retries,
         stricter=t("generate.firmly", language=config.language.autonym) if retries else "",
-        weights=serving.weights_digest(folder) if folder else "",
+        weights=local_server.weights_digest(folder) if folder else "",
     )
 
 

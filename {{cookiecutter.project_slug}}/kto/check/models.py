@@ -3,7 +3,7 @@
 import difflib
 
 from kto import texts
-from kto.ask import servers, serving, targets
+from kto.ask import local_server, servers, targets
 from kto.ask.servers import Server
 from kto.check.findings import Findings
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
@@ -49,7 +49,7 @@ def check_servers(config: Settings, found: Findings) -> None:
 def check_hub(config: Settings, hub: Hub, found: Findings) -> None:
     """Ask the Hub about all models, and for others like those that cannot be used."""
     local = config.generation.inference == "local"
-    names = [name for name in general(config) if not (local and serving.folder(config, name))]
+    names = [name for name in general(config) if not (local and local_server.folder(config, name))]
     problems: dict[str, str] = {}
     unusable: list[str] = []
     for name, model in zip(names, hub.look_up(names), strict=True):
@@ -89,9 +89,9 @@ def check_folders(config: Settings, found: Findings) -> None:
     """Check that models in folders are complete, and that there is a way to start a model."""
     names = general(config)
     for name in names:
-        folder = serving.folder(config, name)
-        if folder and not serving.is_chat_model(folder):
+        folder = local_server.folder(config, name)
+        if folder and not local_server.is_chat_model(folder):
             found.problems.append(t("check.no_chat_model", path=folder))
     if names:
         with found.collect():
-            serving.command(config, names[0], 0)
+            local_server.command(config, names[0], 0)

@@ -1,4 +1,4 @@
-"""The dataset on the Hub: its card, and the push of rows, votes and card."""
+"""The dataset on the Hub: its configurations (rows, votes), its card, and the push of all three."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`export.py push`: export, and send the dataset to the Hub."""
+"""`export.py push`: export, and send the dataset to the Hub as `publish.py` does it."""
 
 
 def main(argv: list[str]) -> int:

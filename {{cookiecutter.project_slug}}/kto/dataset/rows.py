@@ -1,4 +1,4 @@
-"""From votes to rows for KTO: one decision per answer, in mixed order, and a split for each prompt.
+"""From votes to rows for KTO: the majority decides, a tie gives no row; mixed order, and a split for each prompt.
 
 Once exported, a prompt stays in its split: somebody may have trained on it. A new one that is nearly the same as
 another goes where that one is, or else a model would be tested with what it was trained on. The rest is drawn.

@@ -13,7 +13,7 @@ from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.ask import serving
+from kto.ask import local_server
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
@@ -48,23 +48,27 @@ def program(path: Path) -> None:
 def test_a_command_of_ones_own(tmp_path: Path) -> None:
     vllm = settings(tmp_path, "vllm", "serve", "{model}", "--port={port}", "--host", "{host}", "{x}")
     expected = ["vllm", "serve", "acme/one", "--port=8123", "--host", "127.0.0.1", "{x}"]
-    assert serving.command(vllm, MODEL, 8123) == expected and not serving.is_transformers(vllm)
+    assert local_server.command(vllm, MODEL, 8123) == expected and not local_server.is_transformers(vllm)
     plain = settings(tmp_path, "/opt/env/bin/transformers", "serve")
-    assert serving.command(plain, MODEL, 8123) == ["/opt/env/bin/transformers", "serve", *ARGUMENTS]
-    assert serving.is_transformers(plain)
+    assert local_server.command(plain, MODEL, 8123) == ["/opt/env/bin/transformers", "serve", *ARGUMENTS]
+    assert local_server.is_transformers(plain)
 
 
 def test_what_is_installed_comes_first(tmp_path: Path) -> None:
-    assert serving.command(settings(tmp_path), MODEL, 8123) == [sys.executable, str(serving.SERVE), *ARGUMENTS]
+    assert local_server.command(settings(tmp_path), MODEL, 8123) == [
+        sys.executable,
+        str(local_server.SERVE),
+        *ARGUMENTS,
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts of a shell")
 def test_then_uv(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Install uv"):
-        serving.command(settings(tmp_path), MODEL, 8123)
+        local_server.command(settings(tmp_path), MODEL, 8123)
     program(bare / "uv")
-    expected = [str(bare / "uv"), "run", "--no-project", "--script", str(serving.SERVE), *ARGUMENTS]
-    assert serving.command(settings(tmp_path), MODEL, 8123) == expected
+    expected = [str(bare / "uv"), "run", "--no-project", "--script", str(local_server.SERVE), *ARGUMENTS]
+    assert local_server.command(settings(tmp_path), MODEL, 8123) == expected
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,23 +77,23 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project" / "own").mkdir(parents=True)
     (tmp_path / "far").mkdir()
     project = settings(tmp_path / "project")
-    assert serving.served_name(project, "own") == "own"
-    assert serving.served_name(project, "~/far") == str(tmp_path / "far")
-    assert serving.served_name(project, str(tmp_path / "far")) == str(tmp_path / "far")
-    assert serving.served_name(project, "acme/own:cheapest") == "acme/own"
+    assert local_server.served_name(project, "own") == "own"
+    assert local_server.served_name(project, "~/far") == str(tmp_path / "far")
+    assert local_server.served_name(project, str(tmp_path / "far")) == str(tmp_path / "far")
+    assert local_server.served_name(project, "acme/own:cheapest") == "acme/own"
 
 
 def test_the_digest_of_a_model_changes_with_any_of_its_files(tmp_path: Path) -> None:
     files = {"config.json": "{}", "model.safetensors": "w", "chat_template.jinja": "t"}
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
-    digests = {serving.weights_digest(tmp_path)}
+    digests = {local_server.weights_digest(tmp_path)}
     (tmp_path / "README.md").write_text("not the model", encoding="utf-8")
     (tmp_path / "config.json").touch()
-    assert serving.weights_digest(tmp_path) in digests
+    assert local_server.weights_digest(tmp_path) in digests
     for name in files:
         (tmp_path / name).write_text("changed", encoding="utf-8")
-        digests.add(serving.weights_digest(tmp_path))
+        digests.add(local_server.weights_digest(tmp_path))
     assert len(digests) == 4
 
 

@@ -1,4 +1,4 @@
-"""A model server on this machine, for `inference = "local"`: it runs while a block runs, one model at a time."""
+"""Runs a model server on this machine for `inference = "local"` (`serve.py` or your command), one at a time."""
 
 import asyncio
 import contextlib
@@ -111,7 +111,7 @@ def _can_serve() -> bool:
 
 
 @contextlib.contextmanager
-def serving(config: Settings, model: str, log: Path) -> Iterator[str]:
+def running(config: Settings, model: str, log: Path) -> Iterator[str]:
     """Serve a model while the block runs; yield the server's base URL.
 
     Raises `UserError` if there is no way to start it, it ends by itself, or it is not ready in time.
