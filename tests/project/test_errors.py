@@ -20,7 +20,10 @@ def below(kind: type[Failure]) -> Iterator[type[Failure]]:
         yield from below(child)
 
 
-@pytest.mark.parametrize("kind", set(below(Failure)) - ABSTRACT, ids=lambda kind: kind.__name__)
+CLASSES = sorted({kind for kind in below(Failure) if kind.__module__ == "kto.errors"}, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind not in ABSTRACT], ids=lambda kind: kind.__name__)
 def test_every_class_has_a_sentence(kind: type[Failure]) -> None:
     failure = kind(403, "No.")
     assert len(str(failure)) > 20 and "{" not in str(failure)
@@ -29,7 +32,7 @@ def test_every_class_has_a_sentence(kind: type[Failure]) -> None:
 
 def test_the_hierarchy_is_drawn_whole() -> None:
     assert errors.__doc__
-    assert {kind.__name__ for kind in below(Failure)} <= set(errors.__doc__.replace(",", " ").split())
+    assert {kind.__name__ for kind in CLASSES} <= set(errors.__doc__.replace(",", " ").split())
 
 
 def test_errors_travel_to_other_processes() -> None:

@@ -119,7 +119,7 @@ def _session(server: Server, connections: int) -> aiohttp.ClientSession:
 
 
 class ModelClient:
-    """A client for one server, with `timeout` seconds per chat completion (see `ReplyDeadline`); belongs to one event loop.
+    """A client for one server, with `timeout` seconds per chat completion (`ReplyDeadline`); belongs to one event loop.
 
     Raises `UserError` if the environment names certificates or a proxy that cannot be used.
     """
