@@ -42,7 +42,7 @@ _MAX_LINES = 4  # lines of an answer that are read, times the prompts that were 
 _EXAMPLES = 3  # prompts that a request shows
 _MAX_EXAMPLE = 300  # characters
 _ROUND = 2  # requests in a round per request in flight
-_MAX_FRUITLESS = 20  # stop after this many consecutive requests that brought nothing new
+_MAX_EMPTY_ROUNDS = 20  # stop after this many consecutive requests that brought nothing new
 
 _BULLET = re.compile(r"^[-*+•–—]\s+")
 _NUMBER = re.compile(r"^(\d{1,3})(?:[.):）：]{1,2}(?!\d)|[、．。])\s*")
@@ -184,7 +184,7 @@ class PromptMaker:
         self._topics = config.new_prompts.topics or (config.project.domain,)
         self._seeds = [text for text in pool.seeds if len(text) <= _MAX_EXAMPLE]
         self._next = 0  # number of a request
-        self._fruitless = 0  # consecutive requests that brought nothing new
+        self._empty_rounds = 0  # consecutive requests that brought nothing new
         self.wanted = wanted
         self.counts = Counter[str]()  # by the names in `COUNTS`
         self.reason = ""  # why a request failed
@@ -208,7 +208,7 @@ class PromptMaker:
         task = self._task(target, writer)
         runner = ModelRunner(target, writer, self._language)
         try:
-            while self.missing > 0 and self._fruitless < _MAX_FRUITLESS:
+            while self.missing > 0 and self._empty_rounds < _MAX_EMPTY_ROUNDS:
                 size = 1 if only_stored else max(1, min(self.requests(), _ROUND * target.concurrency))
                 failures = self.counts["failed"]
                 async with asyncio.TaskGroup() as group:
@@ -222,7 +222,7 @@ class PromptMaker:
                         self.reason = str(failure or self.reason)
                         self.counts["failed" if failure else "asked" if asked else "stored"] += 1
                         new = await self._take(task, stored, topic, self._names[target.model])
-                        self._fruitless = 0 if new or not asked else self._fruitless + 1
+                        self._empty_rounds = 0 if new or not asked else self._empty_rounds + 1
                 self._pool.write()
                 if self.counts["failed"] - failures == size:  # each has been tried several times
                     return

@@ -62,7 +62,7 @@ class _Actor:
     async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
         calls: Calls = []
         _calls.set(calls)
-        running = asyncio.gather(*(self._runner.answer(*each) for each in missing))
+        running = asyncio.gather(*(self._runner.answer(*request) for request in missing))
         while calls or not running.done():
             await asyncio.wait([running], timeout=_EVERY)
             handed_over = calls.copy()
@@ -96,7 +96,7 @@ class Cluster:
                 with self._log.open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
             found = [(conversation, await llm.runner.look_up(conversation)) for conversation, _ in missing]
-            missing = [each for each in found if lookups.is_missing(each[1])]
+            missing = [(conversation, stored) for conversation, stored in found if lookups.is_missing(stored)]
             if not missing:
                 return
         raise UserError("ray_ended", log=self._log)
