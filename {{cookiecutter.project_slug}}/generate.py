@@ -156,10 +156,10 @@ def main(argv: list[str] | None = None) -> int:
                 print(t("generate.interrupted"), file=sys.stderr)
                 raise
         gaps = write(plan, writer, added, options.output)
-    if gaps:
-        raise UserError("gaps", number=gaps, path=options.output / "gaps.jsonl")
     if options.push:
         print(t("generate.pushed", url=publish_generations.push(config, options.output / "train.parquet")))
+    if gaps:
+        raise UserError("gaps", number=gaps, path=options.output / "gaps.jsonl")
     return 0
 
 

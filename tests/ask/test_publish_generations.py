@@ -62,6 +62,18 @@ def test_the_answers_and_their_card(project: Path, hub: StandinHub, server: Mode
     assert len(published.commits) <= commits + 2
 
 
+def test_an_answer_that_is_missing_holds_nothing_back(
+    project: Path, hub: StandinHub, server: ModelServer, tmp_path: Path
+) -> None:
+    use(project, "project", hub_owner="ann", slug="bread")
+    (project / "settings.toml").rename(project / "project.toml")  # as in older projects
+    server.fail(PROMPTS[0], model="acme/one", status=400)
+    env = hub.env(tmp_path / "hf") | {"HF_HUB_OFFLINE": "0"}
+    done = run(project, "generate.py", "--base-url", server.url, "--push", env=env)
+    assert done.returncode == 1 and "1 answers are missing" in done.stderr
+    assert "| `acme/one` | 5 | 4 |" in hub.repos["datasets/ann/bread-generations"].files["README.md"].decode()
+
+
 def test_a_push_that_was_interrupted_goes_on(
     project: Path, hub: StandinHub, server: ModelServer, tmp_path: Path
 ) -> None:

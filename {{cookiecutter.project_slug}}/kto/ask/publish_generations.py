@@ -3,7 +3,6 @@
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kto import hub
@@ -11,8 +10,8 @@ from kto.ask.report import share_right
 from kto.errors import UserError
 from kto.pages import fill_marked, fill_page, in_direction, values_of
 from kto.settings import Settings
-from kto.tables import read_batches
-from kto.texts import TextsError, number, t
+from kto.tables import read_batches, reading
+from kto.texts import TextsError, number, settings_file, t
 from kto.texts import load as load_texts
 
 _CARD = Path(__file__).parent / "cards" / "generations.md"
@@ -31,17 +30,15 @@ def push(config: Settings, table: Path) -> str:
     """
     repo_id, token = target(config)
     page = _card(config, table)
-    try:
+    with reading(table):
         rows = pq.read_table(table, memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError("cannot_read_table", path=table, reason=" ".join(str(error).split())) from None
     return hub.push(
         repo_id,
         token=token,
         private=config.export.private,
         parts=[hub.Part("default", "data", {"train": rows.replace_schema_metadata()})],
         page=page,
-        path=config.root / "settings.toml",  # the card is made anew each time; mistakes in it come from there
+        path=settings_file(config.root),  # the card is made anew each time; mistakes in it come from there
         command="generate.py",
     )
 
