@@ -19,7 +19,7 @@ from kto.ask import costs, local_server, report
 from kto.ask import plan as plans
 from kto.ask.plan import Plan
 from kto.ask.servers import Server
-from kto.ask.store import Store, locked_store
+from kto.ask.store import copied_store, locked_store
 from kto.ask.table import GenerationsTable
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
@@ -139,12 +139,12 @@ def main(argv: list[str] | None = None) -> int:
 
         publish_generations.target(config)
     path = config.root / "data" / "answers.sqlite"
-    # A dry run writes nothing, not even an empty store.
-    dry_store = Path(":memory:") if options.dry_run and not path.exists() else path
-    with Store(dry_store) if options.dry_run else locked_store(path) as store:
+    with copied_store(path) if options.dry_run else locked_store(path) as store:  # a dry run writes nothing
         plan = plans.make(config, store, options.output / "train.parquet", options)
+        has_limit = options.max_cost is not None
+        if plan.requests or has_limit:
+            plan.ask_servers(tolerant=options.dry_run, complete=has_limit)
         if plan.requests:
-            plan.ask_servers(tolerant=options.dry_run)
             costs.confirm(plan, options)
         if options.dry_run:
             costs.end_dry_run(plan, options)

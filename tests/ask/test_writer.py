@@ -262,7 +262,7 @@ class Purse:
     async def request(self, price: float, share: float, turns: int) -> None:
         await asyncio.sleep(0)
         try:
-            await self.keeper.reserve("m", price)
+            await self.keeper.reserve(price)
         except BudgetExceeded:
             assert self.in_flight == 0  # otherwise there might be money left
             self.refused.append(self.spent + price)
@@ -303,21 +303,21 @@ def test_those_who_wait_go_on_when_others_turn_out_cheaper(path: Path) -> None:
     keeper = AnswerWriter(path, 10)
 
     async def work() -> None:
-        await keeper.reserve("m", 6)
-        waiting = [asyncio.create_task(keeper.reserve("m", 4.5)) for _ in range(2)]
+        await keeper.reserve(6)
+        waiting = [asyncio.create_task(keeper.reserve(4.5)) for _ in range(2)]
         await settle_down()
         assert not any(task.done() for task in waiting)
         await keeper.pay("m", 6, 0.5)
         await settle_down()
         assert all(task.done() for task in waiting)
-        last = asyncio.create_task(keeper.reserve("m", 4))
+        last = asyncio.create_task(keeper.reserve(4))
         await keeper.pay("m", 4.5, 4.5)
         await settle_down()
         assert not last.done()
         await keeper.pay("m", 4.5, 4.5)
         with pytest.raises(BudgetExceeded, match="--max-cost"):
             await last
-        await keeper.reserve("m", 0.5)  # a cheaper model can still be asked
+        await keeper.reserve(0.5)  # a cheaper model can still be asked
 
     run(path, work(), keeper)
 
@@ -327,7 +327,7 @@ def test_without_a_limit_nobody_waits(path: Path) -> None:
 
     async def work() -> None:
         for _ in range(100):
-            await keeper.reserve("m", random.random() * 1e6)
+            await keeper.reserve(random.random() * 1e6)
         await keeper.pay("m", 5, 2)
 
     run(path, work(), keeper)

@@ -144,21 +144,23 @@ class Plan:
         with contextlib.suppress(sqlite3.Error):  # then they are checked again the next time
             self.store.put([], [(self.gate.name, key, check) for key, check in self._checked.items()])
 
-    def ask_servers(self, tolerant: bool) -> None:
+    def ask_servers(self, tolerant: bool, complete: bool) -> None:
         """Ask the servers for their models and note the prices; fill `unusable`.
 
-        Raises `UserError` if none of the servers can be used, unless that is tolerated.
+        With `complete` also the servers of models that lack no answer: a step that somebody has added may use them.
+        Raises `UserError` if none of the servers that have to answer can be used, unless that is tolerated.
         """
         needed = {target.server for target in self.incomplete}
+        others = {target.server for target in self.targets} if complete else set()
         listed: dict[Server | None, ModelList | None] = {}
         problems: dict[Server | None, UserError] = {}
-        for server in filter(None, needed):
+        for server in filter(None, needed | others):
             try:
                 listed[server] = servers.model_list(server)
             except UserError as error:
                 problems[server] = error
-        if problems and not tolerant and len(problems) == len(needed):
-            raise next(iter(problems.values()))
+        if needed and not tolerant and needed <= problems.keys():
+            raise next(problems[server] for server in needed)
         unusable = [target for target in self.incomplete if target.server in problems]
         self.unusable |= {target.model: problems[target.server] for target in unusable}
         wanted = [target.concurrency for target in self.targets]

@@ -277,11 +277,12 @@ class ModelRunner:
         if self._client is None:
             self._client = ModelClient(target.server, target.concurrency, target.timeout)
         if target.prices is None:
+            await self._sink.check_price(target.model)
             return await self._client.complete(body)
         # A prompt never has more tokens than bytes.
         read = sum(len(message["content"].encode()) + _FRAME for message in body["messages"])
         most = target.cost(read, int(target.arguments["max_tokens"]))
-        await self._sink.reserve(target.model, most)
+        await self._sink.reserve(most)
         cost = most  # what is not known to be cheaper counts in full
         try:
             answer = await self._client.complete(body)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -216,6 +217,24 @@ class Store:
     def count(self) -> int:
         """Return the number of answers."""
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+@contextlib.contextmanager
+def copied_store(path: Path) -> Iterator[Store]:
+    """Open a temporary copy of the store, an empty one if there is none: what is written to it is lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        if path.exists():
+            try:
+                with (
+                    contextlib.closing(sqlite_files.connect(path, _WAIT)) as source,
+                    contextlib.closing(sqlite3.connect(copy)) as target,
+                ):
+                    source.backup(target)
+            except sqlite3.Error as error:
+                raise sqlite_files.trouble(path, error) from None
+        with Store(copy) as store:
+            yield store
 
 
 class AlreadyRunning(UserError):

@@ -113,7 +113,7 @@ class AnswerWriter:
             said.append(text)
             print(text, flush=True)
 
-    async def reserve(self, model: str, dollars: float) -> None:
+    async def reserve(self, dollars: float) -> None:
         """Return when a request of at most this cost may be sent.
 
         Raises `BudgetExceeded` if it might cost more than what is left, and nothing in flight may turn out cheaper.
@@ -125,6 +125,13 @@ class AnswerWriter:
             await self._paid.wait()
         self._left -= dollars
         self._reservations += 1
+
+    async def check_price(self, model: str) -> None:
+        """Raise `UserError` for a model without a known price where a limit has to be kept."""
+        if self._left < math.inf:
+            refusal = UserError("no_price", models=model)
+            await self.say(model, str(refusal))
+            raise refusal
 
     async def pay(self, model: str, reserved: float, dollars: float) -> None:
         """Note what a request has cost, and give back what had been reserved for it."""
