@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kto import left_out
 from kto.ask import costs, local_server, report
 from kto.ask import plan as plans
 from kto.ask.plan import Plan
@@ -87,8 +88,8 @@ def describe(
 def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str, Row]:
     """Ask for everything that is missing; answers go to the store as they come.
 
-    Models on this machine are asked first, one after the other, because memory is short. Returns the columns of added
-    steps by prompt id.
+    Models on this machine are asked first, one after the other, because memory is short; added steps run once, at the
+    end. Returns the columns of these by prompt id.
     """
     from kto.ask import ray_cluster
 
@@ -97,26 +98,29 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
     with joined as cluster, plan.language_worker() as language:
         from kto.ask import pipeline  # the language worker gets ready meanwhile
 
-        def ask(targets: Sequence[ModelTarget], cluster: ray_cluster.Cluster | None) -> dict[str, Row]:
+        def progress(targets: Sequence[ModelTarget]) -> contextlib.AbstractContextManager[None]:
             totals = {target.model: len(plan.to_ask(target)) for target in targets}
-            with show_progress(t("generate.column_answered"), totals, writer.settled):
-                return pipeline.run(describe(plan, targets, writer, language), cluster)
+            return show_progress(t("generate.column_answered"), totals, writer.settled)
 
         for position, target in enumerate((target for target in plan.incomplete if not target.server), 1):
             log = logs / f"model-{position}.log"
             print(t("generate.starting", model=target.model, log=log.relative_to(plan.config.root)), flush=True)
             try:
                 with local_server.running(plan.config, target.model, log) as url:
-                    ask([dataclasses.replace(target, server=Server(url))], None)
+                    target = dataclasses.replace(target, server=Server(url))
+                    with progress([target]):
+                        pipeline.ask_model(plan, target, writer, language)
             except UserError as error:
                 plan.unusable[target.model] = error
-        return ask(plan.targets, cluster)
+        with progress(plan.targets):
+            return pipeline.run(describe(plan, plan.targets, writer, language), cluster)
 
 
 def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Path) -> int:
     """Write the table, say how it went, and return how many answers are missing."""
     from kto.ask import answers_page  # with what reads Markdown, which only this needs
 
+    plan = dataclasses.replace(plan, left_out=left_out.read(plan.config.root))  # more may have been taken out meanwhile
     table = GenerationsTable(plan, writer.failures, added)
     prompts = table.write(folder)
     print(report.after(plan.targets, table.counts, writer.counts))

@@ -459,3 +459,114 @@ def test_a_step_that_somebody_adds_runs_and_lands_in_the_table(project: Path, se
     asked = len(server.chats)
     assert run(project, "generate.py").returncode == 0 and table(project) == rows
     assert len(server.chats) == asked  # what the added step asked is stored, too
+
+
+PRICES = {"providers": [{"provider": "acme", "status": "live", "pricing": {"input": 1.0, "output": 4.0}}]}
+
+
+def add_step(project: Path, code: str) -> None:
+    """Add a step to the pipeline in generate.py, as somebody would who edits it."""
+    script = project / "generate.py"
+    text = script.read_text(encoding="utf-8")
+    assert text.count("        prompts >> models >> answers\n") == 1
+    script.write_text(text.replace("        prompts >> models >> answers\n", code), encoding="utf-8")
+
+
+def test_a_limit_leaves_the_columns_of_added_steps(project: Path, server: ModelServer) -> None:
+    """Also where the step of now brings another column, or another type."""
+    use(project, "generation", base_url=server.url)
+    step = """
+        from distilabel.steps import StepInput, step
+
+        @step(inputs=["generations"], outputs=["parts", "size"])
+        def measure(rows: StepInput):
+            yield [row | {"parts": [row["generations"][0]], "size": {"n": 1}} for row in rows]
+
+        prompts >> models >> answers >> measure(name="measure")
+"""
+    add_step(project, step)
+    assert run(project, "generate.py").returncode == 0
+    before = table(project)
+    assert all(row["parts"] == row["generations"][:1] and row["size"] == {"n": 1} for row in before)
+
+    use(project, "generation", temperature=0.1)  # so that the other prompts have no answer to what is asked now
+    script = project / "generate.py"
+    changed = script.read_text(encoding="utf-8").replace('"parts": [row["generations"][0]]', '"parts": None, "new": 2')
+    script.write_text(changed.replace('"size": {"n": 1}', '"size": 1.5'), encoding="utf-8")
+    assert run(project, "generate.py", "--limit", "2").returncode == 0
+    after = table(project)
+    assert [(row["parts"], row["size"], row["new"]) for row in after[:2]] == [(None, 1.5, 2)] * 2
+    assert after[2:] == [row | {"size": None, "new": None} for row in before[2:]]  # a size of another type
+    use(project, "generation", temperature=0.7)  # now they have
+    assert run(project, "generate.py", "--limit", "1").returncode == 0
+    assert [row["parts"] for row in table(project)] == [None, None, *(row["parts"] for row in before[2:])]
+
+
+LOCAL_SERVER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from model_server import ModelServer
+server = ModelServer((sys.argv[1],), port=int(sys.argv[2]))
+time.sleep(600)
+"""
+
+
+def test_an_added_step_runs_once_after_all_models_on_this_machine(project: Path) -> None:
+    (project / "local_server.py").write_text(LOCAL_SERVER.format(tests=str(PARTS)), encoding="utf-8")
+    use(project, "generation", inference="local")
+    use(project, "local", command=[sys.executable, str(project / "local_server.py"), "{model}", "{port}"])
+    step = f"""
+        from distilabel.steps import StepInput, step
+
+        @step(inputs=["generations"], outputs=["count"])
+        def measure(rows: StepInput):
+            with open({str(project / "runs.txt")!r}, "a") as file:
+                print(len(rows), file=file)
+            yield [row | {{"count": len(row["generations"])}} for row in rows]
+
+        prompts >> models >> answers >> measure(name="measure")
+"""
+    add_step(project, step)
+    done = run(project, "generate.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project / "runs.txt").read_text(encoding="utf-8") == "5\n"
+    assert all(row["count"] == 2 and all(row["generations"]) for row in table(project))
+
+
+def test_what_an_added_step_asks_counts_towards_the_limit(project: Path) -> None:
+    """Models that lack no answer have a price, too; one whose price nobody knows is not asked."""
+    with ModelServer(("acme/one", "acme/two")) as server, ModelServer(("acme/judge",)) as other:
+        server.about = {name: PRICES for name in server.names}
+        server.usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+        use(project, "generation", base_url=server.url, max_tokens=100)
+        assert run(project, "generate.py", "--max-cost", "1").returncode == 0
+        step = """
+        import dataclasses
+        from distilabel.steps.tasks import TextGeneration
+        from kto.ask.pipeline import StoredLLM
+        from kto.ask.servers import Server
+
+        target = TARGET
+        judge = StoredLLM(target=target, sink=writer)
+        judged = {"instruction": "prompt_id"}  # not what the models were asked
+        judgement = {"generation": "judgement", "model_name": "judge"}
+        prompts >> models >> answers >> TextGeneration(
+            name="judge", llm=judge, input_mappings=judged, output_mappings=judgement
+        )
+"""
+        asked = len(server.chats)
+        add_step(project, step.replace("TARGET", "targets[0]"))
+        assert run(project, "generate.py", "--max-cost", "0.0001").returncode == 0
+        assert len(server.chats) == asked  # not one of them may be sent
+        assert [row["judgement"] for row in table(project)] == [None] * 5
+        assert run(project, "generate.py", "--max-cost", "1").returncode == 0
+        assert len(server.chats) == asked + 5 and all(row["judgement"] for row in table(project))
+
+        script = project / "generate.py"
+        target = f'dataclasses.replace(targets[0], model="acme/judge", server=Server({other.url!r}), prices=None)'
+        text = script.read_text(encoding="utf-8")
+        script.write_text(text.replace("target = targets[0]", f"target = {target}"), encoding="utf-8")
+        done = run(project, "generate.py", "--max-cost", "1")
+        assert done.returncode == 0 and not other.chats
+        assert done.stdout.count("The price of these models is not known") == 1 and "acme/judge" in done.stdout
+        assert run(project, "generate.py").returncode == 0 and len(other.chats) == 5

@@ -1,7 +1,9 @@
 """Which rows the table of answers has: --limit asks fewer prompts, and takes no row away; several sources."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +79,13 @@ def test_a_limit_has_gaps_of_its_own(project: Path, server: ModelServer) -> None
     assert done.returncode == 1 and "1 answers are missing" in done.stderr
     assert len((project / "data/generations/gaps.jsonl").read_text("utf-8").splitlines()) == 1
     assert inputs(project) == PROMPTS
+
+
+def test_a_list_of_gaps_that_cannot_be_deleted(project: Path) -> None:
+    gaps = project / "data" / "generations" / "gaps.jsonl"
+    gaps.mkdir()
+    done = generate(project)
+    assert done.returncode == 1 and f"{gaps} cannot be written" in done.stderr
 
 
 def test_other_settings_for_a_few_prompts_leave_the_other_rows(project: Path) -> None:
@@ -189,3 +198,27 @@ def test_new_prompts_go_beside_the_others(project: Path, server: ModelServer) ->
     assert 'prompts = ["prompts/mine.jsonl", "prompts/new.jsonl"]' in done.stdout
     assert generate(project).returncode == 0
     assert inputs(project) == [*PROMPTS, text]
+
+
+# --- a dry run --------------------------------------------------------------------------------
+
+
+def test_a_dry_run_leaves_the_store_as_it_is(project: Path, server: ModelServer) -> None:
+    """Also where the table has answers that the store lacks, and the language of others is still to be checked."""
+    store = project / "data" / "answers.sqlite"
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        database.execute("DELETE FROM answers WHERE rowid < 4")
+        database.execute("DELETE FROM requests")
+        database.execute("DELETE FROM judgements")
+        database.commit()
+        rows = [*database.iterdump()]
+    content = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    done = generate(project, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "") and not server.chats
+    assert "Asking for 0 answers" in done.stdout  # those that the table has are none to ask for
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == content
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        assert [*database.iterdump()] == rows
+    store.write_bytes(b"no store" * 1000)
+    done = generate(project, "--dry-run")
+    assert done.returncode == 1 and str(store) in done.stderr

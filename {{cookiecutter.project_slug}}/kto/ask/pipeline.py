@@ -45,7 +45,10 @@ finally:
     gc.enable()
 
 if TYPE_CHECKING:
+    from kto.ask.language_worker import LanguageWorker
+    from kto.ask.plan import Plan
     from kto.ask.ray_cluster import Cluster
+    from kto.ask.writer import AnswerWriter
 
 BATCH = 250
 """Rows in a batch."""
@@ -91,7 +94,8 @@ class StoredLLM(LLM):
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
         found = [await self._missing(conversation) for conversation in inputs]
         if self._cluster:
-            if missing := [each for each in zip(inputs, found, strict=True) if each[1]]:
+            missing = [(conversation, stored) for conversation, stored in zip(inputs, found, strict=True) if stored]
+            if missing:
                 await self._cluster.ask(self, missing)
             found = [()] * len(inputs)
         return await asyncio.gather(*map(self._answer, inputs, found))
@@ -122,6 +126,15 @@ class AskModel(TextGeneration):
     def format_input(self, input: Row) -> list[Message]:
         """Return the conversation for a row."""
         return messages(input["system_prompt"], input["instruction"])
+
+
+def ask_model(plan: "Plan", target: ModelTarget, writer: "AnswerWriter", language: "LanguageWorker | None") -> None:
+    """Ask one model for the answers that it lacks, without the steps behind it."""
+    with Pipeline(name="one-model") as pipeline:
+        prompts = LoadDataFromDicts(name="prompts", data=plan.rows(), batch_size=BATCH)
+        llm = StoredLLM(target=target, sink=writer, language=language, wanted=plan.to_ask(target))
+        prompts >> AskModel(name="ask", llm=llm)
+    run(pipeline)
 
 
 def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:

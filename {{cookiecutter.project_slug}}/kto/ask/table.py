@@ -1,5 +1,6 @@
 """The table of generations: one row per prompt, one item per model in its lists."""
 
+import contextlib
 import dataclasses
 import functools
 import unicodedata
@@ -8,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto import left_out
 from kto.ask import lookups
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
@@ -19,7 +19,7 @@ from kto.cleaning import clean
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.model_names import public_names
-from kto.tables import Row, messages_type, read_batches, write_lines, write_rows
+from kto.tables import Row, messages_type, read_batches, reading, write_lines, write_rows, writing
 from kto.texts import t
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ class TableCounts:
 
     prompts: int = 0  # all of them, but for rows that stayed as they were
     answers: int = 0  # with an answer of any kind
-    missing: int = (
-        0  # that need another request: nothing came, or in the wrong language, or cut shorter than now allowed
-    )
+    # That need another request: nothing came, or in the wrong language, or cut shorter than now allowed.
+    missing: int = 0
     empty: int = 0  # of these, with an answer that has no text
     cut: int = 0  # by `max_tokens`
     refused: int = 0
@@ -106,7 +105,8 @@ class GenerationsTable:
     failures
         Why a prompt has no answer, by key of its first request.
     added
-        Further columns by prompt id, from steps that somebody has added to the pipeline.
+        Further columns by prompt id, from steps that somebody has added to the pipeline. Prompts that are not asked
+        now keep those that an earlier table has.
 
     Attributes
     ----------
@@ -123,27 +123,50 @@ class GenerationsTable:
 
     def write(self, folder: Path) -> int:
         """Replace `train.parquet` and `gaps.jsonl`; return the number of rows, 0 (and both stay) without any answer."""
-        import pyarrow as pa
-
-        self._plan.left_out = left_out.read(self._plan.config.root)  # somebody may have taken out more during the run
-        columns = schema()
-        if self._added:
-            # Their types are known only from all values: the first ones may be None.
-            for field in pa.Table.from_pylist(list(self._added.values())).schema:
-                columns = columns.append(pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field)
+        path, gaps = folder / "train.parquet", folder / "gaps.jsonl"
+        columns, earlier = self._columns(path)
         try:
-            number = write_rows(folder / "train.parquet", self._rows(folder / "train.parquet"), columns)
+            number = write_rows(path, self._rows(path, earlier), columns)
         except _NoAnswers:
             return 0
         if self.gaps:
-            write_lines(folder / "gaps.jsonl", self.gaps)
+            write_lines(gaps, self.gaps)
         else:
-            (folder / "gaps.jsonl").unlink(missing_ok=True)
+            with writing(gaps):
+                gaps.unlink(missing_ok=True)
         return number
 
-    def _rows(self, path: Path) -> Iterator[Row]:
+    def _columns(self, path: Path) -> "tuple[pa.Schema, list[str]]":
+        """Return all columns, and the names of the added ones that the table at `path` has values for."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # Their types are known only from all values: the first ones may be None.
+        columns = {field.name: field for field in pa.Table.from_pylist(list(self._added.values())).schema}
+        earlier = []
+        if self._plan.limit is not None and path.exists():
+            with reading(path):
+                fields = [field for field in pq.read_schema(path) if field.name not in schema().names]
+            for field in fields:
+                both = [pa.schema([columns.get(field.name, field)]), pa.schema([field])]
+                with contextlib.suppress(pa.ArrowException):  # other types: the step is another one by now
+                    columns[field.name] = pa.unify_schemas(both, promote_options="permissive").field(0)
+                    earlier.append(field.name)
+        whole = schema()
+        for field in columns.values():
+            whole = whole.append(field.with_type(pa.string()) if pa.types.is_null(field.type) else field)
+        return whole, earlier
+
+    def _rows(self, path: Path, earlier: Sequence[str]) -> Iterator[Row]:
+        """Yield the rows; those of prompts that are not asked keep the columns `earlier` of the table at `path`."""
         plan = self._plan
         unasked: set[str] = set()  # prompts that are not asked, and have no answer to what would be asked now
+        added = dict(self._added)
+        if earlier:
+            asked = {prompt.id for prompt in plan.prompts[: plan.limit]}
+            for old in self._earlier_rows(path, earlier):
+                if old["prompt_id"] not in asked:
+                    added[old["prompt_id"]] = {name: old[name] for name in earlier}
         for position, prompt in enumerate(plan.prompts):
             if prompt.id in plan.left_out.ids:
                 continue
@@ -151,11 +174,15 @@ class GenerationsTable:
             if row is None:
                 unasked.add(prompt.id)
             else:
-                yield row | self._added.get(prompt.id, {})
-        for batch in read_batches(path, schema().names, optional=("sent",)) if unasked else ():
-            yield from (cleared(row, plan.left_out) for row in batch if row["prompt_id"] in unasked)
+                yield row | added.get(prompt.id, {})
+        if unasked:
+            yield from (row for row in self._earlier_rows(path, earlier) if row["prompt_id"] in unasked)
         if not any(count.answers for count in self.counts.values()):
             raise _NoAnswers
+
+    def _earlier_rows(self, path: Path, further: Sequence[str]) -> Iterator[Row]:
+        for batch in read_batches(path, [*schema().names, *further], optional=("sent",)):
+            yield from (cleared(row, self._plan.left_out) for row in batch)
 
     def _row(self, prompt: Prompt, is_asked: bool) -> Row | None:
         """Return a prompt's row; None if it is not asked, and has no answer."""
