@@ -97,7 +97,7 @@ def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monke
 
     before = guidelines()
     assert "which model wrote an answer" not in before
-    request = client.http.request
+    request = client.sdk.http_client.request
 
     def of_a_space(method: str, url: str, **keywords: object) -> object:
         answer = request(method, url, **keywords)
@@ -105,7 +105,7 @@ def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monke
             answer._content = json.dumps(answer.json() | {"search_engine": {"name": "elasticsearch"}}).encode()
         return answer
 
-    monkeypatch.setattr(client.http, "request", of_a_space)
+    monkeypatch.setattr(client.sdk.http_client, "request", of_a_space)
     for _ in range(2):
         make_task(client, task.config)
         assert guidelines().count("can find out which model wrote an answer") == 1

@@ -12,8 +12,8 @@ from kto.texts import t
 from kto.vote import responses, taking_out
 
 _DELETE_ACCOUNT = (
-    "from kto.settings import load; from kto.vote.client import connect; a = connect(load()); "
-    "[a.request('DELETE', '/users/' + user['id']) for user in a.items('/users') if user['username'] == '{name}']"
+    "from kto.settings import load; from kto.vote.client import connect; "
+    "[user.delete() for user in connect(load()).sdk.users if user.username == '{name}']"
 )
 
 
