@@ -66,7 +66,7 @@ class Argilla:
         return list(self.request("GET", path, params=query)["items"])
 
     def repeat(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns, after a temporary failure by calling it again; raise `ArgillaError` if it fails."""
+        """Call until no temporary failure stops it, and return the result; raise `ArgillaError` if it fails."""
         import httpx
 
         def is_temporary(error: Exception) -> bool:
@@ -118,7 +118,7 @@ def log_in(url: str, key: str) -> Argilla:
     """Log in to an Argilla; raise `ArgillaError` if nothing answers, or the key is refused or is not the owner's."""
     try:
         argilla = Argilla(url, key)
-        if argilla.sdk.me.role != "owner":
+        if argilla.repeat(lambda: argilla.sdk.me.role) != "owner":
             raise ArgillaError(403, url=url)
         return argilla
     except (ArgillaError, KeyError, TypeError, ValueError) as error:
