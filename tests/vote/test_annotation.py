@@ -326,7 +326,7 @@ def test_invited_people_can_log_in_and_vote(task: Task) -> None:
     assert all(log_in(task, name, password) == 201 for name, password in passwords.items())
     task.vote("ines", next(iter(task.records().values())), "good")
 
-    task.set(annotators='["ines", "Bo.b_3", "zuri"]')
+    task.set(annotators='["ines", "Bo.b_3", "zuri", "zuri"]')
     assert invite(client, task.config) == ["zuri"]
     assert invite(client, task.config) == []
     assert {name: read_passwords(path)[name] for name in passwords} == passwords

@@ -71,8 +71,7 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
         task = find_task(argilla, config)
         assert task
     if notice.strip() not in task.guidelines:
-        guidelines = task.guidelines.rstrip() + notice
-        argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": guidelines})
+        argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": task.guidelines.rstrip() + notice})
     for field in task.fields:  # they may have been changed in Argilla
         settings = {"type": "text", "use_markdown": field["name"] == "answer"}
         if field["settings"] != settings:
