@@ -1,11 +1,16 @@
 """Whoever votes knows neither the model nor the votes of others, also not by Argilla's API."""
 
 import json
+import sys
 
 import pytest
+from rendering import TEMPLATE
+from voting import SYSTEM_PROMPT, Task, argilla, english, task
+
+sys.path.insert(0, str(TEMPLATE))
+
 from kto.vote.client import connect
 from kto.vote.task import make_task
-from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
 __all__ = ["argilla", "english", "task"]
 
