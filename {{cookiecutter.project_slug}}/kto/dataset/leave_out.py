@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             paths.append(str(path))
             if has_prompt:
                 print(t("technical.prompt_stays", path=path), file=sys.stderr)
-    copies.name_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
+    copies.name_copies(config, paths, {"export.py push": "", "generate.py --push": "-generations"})
     if dataset.rows.train or options.push:
         export.report(dataset)
     export.publish(dataset)

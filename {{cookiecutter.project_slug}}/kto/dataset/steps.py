@@ -108,7 +108,8 @@ class Export:
 
     def write(self, dataset: Dataset) -> None:
         """Write everything, what is private first: a run may end at any point."""
-        of_project = self.output == (self.config.root / "data").resolve()  # the project's card speaks of the project's data
+        # The project's card and splits are those of the project's own data.
+        of_project = self.output == (self.config.root / "data").resolve()
         collected = dataset.collected
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
         if collected.seen.dataset:

@@ -96,7 +96,7 @@ def _create(argilla: Argilla, config: Settings) -> None:
     values = values_of(config)
 
     def text(key: str) -> str:
-        return t(f"task.{key}", language=values["language"], domain=config.project.domain)
+        return t(key, language=values["language"], domain=config.project.domain)
 
     def title(key: str) -> str:
         # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
@@ -106,21 +106,21 @@ def _create(argilla: Argilla, config: Settings) -> None:
     def words(name: str) -> dict[str, str]:
         return {"title": title(name), "description": title(f"{name}_help")}
 
-    thumbs = {value: title(value) for value in (GOOD, BAD)}
-    reasons = {value: title(f"reason_{value}") for value in REASONS}
+    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
+    reasons = {value: title(f"task.reason_{value}") for value in REASONS}
     settings = rg.Settings(
-        guidelines=text("guidelines"),
+        guidelines=text("task.guidelines"),
         fields=[
-            rg.TextField("prompt", title("prompt")),
-            rg.TextField("answer", title("answer"), use_markdown=True),  # models write it
+            rg.TextField("prompt", title("task.prompt")),
+            rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
         ],
         questions=[  # without suggestions: Argilla preselects them, and that is no vote
-            rg.LabelQuestion("vote", thumbs, **words("vote")),
-            rg.MultiLabelQuestion("reasons", reasons, **words("reasons"), required=False),
-            rg.TextQuestion("comment", **words("comment"), required=False),
+            rg.LabelQuestion("vote", thumbs, **words("task.vote")),
+            rg.MultiLabelQuestion("reasons", reasons, **words("task.reasons"), required=False),
+            rg.TextQuestion("comment", **words("task.comment"), required=False),
         ],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
-        metadata=[rg.TermsMetadataProperty("model", title=title("model"), visible_for_annotators=False)],
+        metadata=[rg.TermsMetadataProperty("model", title=title("task.model"), visible_for_annotators=False)],
         allow_extra_metadata=True,
         distribution=rg.TaskDistribution(config.annotation.min_submitted),
     )
