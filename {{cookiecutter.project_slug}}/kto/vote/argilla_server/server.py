@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
+# ruff: noqa: E402 - started alone, this file says first where the project is
 
 from kto import dotenv
 from kto.command_line import Parser, run
