@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings
 from kto.texts import t
 

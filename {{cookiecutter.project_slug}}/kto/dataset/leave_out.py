@@ -10,7 +10,7 @@ from kto.ask import prompt_sources
 from kto.command_line import Parser
 from kto.dataset import copies, steps
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings, load
 from kto.texts import t
 from kto.vote import deletions, taking_out

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from kto.errors import Failure, UserError
-from kto.patience import PASSING, patiently
-from kto.secrets import secret
+from kto.keys import secret
+from kto.retries import TEMPORARY, retry
 from kto.settings import Settings
 from kto.texts import t
 
@@ -72,11 +72,11 @@ class Argilla:
         def is_temporary(error: Exception) -> bool:
             cause = _cause(error)
             if isinstance(cause, httpx.HTTPStatusError):
-                return cause.response.status_code in PASSING
+                return cause.response.status_code in TEMPORARY
             return isinstance(cause, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
 
         with self.errors():
-            return patiently(call, is_temporary)
+            return retry(call, is_temporary)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

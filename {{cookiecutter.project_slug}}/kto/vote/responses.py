@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from kto.errors import UserError
+from kto.keys import secret
 from kto.record_ids import text_id
-from kto.secrets import secret
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
