@@ -8,7 +8,7 @@ from kto.check.findings import Findings
 from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.hub_lookup import Hub
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import load
 from kto.texts import t
 

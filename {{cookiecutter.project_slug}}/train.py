@@ -19,7 +19,7 @@ from typing import Any
 
 from kto.command_line import Parser, run
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import load
 from kto.tables import read_rows
 from kto.texts import ROOT, number, t

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kto.command_line import Parser, run
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings, load
 from kto.tables import Row
 from kto.texts import t

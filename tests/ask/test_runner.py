@@ -286,8 +286,8 @@ def test_attempts(server: ModelServer, ask: Ask, fault: dict, attempts: int) -> 
     ("status", "sentence"),
     [
         (402, "requires payment (The test wants 402.)"),
-        (429, "wait for 86400 seconds"),
-        (503, "wait for 86400 seconds"),
+        (429, "wait 86400 seconds"),
+        (503, "wait 86400 seconds"),
     ],
 )
 def test_a_refusal_ends_the_requests_for_the_model(server: ModelServer, ask: Ask, status: int, sentence: str) -> None:

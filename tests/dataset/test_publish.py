@@ -442,7 +442,7 @@ def test_an_answer_that_is_lost_makes_no_second_commit(
     [
         ("*/commit/main", {"status": 409}, "Somebody else is changing ann/thumbs on the Hub."),
         ("*/commit/main", {"status": 412}, "Somebody else is changing ann/thumbs on the Hub."),
-        ("*/commit/main", {"status": 413}, "What was sent for ann/thumbs is larger than the Hub"),
+        ("*/commit/main", {"status": 413}, "The upload for ann/thumbs is larger than the Hub"),
         ("*/commit/main", {"status": 429}, "The Hub has had too many requests"),
         ("*/commit/main", {"drop": True}, "The Hub cannot be reached ("),
         (
@@ -451,7 +451,7 @@ def test_an_answer_that_is_lost_makes_no_second_commit(
             "The Hub could not complete the request for ann/thumbs (The stand-in was told",
         ),
         ("/lfs-storage/*", {"drop": True}, "The Hub cannot be reached ("),
-        ("/lfs-storage/*", {"status": 413}, "What was sent for ann/thumbs is larger than the Hub"),
+        ("/lfs-storage/*", {"status": 413}, "The upload for ann/thumbs is larger than the Hub"),
         ("/lfs-storage/*", {"status": 503}, "The Hub could not complete the request for ann/thumbs ("),
         ("*/info/lfs/objects/batch", {"drop": True}, "The Hub cannot be reached ("),
         ("*/preupload/main", {"status": 403}, "The token may not write to ann/thumbs."),

@@ -375,12 +375,12 @@ def test_an_argilla_that_keeps_its_number_of_votes(
     client = connect(asked.config)
     asked.set(min_submitted="3")
     refusal = httpx.Response(422, json={"detail": "there are responses"}, request=httpx.Request("PATCH", asked.url))
-    request = client.http.request
+    request = client.sdk.http_client.request
 
     def refuse(method: str, *arguments: Any, **keywords: Any) -> httpx.Response:
         return refusal if method == "PATCH" else request(method, *arguments, **keywords)
 
-    monkeypatch.setattr(client.http, "request", refuse)
+    monkeypatch.setattr(client.sdk.http_client, "request", refuse)
     dataset = make_task(client, asked.config)
     assert "keeps asking for 2 votes per answer" in capsys.readouterr().err
     assert str(dataset.id) == asked.dataset_id

@@ -185,7 +185,14 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
     ("options", "code", "said"),
     [
         (["-S"], "import runpy; runpy.run_path('check.py')", "PyYAML is not here. "),
-        ([], "sys.modules['pydantic'] = None; import runpy; runpy.run_path('train.py')", "The package pydantic is not"),
+        *(
+            (
+                [],
+                f"sys.modules['pydantic'] = None; import runpy; runpy.run_path('{script}')",
+                "The package pydantic is not",
+            )
+            for script in ("check.py", "generate.py", "vote.py", "export.py", "train.py")
+        ),
         ([], "from kto.command_line import run; run(lambda: __import__('no_such'))", "The package no_such is not"),
     ],
 )

@@ -187,6 +187,7 @@ def test_the_environment_is_described_at_the_end() -> None:
     content = tomllib.loads(re.sub(r"(?m)^# ?", "", block[1]))
     names = {requirement.split("==")[0] for requirement in content["dependencies"]}
     trainer = {"torch", "transformers", "trl", "datasets", "accelerate", "peft", "psutil", "sentencepiece"}
+    trainer |= {"pydantic", "python-dotenv"}  # settings and .env
     assert names == trainer | {"pyyaml"}
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+", pin) for pin in content["dependencies"])
     assert content["tool"]["uv"] == {"exclude-newer": content["tool"]["uv"]["exclude-newer"]}, "the pins are elsewhere"

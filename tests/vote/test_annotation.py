@@ -243,7 +243,7 @@ def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.Monkey
     monkeypatch.setattr("kto.vote.records.BATCH", 4)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})
     dataset = make_task(client := connect(task.config), task.config)
-    request, sent = client.http.request, []
+    request, sent = client.sdk.http_client.request, []
 
     def break_off(method: str, url: str, **keywords: Any) -> httpx.Response:
         answer = request(method, url, **keywords)
@@ -254,7 +254,7 @@ def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.Monkey
             raise httpx.ReadTimeout("gone")  # it arrived, but we do not know that
         return answer
 
-    monkeypatch.setattr(client.http, "request", break_off)
+    monkeypatch.setattr(client.sdk.http_client, "request", break_off)
     with pytest.raises(UserError, match="gone"):
         upload_records(dataset, rows, task.config)
     assert len(task.records()) == 12
@@ -268,7 +268,7 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
     dataset = make_task(client := connect(task.config), task.config)
     upload_records(dataset, rows[:9], task.config)
     known = list(task.records().values())
-    request, pages = client.http.request, []
+    request, pages = client.sdk.http_client.request, []
 
     def with_traffic(method: str, url: str, **keywords: Any) -> httpx.Response:
         answer = request(method, url, **keywords)
@@ -280,7 +280,7 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
                 del other
         return answer
 
-    monkeypatch.setattr(client.http, "request", with_traffic)
+    monkeypatch.setattr(client.sdk.http_client, "request", with_traffic)
     read = list_records(dataset, include="responses")
     assert {record["id"] for record in read} == {record["id"] for record in task.records().values()}
     assert len(read) == 20 and sum(len(record["responses"]) for record in read) > 0
@@ -289,7 +289,7 @@ def test_reading_while_others_vote_and_add(task: Task, monkeypatch: pytest.Monke
 def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_task(client := connect(task.config), task.config)
     upload_records(dataset, make_generations({"Question?": ["one", "two"]}), task.config)
-    request, passes = client.http.request, []
+    request, passes = client.sdk.http_client.request, []
 
     def less(method: str, url: str, **keywords: Any) -> httpx.Response:
         answer = request(method, url, **keywords)
@@ -299,7 +299,7 @@ def test_an_argilla_that_never_gives_all_records(task: Task, monkeypatch: pytest
         page = answer.json() | {"items": answer.json()["items"][:1]}
         return httpx.Response(200, json=page, request=answer.request)
 
-    monkeypatch.setattr(client.http, "request", less)
+    monkeypatch.setattr(client.sdk.http_client, "request", less)
     with pytest.raises(UserError, match=r"could not do it \(1/2\)"):
         list_records(dataset)
     assert len(passes) == 3
@@ -326,7 +326,7 @@ def test_invited_people_can_log_in_and_vote(task: Task) -> None:
     assert all(log_in(task, name, password) == 201 for name, password in passwords.items())
     task.vote("ines", next(iter(task.records().values())), "good")
 
-    task.set(annotators='["ines", "Bo.b_3", "zuri"]')
+    task.set(annotators='["ines", "Bo.b_3", "zuri", "zuri"]')
     assert invite(client, task.config) == ["zuri"]
     assert invite(client, task.config) == []
     assert {name: read_passwords(path)[name] for name in passwords} == passwords

@@ -1,11 +1,16 @@
 """Whoever votes knows neither the model nor the votes of others, also not by Argilla's API."""
 
 import json
+import sys
 
 import pytest
+from rendering import TEMPLATE
+from voting import SYSTEM_PROMPT, Task, argilla, english, task
+
+sys.path.insert(0, str(TEMPLATE))
+
 from kto.vote.client import connect
 from kto.vote.task import make_task
-from voting import SYSTEM_PROMPT, Task, argilla, english, task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -97,7 +102,7 @@ def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monke
 
     before = guidelines()
     assert "which model wrote an answer" not in before
-    request = client.http.request
+    request = client.sdk.http_client.request
 
     def of_a_space(method: str, url: str, **keywords: object) -> object:
         answer = request(method, url, **keywords)
@@ -105,7 +110,7 @@ def test_an_argilla_that_is_not_ours_says_that_it_is_not_blind(task: Task, monke
             answer._content = json.dumps(answer.json() | {"search_engine": {"name": "elasticsearch"}}).encode()
         return answer
 
-    monkeypatch.setattr(client.http, "request", of_a_space)
+    monkeypatch.setattr(client.sdk.http_client, "request", of_a_space)
     for _ in range(2):
         make_task(client, task.config)
         assert guidelines().count("can find out which model wrote an answer") == 1

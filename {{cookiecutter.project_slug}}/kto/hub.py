@@ -29,9 +29,9 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from kto import card as cards
 from kto import errors
 from kto.errors import HubError, UserError
+from kto.keys import secret
 from kto.pages import MARKED, fingerprint
-from kto.patience import PASSING, patiently
-from kto.secrets import secret
+from kto.retries import TEMPORARY, retry
 from kto.settings import Settings
 from kto.tables import writing
 from kto.terminal import enter_pressed
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SHARD = 500 * 10**6
 """Bytes of a table in memory per file."""
 PUSHED = "Update data and card"
-"""How the title of each of our commits begins; one that clears the history has to begin so, too."""
+"""Prefix of our commit titles; the commit that squashes the history must keep it."""
 _FORMER_TITLES = ("Upload README.md with huggingface_hub", "Upload dataset")
 """Titles of the last two commits of a push by earlier versions, the newest first."""
 _GENERATED = ("configs", "dataset_info")
@@ -107,7 +107,7 @@ def _is_temporary(error: Exception) -> bool:
     """Tell whether another attempt may succeed; huggingface_hub has retried failed connections itself."""
     cause = _cause(error)
     if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in PASSING
+        return cause.response.status_code in TEMPORARY
     no_connection = isinstance(cause, httpx2.ConnectError | httpx2.ProxyError)
     return isinstance(cause, httpx2.TransportError | json.JSONDecodeError) and not no_connection
 
@@ -188,7 +188,7 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
     cards.check(page, path, cards.NEEDS)
     api = HfApi(token=token)
     title = f"{PUSHED} ({command})"
-    replace: dict[tuple[str, ...], bool] = {}  # by what would be lost: may it be replaced? asked once
+    replace: dict[tuple[str, ...], bool] = {}  # by what would be lost: the user's answer, asked once
 
     def attempt() -> str:
         remote = _read_remote(api, repo_id)
@@ -223,7 +223,7 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
     with hub_errors(repo_id), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with writing(Path(folder)):
             files, infos = _write(parts, Path(folder))
-        return patiently(attempt, _is_temporary)
+        return retry(attempt, _is_temporary)
 
 
 def _write(parts: Sequence[Part], folder: Path) -> "tuple[dict[str, Path], DatasetInfosDict]":

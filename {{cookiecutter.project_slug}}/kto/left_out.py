@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from kto.errors import UserError
 from kto.record_ids import record_ids
 from kto.tables import Row, reading, write_lines
+from kto.texts import t
+
+try:
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+except ModuleNotFoundError as error:
+    raise SystemExit(t("technical.no_package", name=error.name)) from None
 
 REASONS = ("personal_data", "harmful", "copyright", "wrong_prompt", "asked")
 DELETED = "deleted_in_argilla"

@@ -1,4 +1,4 @@
-"""How far the requests are, while they go on: a bar per model on a terminal, a line now and then elsewhere."""
+"""Progress of the requests: one bar per model on a terminal, a line every 15 seconds elsewhere."""
 
 import contextlib
 import datetime

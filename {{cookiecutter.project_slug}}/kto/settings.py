@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from kto.ask.request_fields import SETTINGS
+from kto.ask.request_fields import BASIC_FIELDS
 from kto.errors import UserError
 from kto.model_names import hide_login, is_address
 from kto.texts import ROOT, settings_file, t
@@ -203,7 +203,7 @@ class ModelSettings(_Section):
     def _is_sent(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if "extra" not in info.data:  # what is wrong with it is said already
             return names
-        fields = [*sorted(SETTINGS), *(info.data["extra"] or ())]
+        fields = [*sorted(BASIC_FIELDS), *(info.data["extra"] or ())]
         for name in names or ():
             if name not in fields:
                 allowed = t("technical.allowed_unsupported", names=", ".join(fields))

@@ -76,7 +76,7 @@ def _use_rollback_journal(database: sqlite3.Connection, _: float) -> None:
         raise sqlite3.OperationalError(mode)
 
 
-def trouble(path: Path, error: Exception) -> UserError:
+def store_error(path: Path, error: Exception) -> UserError:
     """Return what to say when the database at `path` cannot be used."""
     text = next((text for text, codes in _TEXTS.items() if _code(error) in codes), "bad_store")  # no database at all
     if is_full(path, error):

@@ -1,4 +1,4 @@
-"""Every sentence that a person reads, by name: `kto/texts.yaml` has them all, and what `texts.yaml` says wins."""
+"""All texts that people read, by key: `kto/texts.yaml` has them, and `texts.yaml` overrides them."""
 
 import functools
 import re

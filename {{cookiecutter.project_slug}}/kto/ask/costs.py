@@ -7,7 +7,7 @@ import sys
 from kto.ask import prompt_sources, report
 from kto.ask.plan import Plan
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.terminal import wait_for_enter
 from kto.texts import number, t
 

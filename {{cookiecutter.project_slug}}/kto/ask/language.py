@@ -99,7 +99,7 @@ _NEAR: tuple[str, ...] = (
 _NEAR += ("da nn no sv fo is", "hi mr ne sa gom", "id ms jv", "it lij vec", "ar ary arz fa ps ur ug sdh ku")
 _NEAR += ("st nso xh zu", "az ba crh kk ky tk tr tt ug uz uzs")
 
-# Other scripts of a language. Its community uses one; whether the other will do is not for us to say.
+# Other scripts of a language. Its community uses one; whether another one is acceptable stays unchecked.
 _ALSO = {"az": "Cyrl Arab", "bs": "Cyrl", "ha": "Arab", "kk": "Latn Arab", "ky": "Latn Arab", "ms": "Arab"}
 _ALSO |= {"pa": "Arab", "sr": "Latn Cyrl", "tg": "Latn Arab", "tk": "Cyrl Arab", "tt": "Latn Arab", "ug": "Latn Cyrl"}
 _ALSO |= {"uz": "Latn Cyrl Arab"}

@@ -19,8 +19,8 @@ from kto import processes
 from kto.ask.servers import Server
 from kto.errors import UserError
 from kto.files import as_path
+from kto.keys import secret
 from kto.model_names import split_provider
-from kto.secrets import secret
 from kto.settings import Settings
 from kto.texts import ROOT
 

@@ -21,9 +21,9 @@ from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.errors import UserError
+from kto.keys import secret
 from kto.left_out import LeftOut
 from kto.model_names import public_names
-from kto.secrets import secret
 from kto.settings import Settings
 from kto.texts import t
 

@@ -24,8 +24,8 @@ from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.command_line import Parser, run
 from kto.errors import UserError
+from kto.keys import secret
 from kto.progress import show_progress
-from kto.secrets import secret
 from kto.settings import Settings, load
 from kto.terminal import wait_for_enter
 from kto.texts import ROOT, number, t

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SYSTEM = "system"
 """The system role, which is refused like a field: then the system prompt goes to the beginning of the user's."""
-SETTINGS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))
+BASIC_FIELDS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))
 """What any request may have."""
 _LIMITS = ("max_tokens", "max_completion_tokens")  # one is always sent, or an answer might cost anything
 _KEPT = ("model", "messages", *_LIMITS)

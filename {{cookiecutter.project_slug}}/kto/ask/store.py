@@ -140,7 +140,7 @@ class Store:
                 self._db.close()  # what is no answer store keeps its tables as they are
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise sqlite_files.trouble(path, error) from None
+            raise sqlite_files.store_error(path, error) from None
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA synchronous=FULL")  # what was put is on the disk, also when the power goes
@@ -162,7 +162,7 @@ class Store:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
         if isinstance(error, sqlite3.Error):
-            raise sqlite_files.trouble(self.path, error) from None
+            raise sqlite_files.store_error(self.path, error) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""Where each model is asked, and how: what the settings say in general and for this model."""
+"""Address, key, request fields and limits of each model, from the settings."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ from kto.ask.language import Gate
 from kto.ask.servers import ModelList, Server
 from kto.ask.store import Message, answer_key
 from kto.errors import UserError
+from kto.keys import secret
 from kto.model_names import hide_login, is_address
-from kto.secrets import secret
 from kto.settings import ModelSettings, Settings
 from kto.texts import t
 

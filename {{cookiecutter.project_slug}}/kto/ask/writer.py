@@ -162,5 +162,5 @@ class AnswerWriter:
 
 def _why_unwritable(path: Path, error: Exception) -> object:
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
-        return sqlite_files.trouble(path, error)
+        return sqlite_files.store_error(path, error)
     return t("generate.failed_to_keep", path=path, reason=error)

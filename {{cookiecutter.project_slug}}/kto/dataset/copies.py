@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings
 from kto.texts import t
 
@@ -37,7 +37,7 @@ def committed_folder(folder: Path) -> str:
 def name_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, str]) -> None:
     """Print which files below `paths` are in commits of any branch, and which of the datasets are on the Hub.
 
-    `datasets` has, by the script that pushes it, what follows the project's name in the name of a dataset.
+    `datasets` has, by the command that pushes it, what follows the project's name in the name of a dataset.
     """
     listed = _git(config.root, "-c", "core.quotePath=false", "log", "--all", "--format=", "--name-only", "--", *paths)
     if files := sorted({line for line in listed.splitlines() if line}):
@@ -50,7 +50,7 @@ def name_copies(config: Settings, paths: Sequence[str], datasets: Mapping[str, s
     from kto.hub_lookup import Hub
 
     hub = Hub(token)
-    for script, suffix in datasets.items():
+    for command, suffix in datasets.items():
         name = f"{repo_id}{suffix}"
         if hub.has_dataset(name) is not False or hub.token_refused:  # also where the Hub does not tell
-            print(t("technical.left_out_on_hub", repo_id=name, command=script, title=PUSHED), file=sys.stderr)
+            print(t("technical.left_out_on_hub", repo_id=name, command=command, title=PUSHED), file=sys.stderr)

@@ -12,8 +12,8 @@ from kto.texts import t
 from kto.vote import responses, taking_out
 
 _DELETE_ACCOUNT = (
-    "from kto.settings import load; from kto.vote.client import connect; a = connect(load()); "
-    "[a.request('DELETE', '/users/' + user['id']) for user in a.items('/users') if user['username'] == '{name}']"
+    "from kto.settings import load; from kto.vote.client import connect; "
+    "[user.delete() for user in connect(load()).sdk.users if user.username == '{name}']"
 )
 
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     print(t("export.forgotten", name=options.name, path=export.files.forgotten))
     name = "NAME" if options.name in person else options.name
     print(t("technical.forgotten_in_argilla", name=name, code=_DELETE_ACCOUNT.format(name=name)))
-    copies.name_copies(config, ["data/votes"], {"export.py": ""})
+    copies.name_copies(config, ["data/votes"], {"export.py push": ""})
     if dataset.rows.train or options.push:
         export.report(dataset)
     export.publish(dataset)

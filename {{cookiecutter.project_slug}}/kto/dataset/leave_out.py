@@ -10,7 +10,7 @@ from kto.ask import prompt_sources
 from kto.command_line import Parser
 from kto.dataset import copies, steps
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings, load
 from kto.texts import t
 from kto.vote import deletions, taking_out
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             paths.append(str(path))
             if has_prompt:
                 print(t("technical.prompt_stays", path=path), file=sys.stderr)
-    copies.name_copies(config, paths, {"export.py": "", "generate.py": "-generations"})
+    copies.name_copies(config, paths, {"export.py push": "", "generate.py --push": "-generations"})
     if dataset.rows.train or options.push:
         export.report(dataset)
     export.publish(dataset)

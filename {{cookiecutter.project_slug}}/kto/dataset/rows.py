@@ -1,7 +1,7 @@
 """From votes to rows for KTO: the majority decides, a tie gives no row; mixed order, and a split for each prompt.
 
-Once exported, a prompt stays in its split: somebody may have trained on it. A new one that is nearly the same as
-another goes where that one is, or else a model would be tested with what it was trained on. The rest is drawn.
+Once exported, a prompt stays in its split: somebody may have trained on it. A new near-duplicate joins the split of the
+prompt that it resembles, so that the test split never contains trained prompts. All others are drawn at random.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class KnownPrompts:
     size: int
 
     def assign(self, draw: Callable[[str], str]) -> dict[str, str]:
-        """Return the split of each prompt; `draw` gives that of one that is like no other before it."""
+        """Return the split of each prompt; `draw` picks that of a prompt without an earlier near-duplicate."""
         new = [id for id in self.texts if id not in self.exported]
         order = [*(id for id in self.texts if id in self.exported), *new]
         splits = {id: self.exported[id] for id in order if id in self.exported}

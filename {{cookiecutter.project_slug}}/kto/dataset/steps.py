@@ -62,7 +62,7 @@ class Export:
 
     def __init__(self, config: Settings, output: Path | None, push: bool) -> None:
         self.config = config
-        self.output = output or config.root / "data"
+        self.output = (output or config.root / "data").resolve()
         self.push = push
         if push:
             publish.require_ready(config)
@@ -108,7 +108,8 @@ class Export:
 
     def write(self, dataset: Dataset) -> None:
         """Write everything, what is private first: a run may end at any point."""
-        of_project = self.output == self.config.root / "data"  # the project's card speaks of the project's data
+        # The project's card and splits are those of the project's own data.
+        of_project = self.output == (self.config.root / "data").resolve()
         collected = dataset.collected
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
         if collected.seen.dataset:

@@ -1,14 +1,18 @@
-"""Argilla's REST API, used with its owner's key."""
+"""Argilla, used with its owner's key: by its SDK, and by its REST API where that is quicker or tells more."""
 
+import contextlib
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from kto.errors import Failure, UserError
-from kto.patience import PASSING, patiently
-from kto.secrets import secret
+from kto.keys import secret
+from kto.retries import TEMPORARY, retry
 from kto.settings import Settings
 from kto.texts import t
+
+T = TypeVar("T")
 
 _TEXTS = {
     0: "errors.argilla_not_there",
@@ -34,44 +38,72 @@ class ArgillaError(Failure):
 
 
 class Argilla:
-    """The Argilla at `api_url`."""
+    """The Argilla at `api_url`; `sdk` is the client of its SDK, whose calls stand in `errors()` or `repeat()`."""
 
     def __init__(self, url: str, key: str) -> None:
-        import httpx  # `--help` does without
+        import argilla as rg  # 1.2 s: `--help` and the database of a stopped server do without
 
         self.api_url = url.rstrip("/")
-        transport = httpx.HTTPTransport(retries=1)  # with it httpx reads no proxy from the environment
-        self.http = httpx.Client(headers={"X-Argilla-Api-Key": key}, timeout=120, transport=transport)
+        self.sdk = self.repeat(lambda: rg.Argilla(api_url=self.api_url, api_key=key, timeout=120, retries=1))
 
     def request(self, method: str, path: str, **content: Any) -> Any:
         """Return the JSON of the reply, None if it is empty; raise `ArgillaError` if the request fails.
 
         A GET or PUT is repeated after a temporary failure. `path` is below `/api/v1`, `content` as in httpx.
         """
-        import httpx
 
-        def send() -> httpx.Response:
-            return self.http.request(method, f"{self.api_url}/api/v1{path}", **content).raise_for_status()
-
-        def is_temporary(error: Exception) -> bool:
-            if isinstance(error, httpx.HTTPStatusError):
-                return error.response.status_code in PASSING
-            return isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
-
-        try:
-            reply = patiently(send, is_temporary) if method in ("GET", "PUT") else send()
+        def send() -> Any:
+            reply = self.sdk.http_client.request(method, f"/api/v1{path}", **content).raise_for_status()
             return reply.json() if reply.content else None
-        except httpx.HTTPStatusError as error:
-            status, text = error.response.status_code, " ".join(error.response.text.split())
-            raise ArgillaError(status, f"{status} {text}"[:500], self.api_url) from None
-        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-            raise ArgillaError(0, str(error) or type(error).__name__, self.api_url) from None
-        except json.JSONDecodeError:  # the page of a proxy
-            raise ArgillaError(200, url=self.api_url) from None
+
+        if method in ("GET", "PUT"):
+            return self.repeat(send)
+        with self.errors():
+            return send()
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return what Argilla lists at `path`."""
         return list(self.request("GET", path, params=query)["items"])
+
+    def repeat(self, call: Callable[[], T]) -> T:
+        """Call until no temporary failure stops it, and return the result; raise `ArgillaError` if it fails."""
+        import httpx
+
+        def is_temporary(error: Exception) -> bool:
+            cause = _cause(error)
+            if isinstance(cause, httpx.HTTPStatusError):
+                return cause.response.status_code in TEMPORARY
+            return isinstance(cause, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
+
+        with self.errors():
+            return retry(call, is_temporary)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise errors of the SDK and of httpx as `ArgillaError`."""
+        import httpx
+
+        try:
+            yield
+        except Exception as error:
+            match _cause(error):
+                case httpx.HTTPStatusError(response=reply):
+                    text = " ".join(reply.text.split())
+                    raise ArgillaError(reply.status_code, f"{reply.status_code} {text}"[:500], self.api_url) from None
+                case httpx.TransportError() | httpx.InvalidURL() | UnicodeError() as cause:
+                    raise ArgillaError(0, str(cause) or type(cause).__name__, self.api_url) from None
+                case json.JSONDecodeError():  # the page of a proxy
+                    raise ArgillaError(200, url=self.api_url) from None
+            raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error that the SDK was handling when it raised its own: most of those do not have the status."""
+    import httpx
+
+    while error.__context__ and not isinstance(error, httpx.HTTPError | httpx.InvalidURL | ValueError):
+        error = error.__context__
+    return error
 
 
 def connect(config: Settings) -> Argilla:
@@ -84,13 +116,12 @@ def connect(config: Settings) -> Argilla:
 
 def log_in(url: str, key: str) -> Argilla:
     """Log in to an Argilla; raise `ArgillaError` if nothing answers, or the key is refused or is not the owner's."""
-    argilla = Argilla(url, key)
     try:
-        role = argilla.request("GET", "/me")["role"]
-    except (ArgillaError, KeyError, TypeError) as error:
+        argilla = Argilla(url, key)
+        if argilla.repeat(lambda: argilla.sdk.me.role) != "owner":
+            raise ArgillaError(403, url=url)
+        return argilla
+    except (ArgillaError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ArgillaError) and error.status != 404:
             raise
         raise ArgillaError(200, url=url) from None
-    if role != "owner":
-        raise ArgillaError(403, url=url)
-    return argilla

@@ -15,7 +15,7 @@ from kto.ask.prompt_sources import load as load_prompts
 from kto.command_line import Parser, run
 from kto.dataset.privacy import VoteFiles
 from kto.errors import UserError
-from kto.secrets import secret
+from kto.keys import secret
 from kto.settings import Settings, load
 from kto.tables import read_rows
 from kto.texts import t

@@ -6,7 +6,7 @@ from pathlib import Path
 from kto.settings import Settings
 from kto.tables import read_csv, write_csv
 from kto.vote.client import Argilla
-from kto.vote.task import workspace_id
+from kto.vote.task import find_workspace
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike: people type passwords from paper
 
@@ -26,21 +26,24 @@ def invite(argilla: Argilla, config: Settings) -> list[str]:
     A new person gets an account with a random password, which is added to `data/private/annotators.csv`. The password
     of an existing account stays. Raises `UserError` if Argilla refuses or the file cannot be read or written.
     """
+    import argilla as rg
+
     path = config.root / "data" / "private" / "annotators.csv"
     passwords = read_passwords(path)
-    workspace = workspace_id(argilla, config)
-    users = {user["username"]: user for user in argilla.items("/users")}
-    members = {user["username"] for user in argilla.items(f"/workspaces/{workspace}/users")}
-    invited = [name for name in dict.fromkeys(config.annotation.annotators) if name not in users]
-    for name in invited:
-        # First the file, then the account: a password that nobody knows opens nothing.
-        password = passwords.setdefault(name, "-".join(_letters(4) for _ in range(3)))
-        write_csv(path, ("name", "password"), passwords.items())
-        account = {"username": name, "first_name": name, "password": password, "role": "annotator"}
-        users[name] = argilla.request("POST", "/users", json=account)
-    for user in (users[name] for name in config.annotation.annotators if name not in members):
-        if user["role"] != "owner":
-            argilla.request("POST", f"/workspaces/{workspace}/users", json={"user_id": user["id"]})
+    workspace = find_workspace(argilla, config)
+    users = {user.username: user for user in argilla.repeat(argilla.sdk.users.list)}
+    members = {user.username for user in argilla.repeat(lambda: argilla.sdk.users.list(workspace))}
+    names = dict.fromkeys(config.annotation.annotators)
+    invited = [name for name in names if name not in users]
+    with argilla.errors():
+        for name in invited:
+            # First the file, then the account: a password that nobody knows opens nothing.
+            password = passwords.setdefault(name, "-".join(_letters(4) for _ in range(3)))
+            write_csv(path, ("name", "password"), passwords.items())
+            users[name] = rg.User(name, role="annotator", password=password, client=argilla.sdk).create()
+        for user in (users[name] for name in names if name not in members):
+            if user.role != "owner":
+                user.add_to_workspace(workspace)
     return invited
 
 

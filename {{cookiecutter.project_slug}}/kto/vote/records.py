@@ -132,7 +132,7 @@ def _change(before: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, A
 
 
 def put_records(task: Task, records: list[dict[str, Any]]) -> None:
-    """Add or change records by their `external_id`, so that a batch that is sent twice adds nothing twice."""
+    """Add or change records by `id` or `external_id`, so that a batch that is sent twice adds nothing twice."""
     start, size, label = 0, BATCH, t("notebook.uploading")
     with progress.show_progress(label, {label: len(records)}, lambda: {label: start}):
         while batch := records[start : start + size]:

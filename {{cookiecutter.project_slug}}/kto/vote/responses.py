@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from kto.errors import UserError
+from kto.keys import secret
 from kto.record_ids import text_id
-from kto.secrets import secret
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
@@ -141,9 +141,9 @@ SELECT json_object(
 
 
 def _is_stopped(config: Settings, home: Path) -> bool:
-    """Tell whether the Argilla in `.env` is the one in `home`, on this machine, and not running."""
+    """Tell whether the Argilla in `.env` is the one in `home`, by its key, and not running."""
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
-    if not (local.is_loopback(url) and local.has_key(home, key)):
+    if not (url and local.has_key(home, key)):
         return False
     try:
         address = urlsplit(url)

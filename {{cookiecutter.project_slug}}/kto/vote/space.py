@@ -73,7 +73,8 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
         name = api.whoami()["name"]
         path = config.root / "data" / "private" / f"space-{repo_id.replace('/', '--')}.env"
         exists = api.repo_exists(repo_id, repo_type="space")
-        login = dotenv.read(path)
+        with reading(path):
+            login = dotenv.read(path)
         if exists and login.get("SPACE") != repo_id:
             raise UserError("space_of_others", repo_id=repo_id, path=path)
         if login.get("SPACE") != repo_id:
@@ -106,7 +107,9 @@ def create_space(config: Settings, timeout: float = 1800, pause: float = 10) -> 
             time.sleep(pause)
     if stage != "RUNNING":
         raise UserError("space_not_running", repo_id=repo_id, stage=stage)
-    dotenv.update(config.root / ".env", {"ARGILLA_API_URL": address, "ARGILLA_API_KEY": login["API_KEY"]})
+    env = config.root / ".env"
+    with writing(env):
+        dotenv.update(env, {"ARGILLA_API_URL": address, "ARGILLA_API_KEY": login["API_KEY"]})
     return address
 
 

@@ -78,6 +78,8 @@ def clear_table(config: Settings, out: LeftOut) -> None:
 
     path = _table(config)
     gaps = path.with_name("gaps.jsonl")
+    if not out.ids:
+        return
     if not any(id in out.ids for prompt_id, *_, ids in known_answers(config) for id in (prompt_id, *ids)):
         return
     schema = pq.read_schema(path)

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto.errors import UserError
 from kto.pages import values_of
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
+
+if TYPE_CHECKING:
+    import argilla as rg
 
 GOOD, BAD = "good", "bad"
 REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
@@ -27,7 +30,11 @@ class Task(NamedTuple):
 
 def find_task(argilla: Argilla, config: Settings) -> Task | None:
     """Return the task of this project, None if there is none; raise `UserError` as `check_task` does."""
-    for dataset in _datasets(argilla, config, workspace_id(argilla, config), status="ready"):
+    workspace = find_workspace(argilla, config)
+    if workspace is None:
+        return None
+    query = {"name": config.annotation.dataset, "workspace_id": str(workspace.id), "status": "ready"}
+    for dataset in argilla.items("/me/datasets", **query):
         id = dataset["id"]
         fields = argilla.items(f"/datasets/{id}/fields")
         questions = {question["name"]: question["settings"] for question in argilla.items(f"/datasets/{id}/questions")}
@@ -43,15 +50,10 @@ def check_task(config: Settings, vote: Mapping[str, Any], fields: Collection[str
         raise UserError("other_task", name=config.annotation.dataset)
 
 
-def workspace_id(argilla: Argilla, config: Settings) -> str | None:
-    """Return the id of the project's workspace, None if there is none."""
-    workspaces = {item["name"]: item["id"] for item in argilla.items("/me/workspaces")}
+def find_workspace(argilla: Argilla, config: Settings) -> "rg.Workspace | None":
+    """Return the project's workspace, None if there is none."""
+    workspaces = {workspace.name: workspace for workspace in argilla.repeat(argilla.sdk.workspaces.list)}
     return workspaces.get(config.annotation.workspace)
-
-
-def _datasets(argilla: Argilla, config: Settings, workspace: str | None, **query: str) -> list[dict[str, Any]]:
-    name = config.annotation.dataset
-    return argilla.items("/me/datasets", name=name, workspace_id=workspace, **query) if workspace else []
 
 
 def make_task(argilla: Argilla, config: Settings) -> Task:
@@ -65,15 +67,14 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
     notice = "" if blind else f"\n\n{t('task.not_blind')}\n"
     task = find_task(argilla, config)
     if task is None:
-        _create(argilla, config, notice)
+        _create(argilla, config)
         task = find_task(argilla, config)
         assert task
-        return task
     if notice.strip() not in task.guidelines:
-        guidelines = task.guidelines.rstrip() + notice
-        argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": guidelines})
+        argilla.request("PATCH", f"/datasets/{task.id}", json={"guidelines": task.guidelines.rstrip() + notice})
     for field in task.fields:  # they may have been changed in Argilla
-        if field["settings"] != (settings := _text(markdown=field["name"] == "answer")):
+        settings = {"type": "text", "use_markdown": field["name"] == "answer"}
+        if field["settings"] != settings:
             argilla.request("PATCH", f"/fields/{field['id']}", json={"settings": settings})
     before, wanted = task.min_submitted, config.annotation.min_submitted
     if before == wanted:
@@ -89,56 +90,45 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
     return task
 
 
-def _create(argilla: Argilla, config: Settings, notice: str) -> None:
-    workspace = workspace_id(argilla, config)
-    if workspace is None:
-        workspace = argilla.request("POST", "/workspaces", json={"name": config.annotation.workspace})["id"]
-    for draft in _datasets(argilla, config, workspace):  # of a run that broke off; it has no records
-        argilla.request("DELETE", f"/datasets/{draft['id']}")
+def _create(argilla: Argilla, config: Settings) -> None:
+    import argilla as rg
+
     values = values_of(config)
 
     def text(key: str) -> str:
-        return t(f"task.{key}", language=values["language"], domain=config.project.domain)
+        return t(key, language=values["language"], domain=config.project.domain)
 
     def title(key: str) -> str:
         # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
         # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
         return f"\u2067{text(key)}\u2069" if values["direction"] == "rtl" else text(key)
 
-    def part(name: str, settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        return {"name": name, "title": title(name), "settings": settings, **more}
+    def words(name: str) -> dict[str, str]:
+        return {"title": title(name), "description": title(f"{name}_help")}
 
-    def question(name: str, settings: Mapping[str, Any], required: bool = False) -> dict[str, Any]:
-        return part(name, settings, description=title(f"{name}_help"), required=required)
-
-    thumbs = [{"value": value, "text": title(value)} for value in (GOOD, BAD)]
-    reasons = [{"value": value, "text": title(f"reason_{value}")} for value in REASONS]
-    multiple = {"type": "multi_label_selection", "visible_options": len(reasons), "options_order": "natural"}
-    parts = {
-        "fields": [
-            part("prompt", _text(), required=True),
-            part("answer", _text(markdown=True), required=True),  # models write it
+    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
+    reasons = {value: title(f"task.reason_{value}") for value in REASONS}
+    settings = rg.Settings(
+        guidelines=text("task.guidelines"),
+        fields=[
+            rg.TextField("prompt", title("task.prompt")),
+            rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
         ],
-        "questions": [  # without suggestions: Argilla preselects them, and that is no vote
-            question("vote", {"type": "label_selection", "options": thumbs}, required=True),
-            question("reasons", multiple | {"options": reasons}),
-            question("comment", _text()),
+        questions=[  # without suggestions: Argilla preselects them, and that is no vote
+            rg.LabelQuestion("vote", thumbs, **words("task.vote")),
+            rg.MultiLabelQuestion("reasons", reasons, **words("task.reasons"), required=False),
+            rg.TextQuestion("comment", **words("task.comment"), required=False),
         ],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
-        "metadata-properties": [part("model", {"type": "terms"}, visible_for_annotators=False)],
-    }
-    dataset = {
-        "name": config.annotation.dataset,
-        "workspace_id": workspace,
-        "guidelines": text("guidelines").rstrip() + notice,
-        "distribution": {"strategy": "overlap", "min_submitted": config.annotation.min_submitted},
-    }
-    path = f"/datasets/{argilla.request('POST', '/datasets', json=dataset)['id']}"
-    for kind, contents in parts.items():
-        for content in contents:
-            argilla.request("POST", f"{path}/{kind}", json=content)
-    argilla.request("PUT", f"{path}/publish")
-
-
-def _text(markdown: bool = False) -> dict[str, Any]:
-    return {"type": "text", "use_markdown": markdown}
+        metadata=[rg.TermsMetadataProperty("model", title=title("task.model"), visible_for_annotators=False)],
+        allow_extra_metadata=True,
+        distribution=rg.TaskDistribution(config.annotation.min_submitted),
+    )
+    name, workspace = config.annotation.dataset, find_workspace(argilla, config)
+    with argilla.errors():
+        if workspace is None:
+            workspace = rg.Workspace(config.annotation.workspace, client=argilla.sdk).create()
+        for draft in workspace.datasets:  # of a run that broke off; it has no records
+            if draft.name == name:
+                draft.delete()
+        rg.Dataset(name, workspace, settings, argilla.sdk).create()

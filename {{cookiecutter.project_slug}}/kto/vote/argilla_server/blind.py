@@ -1,4 +1,4 @@
-"""Annotators see neither the model nor the votes of others: what Argilla's API tells them beyond its page is closed.
+"""Closes what Argilla's API would show annotators beyond the web page: the model, and the votes of others.
 
 Owners and admins keep everything.
 """

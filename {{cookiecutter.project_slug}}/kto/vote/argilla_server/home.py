@@ -83,7 +83,10 @@ def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
         "api_key": secrets.token_urlsafe(48),
         "auth_secret": secrets.token_urlsafe(48),
     }
-    dotenv.write_private(path, json.dumps(credentials, indent=2) + "\n")
+    try:
+        dotenv.write_private(path, json.dumps(credentials, indent=2) + "\n")
+    except OSError as error:
+        raise UserError("cannot_write", path=path, reason=error) from None
     return credentials, True
 
 

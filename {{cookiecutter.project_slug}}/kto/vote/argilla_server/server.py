@@ -26,18 +26,15 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
+# ruff: noqa: E402 - started alone, this file says first where the project is
 
-try:
-    from kto import dotenv
-    from kto.command_line import Parser, run
-    from kto.errors import UserError
-    from kto.settings import load
-    from kto.texts import t
-    from kto.vote.argilla_server import home as homes
-    from kto.vote.argilla_server import page
-except ModuleNotFoundError as missing:  # without PyYAML there are no texts, so this sentence alone is English
-    sys.exit(f"The package {missing.name} is not installed here. Start with: uv run vote.py")
-
+from kto import dotenv
+from kto.command_line import Parser, run
+from kto.errors import UserError
+from kto.settings import load
+from kto.texts import t
+from kto.vote.argilla_server import home as homes
+from kto.vote.argilla_server import page
 
 PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 

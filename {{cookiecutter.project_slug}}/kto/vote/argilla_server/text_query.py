@@ -1,4 +1,4 @@
-"""What people type into the search box, and whether a text answers it.
+"""Parses what people type into the search box, and matches it against texts.
 
 Two words must both be there; `a | b` wants either, `-word` wants it absent, `"two words"` wants them side by side and
 `begin*` wants a word that begins so. Operators apply from left to right, as in Elasticsearch's simple query string,

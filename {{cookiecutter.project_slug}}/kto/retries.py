@@ -6,19 +6,19 @@ from typing import TypeVar
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each further attempt."""
-PASSING = frozenset((408, 409, 412, 429, 500, 502, 503, 504))
-"""Statuses that may be gone in a moment; 409 and 412: somebody else was writing."""
+TEMPORARY = frozenset((408, 409, 412, 429, 500, 502, 503, 504))
+"""HTTP statuses of temporary failures; 409 and 412: somebody else was writing."""
 
 T = TypeVar("T")
 
 
-def patiently(call: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
-    """Return what `call` gives; where it raises something that passes, call it again, some seconds later."""
+def retry(call: Callable[[], T], is_temporary: Callable[[Exception], bool]) -> T:
+    """Return what `call` gives; after a temporary failure, call it again some seconds later."""
     for wait in WAITS:
         try:
             return call()
         except Exception as error:
-            if not passes(error):
+            if not is_temporary(error):
                 raise
         time.sleep(wait)
     return call()
