@@ -232,7 +232,7 @@ def copied_store(path: Path) -> Iterator[Store]:
                 ):
                     source.backup(target)
             except sqlite3.Error as error:
-                raise sqlite_files.trouble(path, error) from None
+                raise sqlite_files.store_error(path, error) from None
         with Store(copy) as store:
             yield store
 
