@@ -244,7 +244,7 @@ def test_a_node_that_dies_half_way(large: Path, cluster: Cluster, server: ModelS
         finally:
             process.kill()
     assert (process.returncode, err) == (0, ""), out + log(large)
-    assert out.count("goes on with the rest") == 1 and "Error" in log(large)
+    assert out.count("The other nodes take over") == 1 and "Error" in log(large)
     check_all_there(large, server)
 
 
