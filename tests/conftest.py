@@ -34,11 +34,11 @@ def pytest_sessionstart() -> None:
 
 LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
 SLOW = (
-    *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "earlier", "earlier_answers"),
-    *("end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "kill", "left_out"),
-    *("local_server", "pages", "privacy", "prompt_sources", "publish", "publish_generations", "ray", "reading"),
-    *("render", "search", "small_servers", "space", "splits", "standin_hub", "store_drive", "terminal", "thinking"),
-    *("training", "update", "vote", "voting_page"),
+    *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "connections", "earlier"),
+    *("earlier_answers", "end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "job"),
+    *("kill", "left_out", "local_server", "new_prompts", "pages", "privacy", "prompt_sources", "publish"),
+    *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
+    *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_page"),
 )
 """Subjects of the files that start servers, browsers or many commands."""
 
