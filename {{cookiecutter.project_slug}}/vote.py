@@ -16,7 +16,7 @@ from kto.settings import Settings, load
 from kto.tables import Row
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError, log_in
-from kto.vote.local import HOME, has_key, is_loopback, local_argilla
+from kto.vote.local import HOME, has_key, is_this_machine, local_argilla
 from kto.vote.outdated import leave_queue
 from kto.vote.people import invite
 from kto.vote.records import read_generations, upload_records
@@ -38,7 +38,7 @@ def find_argilla(config: Settings, home: Path | None) -> Argilla | None:
     if not (url and key):
         return None
     is_ours = has_key(home or config.root / HOME, key)
-    is_here = is_ours or is_loopback(url)
+    is_here = is_ours or is_this_machine(url)
     if is_here and home and not is_ours:  # the one that runs keeps its votes elsewhere
         return None
     try:

@@ -173,3 +173,22 @@ def test_commands_of_the_step(task: Task) -> None:
 def test_the_step_is_short() -> None:
     script = ROOT / "{{cookiecutter.project_slug}}" / "vote.py"
     assert len(script.read_text(encoding="utf-8").splitlines()) <= 110
+
+
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [
+        ("http://127.0.0.1:6900", True),
+        ("http://localhost:6900", True),
+        ("http://0.0.0.0:6900", True),
+        ("http://192.0.2.1:6900", False),  # of another machine: a copy of its database here is not the newest
+        ("https://no-such-host.invalid", False),
+        ("http://", False),
+        ("", False),
+        ("http://[1:2", False),
+    ],
+)
+def test_which_addresses_are_this_machine(url: str, is_here: bool) -> None:
+    from kto.vote import local
+
+    assert local.is_this_machine(url) is is_here

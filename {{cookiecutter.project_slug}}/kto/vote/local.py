@@ -1,10 +1,10 @@
 """The Argilla server of this machine: run it for another command, or find its database."""
 
 import contextlib
-import ipaddress
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -48,12 +48,14 @@ def local_argilla(arguments: Sequence[str]) -> Iterator[tuple[Argilla, "subproce
             process.wait()
 
 
-def is_loopback(url: str) -> bool:
-    """Tell whether an address is one of this machine."""
+def is_this_machine(url: str) -> bool:
+    """Tell whether an address is one of this machine, in its network, too: a socket can be bound to no other."""
     try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        host = urlsplit(url).hostname
+        with socket.socket(socket.AF_INET6 if ":" in (host or "") else socket.AF_INET) as probe:
+            probe.bind((host or "no host", 0))
+        return True
+    except (OSError, ValueError):
         return False
 
 

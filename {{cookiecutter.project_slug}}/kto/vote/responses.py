@@ -141,9 +141,12 @@ SELECT json_object(
 
 
 def _is_stopped(config: Settings, home: Path) -> bool:
-    """Tell whether the Argilla in `.env` is the one in `home`, by its key, and not running."""
+    """Tell whether the Argilla in `.env` is the one in `home`, on this machine, and not running.
+
+    A copy of `home` beside an Argilla that runs on another machine lacks its newest votes, so it is never read.
+    """
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
-    if not (url and local.has_key(home, key)):
+    if not (local.has_key(home, key) and local.is_this_machine(url)):
         return False
     try:
         address = urlsplit(url)
