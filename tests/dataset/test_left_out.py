@@ -244,6 +244,12 @@ def test_what_cannot_be_taken_out(task: Task, options: list[str], said: str) -> 
     assert left_out(task.project) == [] and not (task.data / "votes").exists()
 
 
+@pytest.mark.parametrize(("words", "missing"), [(["ffffffff"], "--reason"), (["--reason", "asked"], "ID")])
+def test_the_command_names_what_it_lacks(task: Task, words: list[str], missing: str) -> None:
+    done = task.export_command("leave-out", *words)
+    assert done.returncode == 2 and f"{missing} needs a value." in done.stderr and "Traceback" not in done.stderr
+
+
 GOOD_LINE = '{"id": "0123456789abcdef", "who": "annotator-0123456789", "day": "2026-01-31", "reason": "asked"}'
 
 

@@ -26,10 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reason", choices=left_out.REASONS, help=t("export.help_reason"))
     steps.add_options(parser)
     options = parser.parse_args(argv)
-    if options.id is None:
-        parser.error(t("cli.no_value", option="ID"))
-    if options.reason is None:
-        raise UserError("leave_out_reason", reasons=", ".join(left_out.REASONS))
+    for option, value in (("ID", options.id), ("--reason", options.reason)):
+        if value is None:
+            parser.error(t("cli.no_value", option=option))
     export = steps.Export(load(), options.output, options.push)
     config = export.config
 
