@@ -19,6 +19,7 @@ from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
 from kto.vote.deletions import Seen
+from kto.vote.questions import GOOD
 from kto.vote.records import list_records
 
 Record = Mapping[str, Any]
@@ -103,7 +104,7 @@ def _response(record: Record, response: Record, names: Mapping[str, str]) -> Res
         models=[models] if isinstance(models, str) else list(models),
         system_prompt=metadata.get("system_prompt") or "",
         fields=fields,
-        vote=_value(response, "vote") == task.GOOD,
+        vote=_value(response, "vote") == GOOD,
         reasons=sorted(_value(response, "reasons") or []),
         comment=_value(response, "comment") or "",
         inserted_at=utc(response["inserted_at"]),

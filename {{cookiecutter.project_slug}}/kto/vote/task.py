@@ -9,12 +9,10 @@ from kto.pages import values_of
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
+from kto.vote.questions import BAD, GOOD, REASONS
 
 if TYPE_CHECKING:
     import argilla as rg
-
-GOOD, BAD = "good", "bad"
-REASONS = ("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
 
 
 class Task(NamedTuple):
@@ -107,7 +105,7 @@ def _create(argilla: Argilla, config: Settings) -> None:
         return {"title": title(name), "description": title(f"{name}_help")}
 
     thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
-    reasons = {value: title(f"task.reason_{value}") for value in REASONS}
+    reasons = {value: title(f"task.reason_{value}") for value in REASONS[GOOD] + REASONS[BAD]}
     settings = rg.Settings(
         guidelines=text("task.guidelines"),
         fields=[
