@@ -2,29 +2,25 @@
 // nothing, and a vote that is sent twice is one, because it has an id of its own.
 
 import * as storage from "./storage.js";
-import { call } from "./api.js";
+import { Refused, call } from "./api.js";
 
-export const FORMAT = 1;
-const BATCH = 100; // lines per request; the server takes 200
-
-/** Return 32 hexadecimal digits. `crypto.randomUUID` is absent where the page comes by plain http. */
-export function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+const LINES = 100; // per request; the server takes 200
+const BYTES = 50000; // per request; the server takes 64 kB
+const DOOR = ["unknown", "revoked", "closed", "full", "withdrawn", "old_page"]; // refused whatever the lines say
 
 export class Outbox {
   /** @param {string} person Whose votes these are: a device may be handed on. */
   constructor(person) {
     this.start = "vote." + person + ".";
-    this.sending = null;
   }
 
-  /** Keep a line of the vote format before anything is sent. Return whether it outlives this page. */
+  /** Keep a line of the vote format (docs/votes.md) before anything is sent. */
   add(line) {
-    // The time makes names that sort as the votes were given: an undone vote is sent after the vote.
-    const order = String(Date.now()).padStart(15, "0") + "." + String(this.count()).padStart(4, "0");
-    return storage.write(this.start + order + "." + line.id, line);
+    // The names sort as the votes were given, also when somebody sets the clock back: an undone vote follows the vote.
+    const names = this.names();
+    const last = names.length ? Number(names[names.length - 1].slice(this.start.length).split(".")[0]) : 0;
+    const order = Math.max(Date.now(), last + 1);
+    storage.write(this.start + String(order).padStart(15, "0") + "." + line.id, line);
   }
 
   names() {
@@ -35,24 +31,48 @@ export class Outbox {
     return this.names().length;
   }
 
-  /** Send everything. Return the server's last answer, null if nothing was to be sent. Raises what `call` raises. */
-  send(secret) {
-    if (!this.sending) {
-      this.sending = this._send(secret).finally(() => {
-        this.sending = null;
-      });
-    }
-    return this.sending;
+  /** Return the records that lines wait for. */
+  records() {
+    return this.names().map((name) => (storage.read(name) || {}).record).filter(Boolean);
   }
 
-  async _send(secret) {
-    let answer = null;
+  clear() {
+    this.names().forEach(storage.remove);
+  }
+
+  /**
+   * Send everything, and call `told` with each answer. `hold` is called between requests.
+   * A line that the server does not take is kept under another name, so that it holds up no other.
+   * Raises what `call` raises.
+   */
+  async send(secret, hold, told) {
+    let most = LINES;
     for (let names = this.names(); names.length; names = this.names()) {
-      const batch = names.slice(0, BATCH);
-      const lines = batch.map(storage.read);
-      answer = await call("votes", { lines: lines.filter(Boolean) }, secret);
+      hold();
+      const batch = this._batch(names, most);
+      const lines = batch.map(storage.read).filter(Boolean);
+      let answer = {};
+      try {
+        if (lines.length) answer = await call("votes", { lines }, secret);
+      } catch (error) {
+        if (!(error instanceof Refused) || DOOR.includes(error.kind)) throw error;
+        if (batch.length > 1) {
+          most = 1;
+          continue;
+        }
+        storage.write("refused." + batch[0], lines[0]);
+        answer = { refused: error.kind };
+      }
       batch.forEach(storage.remove);
+      told(answer);
     }
-    return answer;
+  }
+
+  _batch(names, most) {
+    let bytes = 0;
+    return names.slice(0, most).filter((name, index) => {
+      bytes += 3 * JSON.stringify(storage.read(name) || "").length; // UTF-8 takes three bytes at most per unit
+      return index === 0 || bytes < BYTES;
+    });
   }
 }

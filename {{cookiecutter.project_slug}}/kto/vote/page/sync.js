@@ -1,0 +1,103 @@
+// The exchange with the server: votes go, cards and progress come, now or when there is a network again.
+
+import { Unreachable } from "./api.js";
+import { exclusive } from "./lock.js";
+import { Outbox } from "./outbox.js";
+import * as storage from "./storage.js";
+
+const RETRY = [2000, 5000, 15000, 30000]; // milliseconds between attempts to reach the server
+const STARTING = 1500; // milliseconds between attempts while it starts
+const LOOK_AGAIN = 60000; // milliseconds until the server is asked for cards again when it had none
+const LEFT = "left."; // names of entries with the secrets of people who left this device before all their votes were sent
+
+export class Sync {
+  /** `told` is called after each attempt with null, or with why it failed: Refused or Unreachable. */
+  constructor(person, deck, outbox, told) {
+    this.person = person;
+    this.deck = deck;
+    this.outbox = outbox;
+    this.told = told;
+    this.version = ""; // of the server
+    this.failures = 0; // one after the other
+    this.lineRefused = false; // the server did not take a line for what stands in it
+    this._running = null;
+    this._again = false; // something came up meanwhile
+    this._timer = 0;
+    this._pausedUntil = 0; // the server wants to be left alone until then
+  }
+
+  /** Send what waits and fetch cards. Resolves when that is done or has failed. */
+  run() {
+    if (performance.now() < this._pausedUntil) return Promise.resolve();
+    this._again = true;
+    if (!this._running) {
+      this._running = this._run().finally(() => {
+        this._running = null;
+      });
+    }
+    return this._running;
+  }
+
+  /** Ask for cards again, although the server had none. */
+  lookAgain() {
+    this.deck.exhausted = false;
+    return this.run();
+  }
+
+  stop() {
+    clearTimeout(this._timer);
+    this._pausedUntil = Infinity;
+  }
+
+  async _run() {
+    clearTimeout(this._timer);
+    let problem = null;
+    try {
+      while (this._again) {
+        this._again = false;
+        await exclusive("sync." + this.person.id, (hold) => this._exchange(hold));
+      }
+      this.failures = 0;
+      if (this.deck.exhausted) this._timer = setTimeout(() => this.lookAgain(), LOOK_AGAIN);
+    } catch (error) {
+      problem = error;
+      this._again = false;
+      this.failures += 1;
+      let pause = RETRY[Math.min(this.failures, RETRY.length) - 1];
+      if (error instanceof Unreachable && error.kind === "starting") pause = STARTING;
+      if (error instanceof Unreachable && error.kind === "too_many") {
+        pause = 1000 * Math.min(error.seconds || 30, 3600);
+        this._pausedUntil = performance.now() + pause;
+      }
+      this._timer = setTimeout(() => this.run(), pause);
+    }
+    this.told(problem);
+  }
+
+  async _exchange(hold) {
+    await this.outbox.send(this.person.secret, hold, (answer) => this._hear(answer));
+    this.deck.read();
+    hold();
+    if (this.deck.isLow()) this._hear(await this.deck.fetch(this.person.secret));
+    for (const name of storage.names(LEFT)) {
+      await new Outbox(name.slice(LEFT.length)).send(storage.read(name), hold, () => {}).catch(() => {});
+      if (!new Outbox(name.slice(LEFT.length)).count()) storage.remove(name);
+    }
+  }
+
+  _hear(answer) {
+    if (answer.version) this.version = answer.version;
+    if (answer.refused) this.lineRefused = true;
+    this.deck.change((deck) => {
+      deck.drop(answer.judged_elsewhere || []);
+      if (!answer.progress) return;
+      deck.progress = answer.progress;
+      if (!this.outbox.count()) deck.mine = answer.progress.mine;
+    });
+  }
+}
+
+/** Keep the secret of a person who leaves this device until their votes are sent. */
+export function leaveBehind(person) {
+  storage.write(LEFT + person.id, person.secret);
+}
