@@ -12,10 +12,13 @@ Result = TypeVar("Result")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS kto_links (
-    hash TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT, voter_limit INTEGER, created_at TEXT NOT NULL, closed_at TEXT);
+    hash TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT, voter_limit INTEGER, created_at TEXT NOT NULL, closed_at TEXT,
+    left_out_at TEXT);
 CREATE TABLE IF NOT EXISTS kto_voters (
-    hash TEXT PRIMARY KEY, link TEXT NOT NULL, user_id CHAR(32), consent TEXT NOT NULL, consented_at TEXT NOT NULL,
-    credit TEXT, withdrawn_at TEXT);
+    hash TEXT PRIMARY KEY, link TEXT NOT NULL, user_id CHAR(32) NOT NULL, consent TEXT NOT NULL,
+    consented_at TEXT NOT NULL, credit TEXT, withdrawn_at TEXT, closed_at TEXT, left_out_at TEXT);
+CREATE INDEX IF NOT EXISTS kto_voters_link ON kto_voters (link, consented_at);
+CREATE INDEX IF NOT EXISTS kto_voters_user ON kto_voters (user_id);
 CREATE TABLE IF NOT EXISTS kto_lines (
     id TEXT PRIMARY KEY, record_id CHAR(32) NOT NULL, user_id CHAR(32) NOT NULL, line TEXT NOT NULL,
     state TEXT NOT NULL, response_updated_at TEXT, link TEXT NOT NULL, received_at TEXT NOT NULL);
@@ -23,8 +26,14 @@ CREATE INDEX IF NOT EXISTS kto_lines_response ON kto_lines (record_id, user_id, 
 CREATE TABLE IF NOT EXISTS kto_leases (
     record_id CHAR(32) NOT NULL, user_id TEXT NOT NULL, expires_at REAL NOT NULL, PRIMARY KEY (record_id, user_id));
 CREATE TABLE IF NOT EXISTS kto_cards (external_id TEXT PRIMARY KEY, prompt TEXT NOT NULL, answer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS kto_state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _WAIT = 30  # seconds that a statement waits for another process that writes
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of the voting page that are missing."""
+    connection.executescript(_TABLES)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -46,7 +55,7 @@ class Writer:
         self._waiting = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="votes")
         with connect(path) as connection:
-            connection.executescript(_TABLES)
+            make_tables(connection)
         self._thread.start()
 
     def run(self, write: Callable[[sqlite3.Connection], Result]) -> Result:

@@ -63,8 +63,11 @@ class Service:
         link, consent = body.get("secret"), body.get("consent")
         if not isinstance(link, str) or not isinstance(consent, str) or len(consent) > links.CONSENT_MAX:
             raise BadRequest(400, "session")
-        own, user = self.writer.run(lambda connection: links.enter(connection, link, consent, self.workspace))
-        return {"secret": own, "person": user}
+        try:
+            entry = self.writer.run(lambda connection: links.enter(connection, link, consent))
+        except links.TooMany as error:
+            raise BadRequest(429, "too_many") from error
+        return {"secret": entry.secret, "person": entry.user, "open": entry.is_open}
 
     def cards(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
         voter = links.find(self._read(), secret)
@@ -114,6 +117,7 @@ class Service:
             ) from None
 
         def write(connection: sqlite3.Connection) -> list[votes.Applied]:
+            links.ensure_account(connection, voter.user, self.workspace)
             return [votes.apply(connection, line, voter.user, voter.link) for line in lines]
 
         applied = self.writer.run(write)
@@ -135,13 +139,10 @@ class Service:
 
     def credits(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
         voter, name = links.find(self._read(), secret), body.get("name")
-        if not isinstance(name, str) or len(name) > 80:
+        if not isinstance(name, str):
             raise BadRequest(400, "name")
-        self.writer.run(
-            lambda connection: (
-                connection.execute(
-                    "UPDATE kto_voters SET credit = ? WHERE user_id = ?", (name.strip() or None, voter.user)
-                ).rowcount
-            )
-        )
+        try:
+            self.writer.run(lambda connection: links.set_credit(connection, voter.user, name))
+        except ValueError:
+            raise BadRequest(400, "name") from None
         return {}
