@@ -20,12 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from argilla_server import ROOT, copy_project, interpreter
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
+# ruff: noqa: E402 - the modules of the template are found now
 
-import yaml
 from kto.record_ids import text_id
 from kto.vote.questions import REASONS
 from kto.vote.voting_server import links
