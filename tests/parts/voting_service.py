@@ -222,15 +222,15 @@ def make_line(record: str, vote: str | None = "good", replaces: str | None = Non
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
-    def __init__(self, path: Path, page: Mapping[str, Any] | None = None) -> None:
-        self.path, self.page = path, dict(page or words())
+    def __init__(self, path: Path, page: Mapping[str, Any] | None = None, host: str = "127.0.0.1") -> None:
+        self.path, self.page, self.host = path, dict(page or words()), host
         self.port = 0
 
     def start(self) -> "VotingService":
         """Start it, on the port that it had before if it was stopped."""
         self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
         self.service.open()
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
         self.server = VotingServer(listener, _files(self.page), self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
@@ -290,7 +290,8 @@ def _files(page: Mapping[str, Any]) -> dict[str, bytes]:
     values = {"lang": page["language"], "dir": page["direction"], "title": page["title"]}
     values["noscript"] = page["words"].get("noscript", "")
     shown = {name: html.escape(value) for name, value in values.items()}
-    files["index.html"] = string.Template(files["index.html"].decode()).safe_substitute(shown).encode()
+    for name in ("index.html", "manifest.json"):
+        files[name] = string.Template(files[name].decode()).safe_substitute(shown).encode()
     files["words.json"] = json.dumps(page).encode()
     return files
 

@@ -62,8 +62,7 @@ async function join(link, open, practiseFirst) {
   if (before && answer.open && await isValid(before.secret)) person = Object.assign(before, { link });
   storage.write("person", person);
   notice(storage.lasting ? "" : t("storage_refused"));
-  if (practiseFirst) await practice();
-  return start(person);
+  return start(person, practiseFirst);
 }
 
 async function isValid(secret) {
@@ -75,23 +74,21 @@ async function isValid(secret) {
   }
 }
 
-function start(person) {
-  menu.begin(page, person, async () => {
-    byId("open-menu").hidden = true;
-    await practice();
-    byId("open-menu").hidden = false;
-    voting.next();
-  });
+/** Fetch cards, and show them, or the practice meanwhile. */
+function start(person, practiseFirst) {
+  menu.begin(page, person, practice);
   for (const id of ["open-menu", "bar"]) byId(id).hidden = false;
   voting.start(page, person);
+  if (practiseFirst) return practice();
+  return voting.next();
 }
 
-/** Show the next three examples; the first ones again after the last. */
+/** Show the next three examples, or after the last ones the first ones again; then cards. */
 async function practice() {
-  const from = storage.read("practised") || 0;
-  storage.write("practised", (from + PRACTICE) % page.examples.length);
-  const chosen = page.examples.slice(from, from + PRACTICE);
-  await practise(chosen);
+  const from = (storage.read("practised") || 0) % page.examples.length;
+  storage.write("practised", from + PRACTICE);
+  await practise(page.examples.slice(from, from + PRACTICE));
+  voting.next();
 }
 
 /** The lead looks at the page before there is a server: all examples, and nothing is sent. */

@@ -10,7 +10,8 @@ const LOW = 6; // fetch more from here on
 export class Deck {
   constructor(person) {
     this.name = "deck." + person;
-    this.exhausted = false; // the server has no more for this person
+    this.exhausted = false; // the server has no more for this person now
+    this.wait = 0; // seconds until it may have, if that is known
     this.read();
   }
 
@@ -35,8 +36,10 @@ export class Deck {
     return this.cards.some((card) => card.record === record);
   }
 
+  /** Leave out cards that were judged on another device. */
   drop(records) {
     this.cards = this.cards.filter((card) => !records.includes(card.record));
+    // Undo and reasons would change a vote that this device does not know.
     if (this.last && records.includes(this.last.card.record)) this.last = null;
   }
 
@@ -44,16 +47,20 @@ export class Deck {
     return this.cards.length < LOW && !this.exhausted;
   }
 
-  /** Fetch cards until enough wait, and return the server's answer. Raises what `call` raises. */
+  /** Fetch cards until enough wait. Return what else the server says. Raises what `call` raises. */
   async fetch(secret) {
-    const have = this.cards.map((card) => card.record);
-    const answer = await call("cards", { count: AHEAD - have.length, have }, secret);
+    const held = () => this.cards.map((card) => card.record);
+    const asked = held();
+    const judged = this.last ? [this.last.card.record] : [];
+    const answer = await call("cards", { count: AHEAD - asked.length, have: asked.concat(judged) }, secret);
     this.exhausted = answer.cards.length === 0;
+    this.wait = answer.wait || 0;
     this.change(() => {
-      // What was judged while the answer was on its way is in neither list.
-      const known = have.concat(this.cards.map((card) => card.record), this.last ? [this.last.card.record] : []);
+      // What was judged here while the answer was on its way may be in neither list.
+      const known = asked.concat(judged, held(), this.last ? [this.last.card.record] : []);
       this.cards.push(...answer.cards.filter((card) => !known.includes(card.record)));
+      this.drop(answer.judged_elsewhere.filter((record) => asked.includes(record)));
     });
-    return answer;
+    return { progress: answer.progress, version: answer.version };
   }
 }

@@ -33,7 +33,6 @@ export function showLast(last, names) {
 function fill(vote, names) {
   byId("undo").append(picture(vote), element("span", { textContent: t("undo") }));
   byId("chips").scrollLeft = 0;
-  if (vote === "skip") return;
   for (const name of names) {
     const chip = button(t("reason_" + name), () => onReason(name), { className: "chip" });
     chip.dataset.reason = name;

@@ -31,7 +31,7 @@ function open() {
     element("div", { id: "menu", className: "list" },
       action("guidelines", guidelines),
       action("practise_again", practise),
-      element("div", { className: "pair" }, letters("smaller", -1), letters("larger", 1)),
+      letters(),
       action("continue", () => goOn(person, voting.next)),
       action("credits", credits),
       action("not_me", notMe),
@@ -43,12 +43,22 @@ function back() {
   return action("back", voting.next, true);
 }
 
-function letters(key, step) {
-  const made = button(t(key), () => {
-    grow(step);
-    made.setAttribute("aria-disabled", String(!canGrow(step)));
-  }, { className: "action " + key });
-  return made;
+function letters() {
+  const steps = { smaller: -1, larger: 1 };
+  const pair = element("div", { className: "pair" });
+  const draw = () => {
+    for (const made of pair.children) made.setAttribute("aria-disabled", String(!canGrow(steps[made.dataset.step])));
+  };
+  for (const key of Object.keys(steps)) {
+    const made = button(t(key), () => {
+      grow(steps[key]);
+      draw();
+    }, { className: "action " + key });
+    made.dataset.step = key;
+    pair.append(made);
+  }
+  draw();
+  return pair;
 }
 
 function guidelines() {

@@ -2,11 +2,10 @@
 // nothing, and a vote that is sent twice is one, because it has an id of its own.
 
 import * as storage from "./storage.js";
-import { Refused, call } from "./api.js";
+import { call } from "./api.js";
 
 const LINES = 100; // per request; the server takes 200
 const BYTES = 50000; // per request; the server takes 64 kB
-const DOOR = ["unknown", "revoked", "closed", "full", "withdrawn", "old_page"]; // refused whatever the lines say
 
 export class Outbox {
   /** @param {string} person Whose votes these are: a device may be handed on. */
@@ -31,46 +30,25 @@ export class Outbox {
     return this.names().length;
   }
 
-  /** Return the records that lines wait for. */
-  records() {
-    return this.names().map((name) => (storage.read(name) || {}).record).filter(Boolean);
-  }
-
   clear() {
     this.names().forEach(storage.remove);
   }
 
-  /**
-   * Send everything, and call `told` with each answer. `hold` is called between requests.
-   * A line that the server does not take is kept under another name, so that it holds up no other.
-   * Raises what `call` raises.
-   */
+  /** Send everything, and call `told` with each answer. `hold` is called between requests. Raises what `call` raises. */
   async send(secret, hold, told) {
-    let most = LINES;
     for (let names = this.names(); names.length; names = this.names()) {
       hold();
-      const batch = this._batch(names, most);
+      const batch = this._batch(names);
       const lines = batch.map(storage.read).filter(Boolean);
-      let answer = {};
-      try {
-        if (lines.length) answer = await call("votes", { lines }, secret);
-      } catch (error) {
-        if (!(error instanceof Refused) || DOOR.includes(error.kind)) throw error;
-        if (batch.length > 1) {
-          most = 1;
-          continue;
-        }
-        storage.write("refused." + batch[0], lines[0]);
-        answer = { refused: error.kind };
-      }
+      const answer = lines.length ? await call("votes", { lines }, secret) : {};
       batch.forEach(storage.remove);
       told(answer);
     }
   }
 
-  _batch(names, most) {
+  _batch(names) {
     let bytes = 0;
-    return names.slice(0, most).filter((name, index) => {
+    return names.slice(0, LINES).filter((name, index) => {
       bytes += 3 * JSON.stringify(storage.read(name) || "").length; // UTF-8 takes three bytes at most per unit
       return index === 0 || bytes < BYTES;
     });

@@ -7,7 +7,7 @@ import * as storage from "./storage.js";
 
 const RETRY = [2000, 5000, 15000, 30000]; // milliseconds between attempts to reach the server
 const STARTING = 1500; // milliseconds between attempts while it starts
-const LOOK_AGAIN = 60000; // milliseconds until the server is asked for cards again when it had none
+const LOOK_AGAIN = 120; // seconds until the server is asked for cards again when it had none
 const LEFT = "left."; // names of entries with the secrets of people who left this device before all their votes were sent
 
 export class Sync {
@@ -58,7 +58,7 @@ export class Sync {
         await exclusive("sync." + this.person.id, (hold) => this._exchange(hold));
       }
       this.failures = 0;
-      if (this.deck.exhausted) this._timer = setTimeout(() => this.lookAgain(), LOOK_AGAIN);
+      if (this.deck.exhausted) this._timer = setTimeout(() => this.lookAgain(), 1000 * Math.max(5, this.deck.wait || LOOK_AGAIN));
     } catch (error) {
       problem = error;
       this._again = false;
@@ -87,7 +87,7 @@ export class Sync {
 
   _hear(answer) {
     if (answer.version) this.version = answer.version;
-    if (answer.refused) this.lineRefused = true;
+    if (Object.values(answer.states || {}).includes("refused")) this.lineRefused = true;
     this.deck.change((deck) => {
       deck.drop(answer.judged_elsewhere || []);
       if (!answer.progress) return;

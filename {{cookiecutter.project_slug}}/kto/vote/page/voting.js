@@ -23,7 +23,7 @@ let shown = null; // the card on the screen
 let waitingFor = ""; // what the screen says that stands where no card is
 let problem = null; // why the last exchange with the server failed
 
-/** Begin to vote: cards are shown and fetched, and votes that an earlier page kept are sent. */
+/** Begin to vote: cards are fetched, and votes that an earlier page kept are sent. `next` shows the first card. */
 export function start(words, who) {
   page = words;
   person = who;
@@ -34,7 +34,6 @@ export function start(words, who) {
   storage.onChange(changedElsewhere);
   window.addEventListener("online", () => sync.run());
   document.addEventListener("visibilitychange", () => document.hidden || sync.lookAgain());
-  next();
   sync.run();
 }
 
