@@ -1,7 +1,5 @@
 """HTTP: the page's files, its API below /vote/api, and Argilla behind all other addresses."""
 
-import contextlib
-import http.client
 import json
 import mimetypes
 import socket
@@ -34,11 +32,11 @@ Api = Mapping[str, Callable[[str, Mapping[str, Any]], Any]]
 
 
 class BadRequest(Exception):
-    """A request that no page of ours sends; `status` is the HTTP status."""
+    """A request that is refused; `status` is the HTTP status, `more` goes into the answer beside `kind`."""
 
-    def __init__(self, status: int, kind: str) -> None:
+    def __init__(self, status: int, kind: str, **more: Any) -> None:
         super().__init__(kind)
-        self.status, self.kind = status, kind
+        self.status, self.kind, self.more = status, kind, more
 
 
 class VotingServer(ThreadingHTTPServer):
@@ -110,8 +108,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send_json(403, {"kind": error.kind})
         except BadRequest as error:
             self.close_connection = True  # its body may be unread
-            self._send_json(error.status, {"kind": error.kind})
-        except sqlite3.Error as error:
+            self._send_json(error.status, {"kind": error.kind, **error.more})
+        except sqlite3.Error:
             self._send_json(503, {"kind": "database"})
         else:
             self._send_json(200, answer)
