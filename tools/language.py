@@ -24,7 +24,7 @@ LANGUAGES = REPOSITORY / "languages"
 PLACEHOLDER = languages.project_module("pages").PLACEHOLDER
 FILES = {f"file.{name}" for name in languages.project_module("pages").FILES}
 CODE = re.compile(
-    r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
+    r"`[^`\n]+`|https?://[\w./:-]+|--[a-z]+(?:-[a-z]+)*|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
 IDENTIFIER = re.compile(
     r"[A-Za-z0-9]*[_./:<>=-][A-Za-z0-9_./:<>=-]*|\b[A-Z]{2,}\b|\b(?:true|false|uv run|train|test)\b"
@@ -73,7 +73,7 @@ EXAMPLES = 6
 BUTTONS = {
     **dict.fromkeys(("vote_good", "vote_bad", "vote_skip"), 14),
     **dict.fromkeys(("undo", "next", "back", "save", "menu", "add_comment"), 12),
-    **dict.fromkeys(("raw", "copy", "practise_again"), 18),
+    **dict.fromkeys(("raw", "copy", "practise_again"), 20),
 }
 """Most columns of a button's text on a screen that is 320 px wide; wide letters take two."""
 THUMB_WORD = 10
@@ -242,8 +242,8 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     if text == english and header.get("iso") != "en" and len(re.findall(r"[^\W\d_]{2,}", prose(text))) > 2:
         yield "is in English: translate it"
     scripts = SCRIPTS.get(str(header.get("script")), "").split()
-    if ROW.fullmatch(key) and key.endswith(".answer"):
-        return  # one of them is in another language
+    if ROW.fullmatch(key) and not key.endswith(".why"):
+        return  # one of them asks about a foreign word, another is answered in the wrong language
     # Words such as token or dataset may stay as they are, but not most of a text.
     borrowed = {word for word in re.findall("[A-Za-z]+", text) if word in re.findall("[A-Za-z]+", english)}
     for limit, kept in (
