@@ -165,8 +165,8 @@ def translating(answers: Mapping[str, str]) -> str:
         "`uv run check.py` says if something is missing or wrong.",
         "",
         f'When you have translated what you want, write `texts = ["{language.tag}"]` into `settings.toml` and run',
-        "`uv run check.py pages`: it brings your texts into README, cards, community pages and the voting page, as often",
-        "as you like.",
+        "`uv run check.py pages`: it brings your texts into README, cards, community pages and the voting page, as",
+        "often as you like.",
         "People meet the texts in this order:",
     ]
     # `next` is shown while a project is made, `numbers` says how 1234 looks
