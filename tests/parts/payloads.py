@@ -1,4 +1,4 @@
-"""Texts that would run a script, or load something, on a page that took them for HTML."""
+"""Texts that would do something on a page that takes a text for HTML; each would call `hit()`, or leave the page."""
 
 PAYLOADS = r"""
 <script>hit()</script>
@@ -39,4 +39,3 @@ PAYLOADS = r"""
 ![x" onerror="hit()](x "onerror=hit()")
 <x onclick=hit() id=link3>x</x><!--><img src=x onerror=hit()>-->
 """.strip().splitlines()
-"""Each calls `hit()`."""
