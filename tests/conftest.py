@@ -36,7 +36,19 @@ LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
 SLOW = (
     *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "connections", "earlier"),
     *("earlier_answers", "end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "job"),
-    *("kill", "left_out", "local_server", "new_prompts", "pages", "privacy", "prompt_sources", "publish"),
+    *(
+        "kill",
+        "left_out",
+        "local_server",
+        "new_prompts",
+        "page_looks",
+        "page_offline",
+        "page_votes",
+        "pages",
+        "privacy",
+        "prompt_sources",
+        "publish",
+    ),
     *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
     *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_page"),
 )

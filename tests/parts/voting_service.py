@@ -243,6 +243,12 @@ class VotingService:
         self.server.server_close()
         self.service.close()
 
+    def change(self, **page: Any) -> None:
+        """Serve another page from now on, also to those who are connected."""
+        self.page.update(page)
+        self.server.files = _files(self.page)
+        self.service.version = self.page["version"]
+
     def __enter__(self) -> "VotingService":
         return self.start()
 

@@ -156,7 +156,7 @@ def test_practice(browser: Browser, voting: VotingService) -> None:
 
 def test_practice_without_a_server_for_votes(browser: Browser, voting: VotingService) -> None:
     calls: list[str] = []
-    voting.server.files["words.json"] = words_json(voting, practice_only=True)
+    voting.change(practice_only=True)
     try:
         with phone(browser) as person:
             person.page.on("request", lambda request: calls.append(request.url))
@@ -171,14 +171,8 @@ def test_practice_without_a_server_for_votes(browser: Browser, voting: VotingSer
             person.action()
             assert person.heading == "Practice 1 of 6"
     finally:
-        voting.server.files["words.json"] = words_json(voting)
+        voting.change(practice_only=False)
     assert not [url for url in calls if "/api/" in url]
-
-
-def words_json(voting: VotingService, **more: object) -> bytes:
-    import json
-
-    return json.dumps({**voting.page, **more}).encode()
 
 
 def test_the_menu(browser: Browser, voting: VotingService) -> None:

@@ -1,6 +1,6 @@
 // The exchange with the server: votes go, cards and progress come, now or when there is a network again.
 
-import { Unreachable } from "./api.js";
+import { Unreachable, call } from "./api.js";
 import { exclusive } from "./lock.js";
 import { Outbox } from "./outbox.js";
 import * as storage from "./storage.js";
@@ -20,6 +20,7 @@ export class Sync {
     this.version = ""; // of the server
     this.failures = 0; // one after the other
     this.lineRefused = false; // the server did not take a line for what stands in it
+    this._hasNews = false; // the server has told its version and the progress since somebody looked at the page
     this._running = null;
     this._again = false; // something came up meanwhile
     this._timer = 0;
@@ -38,9 +39,9 @@ export class Sync {
     return this._running;
   }
 
-  /** Ask for cards again, although the server had none. */
+  /** Somebody looks at the page again: ask for cards, although the server had none, and for news. */
   lookAgain() {
-    this.deck.exhausted = false;
+    this.deck.exhausted = this._hasNews = false;
     return this.run();
   }
 
@@ -79,6 +80,7 @@ export class Sync {
     this.deck.read();
     hold();
     if (this.deck.isLow()) this._hear(await this.deck.fetch(this.person.secret));
+    if (!this._hasNews) this._hear(await call("progress", {}, this.person.secret));
     for (const name of storage.names(LEFT)) {
       await new Outbox(name.slice(LEFT.length)).send(storage.read(name), hold, () => {}).catch(() => {});
       if (!new Outbox(name.slice(LEFT.length)).count()) storage.remove(name);
@@ -86,6 +88,7 @@ export class Sync {
   }
 
   _hear(answer) {
+    if (answer.progress) this._hasNews = true;
     if (answer.version) this.version = answer.version;
     if (Object.values(answer.states || {}).includes("refused")) this.lineRefused = true;
     this.deck.change((deck) => {

@@ -56,7 +56,7 @@ function judge(vote) {
       deck.last = last;
       deck.mine += 1;
     });
-    if (!problem) notice(lasting());
+    if (!problem) notice(standing());
     say(t("saved_" + vote));
   }
   next();
@@ -186,7 +186,9 @@ function isOffline() {
   return problem instanceof Unreachable && problem.kind === "";
 }
 
-function lasting() {
+/** Return what the notice says when nothing else is to be said. */
+function standing() {
+  if (isOutdated()) return t("old_page");
   return storage.lasting ? "" : t("storage_refused");
 }
 
@@ -199,7 +201,7 @@ function told(error) {
   else if (error) throw error;
   else if (sync.lineRefused) notice(t("failed"));
   else if (wasOffline) notice(t("online"));
-  else notice(lasting());
+  else notice(standing());
   sync.lineRefused = false;
   const kind = document.body.dataset.screen;
   if ((kind === "card" || kind === "wait") && !mayRenew()) refresh();
@@ -208,7 +210,8 @@ function told(error) {
 function unreachable(kind) {
   if (kind) return t(kind);
   const count = outbox.count();
-  return lasting() || (count ? t("offline", { count: number(count) }) : t("unreachable"));
+  if (!storage.lasting) return t("storage_refused");
+  return count ? t("offline", { count: number(count) }) : t("unreachable");
 }
 
 /** The server takes nothing from this device any more, or nothing of this page. */
@@ -222,9 +225,13 @@ function refused(kind) {
   return farewell("link_" + kind);
 }
 
+function isOutdated() {
+  return Boolean(sync.version) && sync.version !== page.version;
+}
+
 /** Load a newer server's page once nothing waits. Return whether that happens. */
 function mayRenew() {
-  return Boolean(sync.version && sync.version !== page.version && !outbox.count()) && renew(sync.version);
+  return isOutdated() && !outbox.count() && renew(sync.version);
 }
 
 /** Load the page anew, at most once per version: a network may go on giving out the old one. */
