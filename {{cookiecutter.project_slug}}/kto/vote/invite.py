@@ -199,12 +199,12 @@ def show_list(config: Settings, links: Links) -> None:
 
     def show(name: str, users: set[str], is_open: bool, left_out: bool, limit: int | None = None) -> None:
         count = sum(votes.get(user, 0) for user in users)
-        state = "left_out_state" if left_out else "valid" if is_open else "closed"
+        state = "technical.invite_valid" if is_open else "technical.invite_closed"
         print(
             t(
                 "technical.invite_line",
                 name=name,
-                state=t(f"technical.invite_{state}"),
+                state=t("technical.invite_left_out_state" if left_out else state),
                 joined=number(len(users)) + (f" / {number(limit)}" if limit else ""),
                 votes=number(count),
                 percent=number(100 * count / max(1, sum(votes.values()))),
