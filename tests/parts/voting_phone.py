@@ -8,8 +8,8 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Locator
 from playwright.sync_api import Page as PlaywrightPage
 
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-DESKTOP = {"viewport": {"width": 1400, "height": 850}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1400, "height": 850}, "has_touch": False, "is_mobile": False}
 WAIT = 10_000  # milliseconds
 _SCREEN = "document.querySelector('#main').innerText + document.querySelector('#actions').innerText"
 

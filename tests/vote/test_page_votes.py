@@ -99,7 +99,7 @@ def test_a_vote_changes_until_the_next_one(browser: Browser, voting: VotingServi
 
 
 def test_keys(browser: Browser, voting: VotingService) -> None:
-    with phone(browser, **DESKTOP | {"has_touch": False, "is_mobile": False}) as person:
+    with phone(browser, **DESKTOP) as person:
         person.open(voting.link("carol"))
         person.page.keyboard.press("Tab")
         for _ in range(6):  # to "Vote now", by the keyboard alone
