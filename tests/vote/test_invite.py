@@ -436,7 +436,7 @@ def test_who_takes_the_votes_back_is_out(local: LocalVoting) -> None:
         for device in (phone, laptop, other):
             device.close()
     responses = local.rows('SELECT "values", status FROM responses WHERE user_id = ?', phone.person)
-    assert responses == [("null", "discarded")]
+    assert responses == [("{}", "discarded")]
     assert local.rows("SELECT * FROM kto_lines WHERE user_id = ?", phone.person) == []
 
 
@@ -470,7 +470,7 @@ def test_taken_back_as_argilla_discards(local: LocalVoting, tmp_path: Path) -> N
         local.url = server.url
         with local._client(key) as client:
             for (id,) in local.rows("SELECT id FROM responses WHERE user_id = ?", ann.person):
-                body = {"values": None, "status": "discarded"}
+                body = {"values": {}, "status": "discarded"}
                 client.put(f"/api/v1/responses/{uuid.UUID(id)}", json=body).raise_for_status()
             # The account is one that nobody can log in to with a password, and that is no error of the server's.
             log_in = client.post("/api/v1/token", data={"username": "ann", "password": "x"})
