@@ -184,6 +184,7 @@ def test_who_takes_the_votes_back_is_forgotten(community: Community) -> None:
     community.ann.call("withdraw")
     said = exported(local)
     assert "Votes: 4" in said and "Votes that came by an open link: 4 (100 %)" in said
+    assert [name for name in gone if any(line.startswith(f"The votes and comments of {name}") for line in said)] == gone
     assert (local.data / "private" / "forgotten.txt").read_text("utf-8").split() == sorted(gone)
     for path in [*local.data.rglob("*"), local.project / CARD]:
         if path.is_file() and path.name != "forgotten.txt":
