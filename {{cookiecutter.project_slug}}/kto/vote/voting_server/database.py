@@ -37,6 +37,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of the voting page, where there are none."""
+    connection.executescript(_TABLES)
+
+
 class Writer:
     """The one thread that writes. What waits while it commits goes into the next transaction together."""
 
@@ -46,7 +51,7 @@ class Writer:
         self._waiting = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="votes")
         with connect(path) as connection:
-            connection.executescript(_TABLES)
+            make_tables(connection)
         self._thread.start()
 
     def run(self, write: Callable[[sqlite3.Connection], Result]) -> Result:
