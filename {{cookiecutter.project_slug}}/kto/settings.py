@@ -5,6 +5,7 @@ so a file that was written before a setting existed stays valid.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -82,9 +83,15 @@ Seconds = Annotated[float, Field(ge=1, le=86_400)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Votes = Annotated[int, Field(ge=1, le=1000)]
-UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,98}$")]
+_USER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}"
+UserName = Annotated[str, Field(pattern=f"^{_USER_NAME}$")]
 Scalar = str | bool | int | float
 Json = Annotated[Any, AfterValidator(TypeAdapter(JsonValue, config=ConfigDict(allow_inf_nan=False)).validate_python)]
+
+
+def is_user_name(text: str) -> bool:
+    """Tell whether this can be the name of a person in `[annotation] annotators`."""
+    return re.fullmatch(_USER_NAME, text) is not None
 
 
 class _Section(BaseModel):

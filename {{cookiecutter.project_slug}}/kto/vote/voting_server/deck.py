@@ -1,124 +1,194 @@
 """Which answer a person gets next.
 
 Everybody goes through the answers in one order, so that the first ones reach their overlap early, whether 5 people vote
-or 50. A card that was given out is leased: it counts as a vote that will come, until the lease ends.
+or 50. A card that was given out is leased: it counts as a vote that will come, until the lease ends. When nothing else
+is left, a card whose holder was not heard of for some minutes is given to somebody else, too: rather a vote more than
+wanted than a person sent away while the last answers wait for somebody who has left.
 """
 
-import random
-import sqlite3
-import threading
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-LEASE = 20 * 60  # seconds that a card is held for the person who got it
+LEASE = 20 * 60
+"""Seconds that a card is held for the person who got it."""
+PATIENCE = 3 * 60
+"""Seconds that it is theirs alone when nothing else is left."""
+_LOOKED_AT = 500  # cards of prompts that a person has just seen; if there are more, one of them has to do
+
+ANSWERED = ("submitted", "discarded")
 
 
 @dataclass(slots=True)
-class _Record:
+class _Card:
     id: str
     prompt: str
-    answered: set[str] = field(default_factory=set)  # users who voted or skipped
+    wanted: bool  # is given out, and counts towards the goal
+    place: int = -1  # in the order in which cards are given out
     votes: int = 0
+    statuses: dict[str, str] = field(default_factory=dict)  # user → status of their response
     leases: dict[str, float] = field(default_factory=dict)  # user → end of the lease, seconds since the epoch
 
 
 class Deck:
-    """The records of a dataset with their votes and leases, in memory. Safe to use from several threads."""
+    """The records of a dataset with their responses and leases, in memory. One thread uses it; any may ask `progress`.
 
-    def __init__(self, overlap: int) -> None:
+    Parameters
+    ----------
+    overlap
+        Votes wanted per record.
+    cards
+        Ids of the records that can be given out, with the ids of their prompts, in an order that mixes the prompts.
+    responses
+        Record, user and status in Argilla, also of records that are not among the cards.
+    leases
+        Record, user and end.
+    """
+
+    def __init__(
+        self,
+        overlap: int,
+        cards: Iterable[tuple[str, str]] = (),
+        responses: Iterable[tuple[str, str, str]] = (),
+        leases: Iterable[tuple[str, str, float]] = (),
+    ) -> None:
         self.overlap = overlap
-        self._lock = threading.Lock()
-        self._records: dict[str, _Record] = {}
-        self._open: list[_Record] = []  # in the order in which they are given out
-        self._last_prompt: dict[str, str] = {}  # user → prompt of the card given last
+        self._cards = {id: _Card(id, prompt, wanted=True) for id, prompt in cards}
+        self._goal = len(self._cards) * overlap
+        self._order: list[_Card] = []
+        self._starts: dict[str, int] = {}  # user → place before which there is no card for them
+        self._mine: Counter[str] = Counter()
+        self._votes = 0  # that count towards the goal
+        for record, user, status in responses:
+            self._count(record, user, status)
+        for record, user, end in leases:
+            if record in self._cards and self._cards[record].statuses.get(user) not in ANSWERED:
+                self._cards[record].leases[user] = end
+        for card in self._cards.values():
+            if card.wanted and card.votes < overlap:
+                self._append(card)
 
-    def load(self, connection: sqlite3.Connection, dataset: str) -> None:
-        """Read everything anew: at the start, and when another process has written."""
-        records = {
-            id: _Record(id, prompt or id)
-            for id, prompt in connection.execute(
-                "SELECT id, json_extract(metadata, '$.prompt_id') FROM records WHERE dataset_id = ?", (dataset,)
-            )
-        }
-        responses = """
-            SELECT record_id, user_id, responses.status FROM responses JOIN records ON records.id = record_id
-            WHERE dataset_id = ? AND responses.status != 'draft'"""
-        for record, user, status in connection.execute(responses, (dataset,)):
-            records[record].answered.add(user)
-            records[record].votes += status == "submitted"
-        for record, user, end in connection.execute("SELECT * FROM kto_leases WHERE expires_at > ?", (time.time(),)):
-            if record in records and user not in records[record].answered:
-                records[record].leases[user] = end
-        order = sorted(records)
-        random.Random(dataset).shuffle(order)  # nosec: an order, no secret
-        with self._lock:
-            self._records = records
-            self._open = [records[id] for id in order if records[id].votes < self.overlap]
+    def _append(self, card: _Card) -> None:
+        card.place = len(self._order)
+        self._order.append(card)
 
-    def draw(self, user: str, count: int, have: Collection[str] = ()) -> list[str]:
-        """Return ids of records for this person, at most `count`, and lease them; `have` are on the device already."""
-        now = time.time()
-        drawn: list[str] = []
-        postponed: list[_Record] = []
-        with self._lock:
-            last = self._last_prompt.get(user, "")
-            for record in self._open:
-                if len(drawn) == count:
-                    break
-                if user in record.answered or record.id in have or not self._has_room(record, user, now):
-                    continue
-                if record.prompt == last:
-                    postponed.append(record)
-                    continue
-                for next_ in (record, *postponed):
-                    if len(drawn) < count and next_.prompt != last:
-                        drawn.append(next_.id)
-                        last = next_.prompt
-                        next_.leases[user] = now + LEASE
-                        postponed = [other for other in postponed if other is not next_]
-            if not drawn:  # only answers to one prompt are left
-                for record in postponed[:count]:
-                    drawn.append(record.id)
-                    last = record.prompt
-                    record.leases[user] = now + LEASE
-            self._last_prompt[user] = last
-        return drawn
+    def _count(self, record: str, user: str, status: str) -> str:
+        card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", wanted=False))
+        before = card.statuses.get(user, "")
+        card.statuses[user] = status
+        self._mine[user] += (status in ANSWERED) - (before in ANSWERED)
+        votes = card.votes + (status == "submitted") - (before == "submitted")
+        if card.wanted:
+            self._votes += min(votes, self.overlap) - min(card.votes, self.overlap)
+        card.votes = votes
+        return before
 
-    def _has_room(self, record: _Record, user: str, now: float) -> bool:
-        if record.leases:
-            record.leases = {holder: end for holder, end in record.leases.items() if end > now}
-        others = len(record.leases) - (user in record.leases)
-        return record.votes + others < self.overlap
+    def draw(self, user: str, count: int, have: Collection[str] = (), now: float | None = None) -> list[str]:
+        """Return the ids of at most `count` records for a person, and lease them.
 
-    def settle(self, record_id: str, user: str, before: str, after: str) -> None:
-        """Note that a person's response has another status ("" for none); a draft is no answer."""
-        with self._lock:
-            record = self._records.get(record_id)
-            if record is None:
-                return
-            record.leases.pop(user, None)
-            was_open = record.votes < self.overlap
-            record.votes += (after == "submitted") - (before == "submitted")
-            if after in ("submitted", "discarded"):
-                record.answered.add(user)
+        `have` are records that their device holds or has just shown: their leases go on, and as long as there are
+        others, no card has a prompt of theirs.
+        """
+        now = time.time() if now is None else now
+        for card in self._held(user, have):
+            card.leases[user] = now + LEASE
+        if count < 1:
+            return []
+        seen = {self._cards[id].prompt for id in have if id in self._cards}
+        drawn: list[_Card] = []
+        postponed: list[_Card] = []
+        for card in self._available(user, have, now, short=False):
+            if card.prompt in seen:
+                postponed.append(card)
             else:
-                record.answered.discard(user)
-                record.leases[user] = time.time() + LEASE  # the card goes back to this person
-            if was_open and record.votes >= self.overlap:
-                self._open.remove(record)
-            elif not was_open and record.votes < self.overlap:
-                self._open.insert(0, record)
+                drawn.append(card)
+                seen.add(card.prompt)
+            if len(drawn) == count or len(postponed) == _LOOKED_AT:
+                break
+        _fill(drawn, postponed, count)
+        if not drawn:
+            # Those of their own, which another device holds, come first: a second vote of theirs is no vote too many.
+            short = sorted(self._available(user, have, now, short=True), key=lambda card: user not in card.leases)
+            _fill(drawn, short, count)
+        for card in drawn:
+            card.leases[user] = now + LEASE
+        return [card.id for card in drawn]
 
-    def is_known(self, record_id: str) -> bool:
-        return record_id in self._records
+    def _held(self, user: str, have: Collection[str]) -> list[_Card]:
+        return [card for id in have if (card := self._cards.get(id)) and user in card.leases]
+
+    def leases(self, user: str, records: Collection[str]) -> list[tuple[str, str, float]]:
+        """Return record, user and end of the leases that a person has on these records."""
+        return [(card.id, user, card.leases[user]) for card in self._held(user, records)]
+
+    def wait(self, user: str, have: Collection[str] = (), now: float | None = None) -> int | None:
+        """Return the seconds until a card may be there for a person for whom there is none now; None for never."""
+        now = time.time() if now is None else now
+        waits = []
+        for card in self._left(user):
+            if card.id not in have:
+                ends = sorted(end - LEASE + PATIENCE for holder, end in card.leases.items() if holder != user)
+                missing = self.overlap - card.votes
+                waits.append(ends[-missing] - now if len(ends) >= missing else 0)
+        return max(1, round(min(waits))) if waits else None
+
+    def _left(self, user: str) -> Iterator[_Card]:
+        """Give the cards that lack votes and that a person has not answered."""
+        start = self._starts.get(user, 0)
+        contiguous = True  # up to here nothing is left for this person
+        for place in range(start, len(self._order)):
+            card = self._order[place]
+            if card.votes < self.overlap and card.statuses.get(user) not in ANSWERED:
+                contiguous = False
+                yield card
+            elif contiguous:
+                self._starts[user] = place + 1
+
+    def _available(self, user: str, have: Collection[str], now: float, short: bool) -> Iterator[_Card]:
+        until = now + LEASE - PATIENCE if short else now
+        for card in self._left(user):
+            if card.id in have:
+                continue
+            mine = False
+            others = 0
+            for holder, end in card.leases.items():
+                if holder == user:
+                    mine = end > now
+                else:
+                    others += end > until
+            if card.votes + others < self.overlap and (short or not mine):
+                yield card
+
+    def settle(self, record: str, user: str, status: str, now: float | None = None) -> None:
+        """Note the status of a person's response; a draft is no answer, and the card goes back to this person."""
+        now = time.time() if now is None else now
+        before = self._count(record, user, status)
+        card = self._cards[record]
+        if status in ANSWERED:
+            card.leases.pop(user, None)
+        else:
+            card.leases[user] = now + LEASE
+        if card.wanted and before in ANSWERED and card.votes < self.overlap:  # somebody may get it again
+            if card.place < 0:
+                self._append(card)
+            for other, start in self._starts.items():
+                self._starts[other] = min(start, card.place)
+
+    def answered(self, user: str, records: Iterable[str]) -> list[str]:
+        """Return those of the records that a person has answered, and those that are given out no more."""
+        found = ((id, self._cards.get(id)) for id in records)
+        return [id for id, card in found if card is None or not card.wanted or card.statuses.get(user) in ANSWERED]
 
     def progress(self, user: str) -> dict[str, int]:
-        """Return the votes of this person, those of all that count towards the goal, and the goal."""
-        with self._lock:
-            records = self._records.values()
-            return {
-                "mine": sum(user in record.answered for record in records),
-                "all": sum(min(record.votes, self.overlap) for record in records),
-                "all_goal": len(self._records) * self.overlap,
-            }
+        """Return how many answers this person has judged, the votes that count towards the goal, and the goal."""
+        return {"mine": self._mine[user], "all": self._votes, "all_goal": self._goal}
+
+
+def _fill(drawn: list[_Card], others: list[_Card], count: int) -> None:
+    """Add others until there are `count`, so that two of one prompt do not follow each other if that can be."""
+    while others and len(drawn) < count:
+        last = drawn[-1].prompt if drawn else None
+        card = next((card for card in others if card.prompt != last), others[0])
+        others.remove(card)
+        drawn.append(card)

@@ -1,147 +1,279 @@
-"""What the calls of the API do (docs/votes.md): session, cards, votes, withdraw, credits."""
+"""What the calls of the API do (docs/votes.md): session, cards, votes, progress, withdraw, credits."""
 
+import contextlib
+import functools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from kto.rendering import answer_html
+from kto.vote.questions import REASONS
 from kto.vote.voting_server import links, votes
-from kto.vote.voting_server.database import Writer, connect
-from kto.vote.voting_server.deck import LEASE, Deck
+from kto.vote.voting_server.database import Readers, Writer
+from kto.vote.voting_server.deck import Deck
 from kto.vote.voting_server.http_server import BadRequest
+from kto.vote.voting_server.limits import HourlyLimit
 
 CARDS = 10  # at most, per call
 LINES = 200  # at most, per call
-PER_HOUR = 600  # votes of one device that came by an open link
+_HAVE = 100  # records that a device may name as held
+_RELOAD = 1.0  # seconds, at least, between two looks at what other processes have written
+_SHARE = 0.02  # of the time, at most, goes into that
+_CLEAN = 600  # seconds between two removals of leases that have ended
+_RECORDS = """
+SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id) FROM records
+JOIN kto_cards ON kto_cards.external_id = records.external_id
+WHERE dataset_id = ? AND coalesce(json_extract(metadata, '$.outdated'), 0) != 1 ORDER BY records.id
+"""  # the ids are random, so that their order mixes prompts and models
+
+_html = functools.lru_cache(4096)(answer_html)
 
 
 class Service:
-    """Votes on one dataset of an Argilla whose database is on this machine.
+    """Votes on one dataset of an Argilla whose database is on this machine. Any number of threads may use it.
+
+    Until it is open, and as long as there is no such dataset, its calls raise `BadRequest(503, "starting")`.
 
     Parameters
     ----------
     path
         Argilla's SQLite file.
     dataset, workspace
-        Their ids, 32 hexadecimal digits.
-    overlap
-        Votes wanted per answer.
+        Their names in Argilla.
+    version
+        That of the page, as words.json has it.
     reasons
-        Names that a vote may give as its reasons.
+        Vote → names that it may give as its reasons.
     """
 
-    def __init__(self, path: Path, dataset: str, workspace: str, overlap: int, reasons: tuple[str, ...]) -> None:
-        self.dataset, self.workspace, self.reasons = dataset, workspace, reasons
-        self.writer = Writer(path)
-        self._path = path
-        self._local = threading.local()
-        self._recent: dict[str, list[float]] = {}
-        self._voters: dict[str, links.Voter] = {}
-        self.deck = Deck(overlap)
-        self._load_lock = threading.Lock()
-        self._version = -1
-        self._reload()
+    def __init__(
+        self, path: Path, dataset: str, workspace: str, version: str = "", reasons: votes.Reasons = REASONS
+    ) -> None:
+        self._path, self._names, self.version, self.reasons = path, (dataset, workspace), version, reasons
+        self._lock = threading.Lock()
+        self._writer: Writer | None = None
+        self._readers = Readers(path)
+        self._limit = HourlyLimit()
+        # The writing thread sets these:
+        self._dataset: votes.Dataset | None = None
+        self._deck = Deck(1)
+        self._data_version = -1  # of the database, when the deck was loaded
+        self._load_next = self._clean_next = 0.0  # time.monotonic()
 
     @property
     def api(self) -> Mapping[str, Callable[[str, Mapping[str, Any]], Any]]:
-        return {name: getattr(self, name) for name in ("session", "cards", "votes", "withdraw", "credits")}
+        """Name of a call → function of the device's secret and the body."""
+        return {name: getattr(self, name) for name in ("session", "cards", "votes", "progress", "withdraw", "credits")}
 
-    def _read(self) -> sqlite3.Connection:
-        """Return this thread's connection for reading."""
-        if not hasattr(self._local, "connection"):
-            self._local.connection = connect(self._path)
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+    # --- the database ---
 
-    def _reload(self) -> None:
-        self.deck.load(self._read(), self.dataset)
+    def open(self) -> None:
+        """Begin to answer; raise `sqlite3.Error` if the database is not there, or not one of Argilla."""
+        with self._lock:
+            if self._writer is None:
+                self._data_version, self._load_next = -1, 0.0
+                writer = Writer(self._path, self._begin)
+                try:
+                    writer.run(lambda connection: None)
+                except BaseException:
+                    writer.close()
+                    raise
+                self._writer = writer
+
+    def close(self) -> None:
+        """Write what waits, and answer no more."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
+            self._readers.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Look, at the start of a transaction, whether other processes have written."""
+        now = time.monotonic()
+        if now >= self._load_next:
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._data_version:
+                self._load(connection)
+                self._data_version = version
+                self._load_next = now + max(_RELOAD, (time.monotonic() - now) / _SHARE)
+        if now >= self._clean_next:
+            connection.execute("DELETE FROM kto_leases WHERE expires_at < ?", (time.time(),))
+            self._clean_next = now + _CLEAN
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        dataset = votes.find_dataset(connection, *self._names)
+        if dataset is not None:
+            responses = f"""
+                SELECT record_id, user_id, responses.status FROM responses JOIN records ON records.id = record_id
+                WHERE dataset_id = ? AND user_id NOT IN ({links.LEFT_OUT})"""
+            leases = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
+            self._deck = Deck(
+                dataset.overlap,
+                connection.execute(_RECORDS, (dataset.id,)),
+                connection.execute(responses, (dataset.id,)),
+                connection.execute(leases, (time.time(),)),
+            )
+        self._dataset = dataset
+
+    def _write(
+        self, write: Callable[[sqlite3.Connection, votes.Dataset], Any], after: Any = lambda result: None
+    ) -> Any:
+        """Run a function in the next transaction, then `after` with its result; return the result."""
+        writer = self._writer
+        if writer is None:
+            raise BadRequest(503, "starting")
+
+        def run(connection: sqlite3.Connection) -> Any:
+            if self._dataset is None:
+                raise BadRequest(503, "starting")
+            return write(connection, self._dataset)
+
+        return writer.run(run, after)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if self._writer is None:
+            raise BadRequest(503, "starting")
+        with self._readers.reading() as connection:
+            yield connection
+
+    def _voter(self, secret: str) -> links.Voter:
+        with self._reading() as connection:
+            return links.find(connection, secret)
+
+    def _progress(self, user: str) -> dict[str, Any]:
+        return {"progress": self._deck.progress(user), "version": self.version}
+
+    # --- the calls ---
 
     def session(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Let a device in by a link, or by another device's secret."""
         link, consent = body.get("secret"), body.get("consent")
-        if not isinstance(link, str) or not isinstance(consent, str) or len(consent) > links.CONSENT_MAX:
+        if not _is_text(link, 100) or not _is_text(consent, links.CONSENT_MAX):
             raise BadRequest(400, "session")
-        own, user = self.writer.run(lambda connection: links.enter(connection, link, consent, self.workspace))
-        return {"secret": own, "person": user}
+        with self._reading() as connection:  # strangers do not come as far as the writing thread
+            if links.is_closed(connection, link) is None:
+                links.find(connection, link)
+        try:
+            entry = self._write(lambda connection, dataset: links.enter(connection, link, consent))
+        except links.TooMany as error:
+            raise BadRequest(429, "too_many", seconds=error.seconds) from None
+        return {"secret": entry.secret, "person": entry.user, "open": entry.is_open}
 
     def cards(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        voter = links.find(self._read(), secret)
+        """Give out cards."""
+        voter = self._voter(secret)
         count, have = body.get("count"), body.get("have")
-        if not isinstance(count, int) or not isinstance(have, list) or len(have) > 100:
+        if type(count) is not int or not isinstance(have, list) or len(have) > _HAVE:
             raise BadRequest(400, "cards")
-        drawn = self.deck.draw(voter.user, max(0, min(count, CARDS)), {id for id in have if isinstance(id, str)})
-        if drawn:
-            end = time.time() + LEASE
-            self.writer.run(
-                lambda connection: (
-                    connection.executemany(
-                        "INSERT OR REPLACE INTO kto_leases VALUES (?, ?, ?)", [(id, voter.user, end) for id in drawn]
-                    ).rowcount
-                )
-            )
-        return {"cards": [self._card(id, voter.user) for id in drawn], "progress": self.deck.progress(voter.user)}
+        have = [id for id in have if _is_text(id, 32)]
+        self._limit.check(voter)
 
-    def _card(self, record: str, user: str) -> dict[str, Any]:
-        prompt, answer = (
-            self._read()
-            .execute(
-                """SELECT kto_cards.prompt, kto_cards.answer FROM records
-            JOIN kto_cards ON kto_cards.external_id = records.external_id WHERE records.id = ?""",
-                (record,),
+        def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> dict[str, Any]:
+            deck = self._deck
+            drawn = deck.draw(voter.user, min(count, CARDS), have)
+            if not drawn and count > 0 and self._load_next:  # others may have added records
+                self._load_next = 0.0
+                self._begin(connection)
+                deck = self._deck
+                drawn = deck.draw(voter.user, min(count, CARDS), have)
+            connection.executemany(
+                "INSERT OR REPLACE INTO kto_leases (record_id, user_id, expires_at) VALUES (?, ?, ?)",
+                deck.leases(voter.user, [*have, *drawn]),
             )
-            .fetchone()
-        )
-        response = (
-            self._read()
-            .execute("SELECT updated_at FROM responses WHERE record_id = ? AND user_id = ?", (record, user))
-            .fetchone()
-        )
-        line = votes.current_line(self._read(), record, user, response[0] if response else None)
-        return {"record": record, "prompt": prompt, "answer": answer_html(answer), "raw": answer, "line": line}
+            return {
+                "cards": [_card(connection, id, voter.user) for id in drawn],
+                "wait": None if drawn else deck.wait(voter.user, have),
+                "judged_elsewhere": deck.answered(voter.user, have),
+            }
+
+        answer = self._write(write)
+        for card in answer["cards"]:
+            card["answer"] = _html(card["raw"])
+        return {**answer, **self._progress(voter.user)}
 
     def votes(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        voter = links.find(self._read(), secret)
+        """Take votes."""
+        voter = self._voter(secret)
         sent = body.get("lines")
         if not isinstance(sent, list) or len(sent) > LINES:
             raise BadRequest(400, "lines")
-        try:
-            lines = [votes.parse(line, self.reasons) for line in sent]
-        except votes.BadLine as error:
-            raise BadRequest(
-                409 if str(error) == "version" else 400, "old_page" if str(error) == "version" else str(error)
-            ) from None
+        lines: list[votes.Line] = []
+        states: dict[str, str] = {}
+        for item in sent:
+            try:
+                lines.append(votes.parse(item, self.reasons))
+            except votes.BadLine as error:
+                if error.kind == "version":
+                    raise BadRequest(409, "old_page") from None
+                if not error.id:
+                    raise BadRequest(400, error.kind) from None
+                states[error.id] = "refused"
+        self._limit.check(voter)
 
-        def write(connection: sqlite3.Connection) -> list[votes.Applied]:
-            return [votes.apply(connection, line, voter.user, voter.link) for line in lines]
+        def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> list[votes.Applied]:
+            if lines:
+                links.ensure_account(connection, voter.user, dataset.workspace)
+            return [votes.apply(connection, line, voter.user, voter.link, dataset) for line in lines]
 
-        applied = self.writer.run(write)
-        for line, result in zip(lines, applied, strict=True):
-            if result.state == "applied" and result.after:
-                self.deck.settle(line.record, voter.user, result.before, result.after)
-        elsewhere = [line.record for line, result in zip(lines, applied, strict=True) if result.state == "superseded"]
-        return {
-            "states": {line.id: result.state for line, result in zip(lines, applied, strict=True)},
-            "judged_elsewhere": elsewhere,
-            "progress": self.deck.progress(voter.user),
-        }
+        def settle(results: list[votes.Applied]) -> None:
+            for line, result in zip(lines, results, strict=True):
+                if result.state == "applied" and result.status:
+                    self._deck.settle(line.record, voter.user, result.status)
+
+        results = self._write(write, settle)
+        self._limit.count(voter, sum(result.is_first for result in results))
+        elsewhere = []
+        for line, result in zip(lines, results, strict=True):
+            states[line.id] = result.state
+            if result.state in ("superseded", "unknown_record"):
+                elsewhere.append(line.record)
+        return {"states": states, "judged_elsewhere": elsewhere, **self._progress(voter.user)}
+
+    def progress(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell how far this person and the community are."""
+        voter = self._voter(secret)
+        with self._reading() as connection:
+            credit = links.credit(connection, voter.user)
+        self._write(lambda connection, dataset: None)  # the newest votes of others
+        return {**self._progress(voter.user), "credit": credit}
 
     def withdraw(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        voter = links.find(self._read(), secret)
-        self.writer.run(lambda connection: links.withdraw(connection, voter.user))
-        self._reload()
+        """Take a person's votes back."""
+        voter = self._voter(secret)
+
+        self._write(lambda connection, dataset: links.withdraw(connection, voter.user), lambda _: self._forget())
         return {}
 
+    def _forget(self) -> None:
+        self._data_version, self._load_next = -1, 0.0  # the next transaction loads the deck
+
     def credits(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        voter, name = links.find(self._read(), secret), body.get("name")
-        if not isinstance(name, str) or len(name) > 80:
+        """Name a person in the credits, or no more."""
+        voter, name = self._voter(secret), body.get("name")
+        if not _is_text(name, 1000):
             raise BadRequest(400, "name")
-        self.writer.run(
-            lambda connection: (
-                connection.execute(
-                    "UPDATE kto_voters SET credit = ? WHERE user_id = ?", (name.strip() or None, voter.user)
-                ).rowcount
-            )
-        )
+        try:
+            self._write(lambda connection, dataset: links.set_credit(connection, voter.user, name))
+        except ValueError:
+            raise BadRequest(400, "name") from None
         return {}
+
+
+def _is_text(value: Any, longest: int) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= longest and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _card(connection: sqlite3.Connection, record: str, user: str) -> dict[str, Any]:
+    prompt, answer, updated_at = connection.execute(
+        """SELECT kto_cards.prompt, kto_cards.answer, responses.updated_at FROM records
+        JOIN kto_cards ON kto_cards.external_id = records.external_id
+        LEFT JOIN responses ON record_id = records.id AND user_id = ? WHERE records.id = ?""",
+        (user, record),
+    ).fetchone()
+    line = votes.current_line(connection, record, user, updated_at)
+    return {"record": record, "prompt": prompt, "answer": "", "raw": answer, "line": line}

@@ -1,12 +1,8 @@
-"""A vote becomes a response of Argilla: the rows that Argilla's own handlers would write, in one transaction.
+"""A vote becomes a response of Argilla: the rows that its own handlers would write, in one transaction.
 
-A vote travels as one JSON object, a line of the vote format (docs/votes.md):
-
-    {"v": 1, "id": "<32 hex digits>", "record": "<record id>", "vote": "good" | "bad" | "skip" | null,
-     "reasons": [...], "replaces": "<id of a line>" | null, "ms": 4200 | null}
-
-`replaces` is the line that the device showed when the person tapped. A line that replaces another than the current one
-was given without knowing of it, on a second device for example: it is kept as superseded. Clocks decide nothing.
+A vote travels as one line of the vote format (docs/votes.md). `replaces` is the line that the device showed when the
+person tapped. A line that replaces another than the current one was given without knowing of it, on a second device for
+example: it is kept as superseded. Clocks decide nothing.
 """
 
 import datetime
@@ -15,15 +11,25 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
+
+from kto.vote.questions import COMMENT_MAX
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
 _ID = re.compile(r"[0-9a-f]{32}")
+_LENGTH = 4 * COMMENT_MAX  # characters; of a line with fields that only a later page knows, too
+
+Reasons = Mapping[str, Collection[str]]
+"""Vote → names of the reasons that it can have."""
 
 
 class BadLine(ValueError):
-    """A line that this version of the format does not allow."""
+    """A line that this version of the format does not allow; `id` is "" if it has none that can be read."""
+
+    def __init__(self, kind: str, id: str = "") -> None:
+        super().__init__(kind)
+        self.kind, self.id = kind, id
 
 
 class Line(NamedTuple):
@@ -32,44 +38,85 @@ class Line(NamedTuple):
     id: str
     record: str
     vote: str | None
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...]  # in the order of the task
+    comment: str
     replaces: str | None
     text: str  # as it was sent
 
 
+class Dataset(NamedTuple):
+    """A dataset of Argilla: ids are 32 hexadecimal digits; `questions` are those that it asks, with their labels."""
+
+    id: str
+    workspace: str
+    overlap: int
+    questions: Mapping[str, Collection[str]]
+
+
 class Applied(NamedTuple):
-    """What became of a line: `state` is applied, superseded or unknown_record; statuses are those of the response."""
+    """What became of a line: `state` is applied, superseded or unknown_record; `status` is that of the response."""
 
     state: str
-    before: str = ""
-    after: str = ""
+    status: str = ""
+    is_first: bool = False  # of this person on this record
 
 
-def parse(sent: Any, reasons: Collection[str]) -> Line:
+def parse(sent: Any, reasons: Reasons) -> Line:
     """Check a line.
 
     Raises
     ------
     BadLine
-        It is none, is of a later version, or names a reason that the task does not have.
+        `kind` is version, id, vote, reasons, comment, ms or length.
     """
-    if not isinstance(sent, Mapping) or sent.get("v") != FORMAT:
+    if not isinstance(sent, Mapping) or type(sent.get("v")) is not int or sent["v"] != FORMAT:
         raise BadLine("version")
-    ids = sent.get("id"), sent.get("record"), sent.get("replaces") or "0" * 32
-    if not all(isinstance(id, str) and _ID.fullmatch(id) for id in ids):
+    id = sent.get("id")
+    if not _is_id(id):
         raise BadLine("id")
-    vote, chosen = sent.get("vote"), sent.get("reasons") or []
-    if not (vote is None or isinstance(vote, str)) or vote not in STATUS:
-        raise BadLine("vote")
-    if not isinstance(chosen, list) or not all(isinstance(reason, str) and reason in reasons for reason in chosen):
-        raise BadLine("reasons")
     text = json.dumps(sent, ensure_ascii=False, separators=(",", ":"))
-    if len(text) > 4096:
-        raise BadLine("length")
-    return Line(sent["id"], sent["record"], vote, tuple(dict.fromkeys(chosen)), sent.get("replaces"), text)
+    if len(text) > _LENGTH or any("\ud800" <= char <= "\udfff" for char in text):
+        raise BadLine("length", id)
+    record, replaces = sent.get("record"), sent.get("replaces")
+    if not _is_id(record) or not (replaces is None or _is_id(replaces)):
+        raise BadLine("id", id)
+    vote = sent.get("vote")
+    if not (vote is None or isinstance(vote, str)) or vote not in STATUS:
+        raise BadLine("vote", id)
+    chosen, known = sent.get("reasons", []), reasons.get(vote or "", ())
+    if not isinstance(chosen, list) or not all(isinstance(reason, str) and reason in known for reason in chosen):
+        raise BadLine("reasons", id)
+    comment = sent.get("comment") or ""
+    if not isinstance(comment, str) or len(comment) > COMMENT_MAX or (comment and vote is None):
+        raise BadLine("comment", id)
+    ms = sent.get("ms")
+    if ms is not None and (type(ms) is not int or ms < 0):
+        raise BadLine("ms", id)
+    return Line(id, record, vote, tuple(name for name in known if name in chosen), comment, replaces, text)
 
 
-def apply(connection: sqlite3.Connection, line: Line, user: str, link: str) -> Applied:
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def find_dataset(connection: sqlite3.Connection, name: str, workspace: str) -> Dataset | None:
+    """Return the dataset with this name, None if there is none that people can vote on."""
+    found = connection.execute(
+        """SELECT datasets.id, workspaces.id, json_extract(distribution, '$.min_submitted') FROM datasets
+        JOIN workspaces ON workspaces.id = workspace_id
+        WHERE datasets.name = ? AND workspaces.name = ? AND datasets.status = 'ready'""",
+        (name, workspace),
+    ).fetchone()
+    if found is None:
+        return None
+    questions = connection.execute("SELECT name, settings FROM questions WHERE dataset_id = ?", found[:1])
+    options = {name: json.loads(settings).get("options") or [] for name, settings in questions}
+    return Dataset(
+        found[0], found[1], found[2], {name: [option["value"] for option in labels] for name, labels in options.items()}
+    )
+
+
+def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, dataset: Dataset) -> Applied:
     """Write a line, within the caller's transaction. A line that is written already changes nothing.
 
     Raises
@@ -80,28 +127,29 @@ def apply(connection: sqlite3.Connection, line: Line, user: str, link: str) -> A
     known = connection.execute("SELECT state FROM kto_lines WHERE id = ?", (line.id,)).fetchone()
     if known:
         return Applied(known[0])
-    record = connection.execute("SELECT dataset_id FROM records WHERE id = ?", (line.record,)).fetchone()
-    if record is None:
-        return Applied("unknown_record")
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    now = _now()
+    where = line.record, user
+    in_dataset = "SELECT 1 FROM records WHERE id = ? AND dataset_id = ?"
     response = connection.execute(
-        'SELECT id, status, "values", updated_at FROM responses WHERE record_id = ? AND user_id = ?',
-        (line.record, user),
+        'SELECT status, "values", updated_at FROM responses WHERE record_id = ? AND user_id = ?', where
     ).fetchone()
-    state, before, after = "superseded", response[1] if response else "", response[1] if response else ""
     updated_at = None
-    if current_line(connection, line.record, user, response[3] if response else None) == line.replaces:
-        state, after, updated_at = "applied", STATUS[line.vote], now
-        values = _values(line) if line.vote else (response and response[2]) or "null"
-        _write_response(connection, line.record, user, values, after, now, exists=response is not None)
-        _write_dataset(connection, record[0], user, now)
-        _write_record_status(connection, line.record, now)
-        connection.execute("DELETE FROM kto_leases WHERE record_id = ? AND user_id = ?", (line.record, user))
+    if connection.execute(in_dataset, (line.record, dataset.id)).fetchone() is None:
+        applied = Applied("unknown_record")
+    elif response and current_line(connection, *where, response[2]) != line.replaces:
+        applied = Applied("superseded", response[0])
+    else:
+        applied = Applied("applied", STATUS[line.vote], is_first=response is None)
+        updated_at = _write_response(connection, line, user, dataset, now, response)
+        connection.execute("UPDATE datasets SET last_activity_at = ? WHERE id = ?", (now, dataset.id))
+        recount(connection, line.record, now)
+        connection.execute("DELETE FROM kto_leases WHERE record_id = ? AND user_id = ?", where)
     connection.execute(
-        "INSERT INTO kto_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (line.id, line.record, user, line.text, state, updated_at, link, now),
+        "INSERT INTO kto_lines (id, record_id, user_id, line, state, response_updated_at, link, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (line.id, *where, line.text, applied.state, updated_at, link, now),
     )
-    return Applied(state, before, after)
+    return applied
 
 
 def current_line(connection: sqlite3.Connection, record: str, user: str, updated_at: str | None) -> str | None:
@@ -112,46 +160,63 @@ def current_line(connection: sqlite3.Connection, record: str, user: str, updated
     if updated_at is None:
         return None
     found = connection.execute(
-        "SELECT id FROM kto_lines WHERE record_id = ? AND user_id = ? AND state = 'applied' AND response_updated_at = ?",
-        (record, user, updated_at),
+        "SELECT id, response_updated_at FROM kto_lines WHERE record_id = ? AND user_id = ? AND state = 'applied' "
+        "ORDER BY rowid DESC LIMIT 1",
+        (record, user),
     ).fetchone()
-    return found[0] if found else uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {user} {updated_at}").hex
+    if found and found[1] == updated_at:
+        return found[0]
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {user} {updated_at}").hex
 
 
-def _values(line: Line) -> str:
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _values(line: Line, questions: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Return the values of a response, as Argilla's page sends them: {} if nothing is answered.
+
+    Null, which its API takes as well, breaks that page. A dataset of an earlier version lacks some questions or labels;
+    what it cannot hold stays in the line.
+    """
     values: dict[str, Any] = {}
     if line.vote in ("good", "bad"):
-        values["vote"] = {"value": line.vote}
-    if line.reasons:
-        values["reasons"] = {"value": list(line.reasons)}
-    return json.dumps(values or None)
+        values["vote"] = line.vote
+    if reasons := [name for name in line.reasons if name in questions.get("reasons", ())]:
+        values["reasons"] = reasons
+    if line.comment.strip() and "comment" in questions:
+        values["comment"] = line.comment
+    return {name: {"value": value} for name, value in values.items()}
 
 
 def _write_response(
-    connection: sqlite3.Connection, record: str, user: str, values: str, status: str, now: str, exists: bool
-) -> None:
-    if exists:
-        connection.execute(
-            'UPDATE responses SET "values" = ?, status = ?, updated_at = ? WHERE record_id = ? AND user_id = ?',
-            (values, status, now, record, user),
-        )
-    else:
+    connection: sqlite3.Connection, line: Line, user: str, dataset: Dataset, now: str, before: Any
+) -> str:
+    """Write a response as POST and PUT of Argilla do, and return when it was changed last."""
+    status, values = STATUS[line.vote], _values(line, dataset.questions)
+    if before is None:
         connection.execute(
             'INSERT INTO responses (id, "values", status, record_id, user_id, inserted_at, updated_at) '
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (uuid.uuid4().hex, values, status, record, user, now, now),
+            (uuid.uuid4().hex, json.dumps(values), status, line.record, user, now, now),
         )
+        connection.execute(
+            "INSERT INTO datasets_users (dataset_id, user_id, inserted_at, updated_at) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (dataset_id, user_id) DO UPDATE SET updated_at = excluded.updated_at",
+            (dataset.id, user, now, now),
+        )
+    elif status == before[0] and values == json.loads(before[1] or "null"):
+        return str(before[2])  # SQLAlchemy writes no row in which nothing has changed
+    else:
+        connection.execute(
+            'UPDATE responses SET "values" = ?, status = ?, updated_at = ? WHERE record_id = ? AND user_id = ?',
+            (json.dumps(values), status, now, line.record, user),
+        )
+    return now
 
 
-def _write_dataset(connection: sqlite3.Connection, dataset: str, user: str, now: str) -> None:
-    connection.execute("UPDATE datasets SET last_activity_at = ? WHERE id = ?", (now, dataset))
-    connection.execute(
-        "INSERT INTO datasets_users VALUES (?, ?, ?, ?) ON CONFLICT (dataset_id, user_id) DO UPDATE SET updated_at = ?",
-        (dataset, user, now, now, now),
-    )
-
-
-def _write_record_status(connection: sqlite3.Connection, record: str, now: str) -> None:
+def recount(connection: sqlite3.Connection, record: str, now: str) -> None:
+    """Complete a record that has its overlap, and re-open one that has it no more."""
     # Without the plus SQLite uses the index on status, which half of all responses share: 4,646 ms instead of 32.
     connection.execute(
         """

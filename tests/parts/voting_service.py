@@ -1,0 +1,308 @@
+"""A voting server on a database of Argilla's that is filled by SQL: no Argilla runs, and a test begins at once.
+
+As a script it is the server in a process of its own: `python voting_service.py DATABASE PORT WORDS.json`.
+"""
+
+import contextlib
+import functools
+import http.client
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from argilla_server import ROOT, copy_project, interpreter
+
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+sys.path.insert(0, str(TEMPLATE))
+# ruff: noqa: E402 - the modules of the template are found now
+
+from kto.record_ids import text_id
+from kto.vote.questions import REASONS
+from kto.vote.voting_server import links
+from kto.vote.voting_server.database import connect, make_tables
+from kto.vote.voting_server.http_server import PAGE, VotingServer
+from kto.vote.voting_server.service import Service
+
+DATASET, WORKSPACE = "answers", "argilla"
+TIME = "2026-01-01 00:00:00.000000"
+_MIGRATE = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from kto.vote.argilla_server import home as homes, server
+home = Path(sys.argv[2])
+credentials, _ = homes.load_credentials(home)
+server.configure(home, credentials)
+homes.prepare_database(home)
+asyncio.run(homes.ensure_owner(credentials))
+"""
+
+
+@functools.cache
+def _migrated() -> Path:
+    """Return a home of Argilla's that its own migrations have made: an owner, a workspace, no dataset."""
+    folder = Path(tempfile.mkdtemp(prefix="kto-argilla-"))
+    home = folder / "home"
+    home.mkdir()
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [interpreter(), "-c", _MIGRATE, str(copy_project(folder)), str(home)]
+    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder / "kto")
+    return home
+
+
+def make_home(home: Path, answers: Mapping[str, Sequence[str]], overlap: int = 2) -> Path:
+    """Make a home of Argilla's with a dataset that has a record and a card per answer; return its database.
+
+    `answers` are prompt → answers. The home has Argilla's credentials, so that a real one can run on it.
+    """
+    shutil.copytree(_migrated(), home)
+    path = home / "argilla.db"
+    with contextlib.closing(connect(path)) as database:
+        database.execute("BEGIN")
+        (workspace,) = database.execute("SELECT id FROM workspaces WHERE name = ?", (WORKSPACE,)).fetchone()
+        add_dataset(database, workspace, overlap)
+        database.execute("COMMIT")
+        make_tables(database)
+        add_records(database, answers)
+    return path
+
+
+def add_dataset(database: sqlite3.Connection, workspace: str, overlap: int) -> str:
+    """Write a dataset as `kto.vote.task` makes it through Argilla, without its words; return its id."""
+    dataset = uuid.uuid4().hex
+    distribution = json.dumps({"strategy": "overlap", "min_submitted": overlap})
+    database.execute(
+        "INSERT INTO datasets VALUES (?, ?, '', 'ready', ?, ?, ?, 1, ?, ?, NULL)",
+        (dataset, DATASET, workspace, TIME, TIME, TIME, distribution),
+    )
+
+    def options(values: Sequence[str]) -> list[dict[str, Any]]:
+        return [{"value": value, "text": value, "description": None} for value in values]
+
+    reasons = options([*REASONS["good"], *REASONS["bad"]])
+    questions = {
+        "vote": {"type": "label_selection", "options": options(["good", "bad"]), "visible_options": None},
+        "reasons": {"type": "multi_label_selection", "options": reasons, "visible_options": None}
+        | {"options_order": "natural"},
+        "comment": {"type": "text", "use_markdown": False},
+    }
+    for name, settings in questions.items():
+        row = (uuid.uuid4().hex, name, name, name == "vote", json.dumps(settings), dataset, TIME, TIME)
+        database.execute("INSERT INTO questions VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)", row)
+    for name in ("prompt", "answer"):
+        settings = {"type": "text", "use_markdown": name == "answer"}
+        row = (uuid.uuid4().hex, name, name, 1, json.dumps(settings), dataset, TIME, TIME)
+        database.execute("INSERT INTO fields VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    return dataset
+
+
+def add_records(database: sqlite3.Connection, answers: Mapping[str, Sequence[str]], cards: bool = True) -> list[str]:
+    """Add a record per answer to the dataset, with the card that people see; return their ids."""
+    (dataset,) = database.execute("SELECT id FROM datasets WHERE name = ?", (DATASET,)).fetchone()
+    ids: list[str] = []
+    database.execute("BEGIN")
+    for prompt, texts in answers.items():
+        for answer in texts:
+            ids.append(uuid.uuid4().hex)
+            external, fields = text_id(prompt, answer), json.dumps({"prompt": prompt, "answer": answer})
+            metadata = json.dumps({"model": ["acme/one"], "prompt_id": text_id(prompt, "")})
+            row = (ids[-1], fields, external, dataset, TIME, TIME, metadata, "pending")
+            database.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            if cards:
+                database.execute("INSERT OR REPLACE INTO kto_cards VALUES (?, ?, ?)", (external, prompt, answer))
+    database.execute("COMMIT")
+    return ids
+
+
+def words(language: str = "en", version: str = "1", **more: Any) -> dict[str, Any]:
+    """Return words.json, from the catalogue of a language, without its longer texts."""
+    catalogue = yaml.load((ROOT / "languages" / f"{language}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
+    task = {f"reason_{name}": catalogue["task"][f"reason_{name}"] for names in REASONS.values() for name in names}
+    example = {"prompt": "What is the capital of Australia?", "answer": "<p>Sydney.</p>", "raw": "Sydney."}
+    return {
+        "format": 1,
+        "language": language,
+        "direction": "rtl" if language in ("ar", "arz", "fa", "he", "ur") else "ltr",
+        "digits": "0123456789",
+        "title": "Everyday life",
+        "consent": "<h2>Your votes</h2><p>They become an open dataset.</p>",
+        "consent_version": "0123456789abcdef",
+        "guidelines": "<h2>How to decide</h2><p>…</p>",
+        "reasons": {vote: list(names) for vote, names in REASONS.items()},
+        "words": {**catalogue["page"], **task, "question": catalogue["task"]["prompt"], "answer": "Answer"},
+        "examples": [{**example, "vote": "bad", "reason": "It is Canberra."}] * 6,
+        "version": version,
+        **more,
+    }
+
+
+class Refused(Exception):
+    """The server answered with another status than 200."""
+
+    def __init__(self, status: int, answer: Mapping[str, Any]) -> None:
+        super().__init__(status, answer)
+        self.status, self.answer = status, answer
+
+
+class Device:
+    """A phone: it calls the API, and keeps its secret."""
+
+    def __init__(self, url: str, secret: str = "") -> None:
+        self.host, self.secret, self.person = url.split("//")[1], secret, ""
+        self._connection: http.client.HTTPConnection | None = None
+
+    def call(self, name: str, **body: Any) -> dict[str, Any]:
+        """Return the answer; raise `Refused` or `OSError`."""
+        headers = {"Content-Type": "application/json"}
+        if self.secret:
+            headers["Authorization"] = f"Bearer {self.secret}"
+        connection = self._connection or http.client.HTTPConnection(self.host, timeout=30)
+        self._connection = None
+        try:
+            connection.request("POST", f"/vote/api/{name}", json.dumps(body), headers)
+            reply = connection.getresponse()
+            answer = json.loads(reply.read())
+        except BaseException:
+            connection.close()
+            raise
+        if reply.will_close:
+            connection.close()
+        else:
+            self._connection = connection
+        if reply.status != 200:
+            raise Refused(reply.status, answer)
+        return answer
+
+    def enter(self, link: str, consent: str = "0123456789abcdef") -> "Device":
+        """Consent to a link, or to the secret of another device."""
+        answer = Device(f"http://{self.host}").close_after("session", secret=link, consent=consent)
+        self.secret, self.person = answer["secret"], answer["person"]
+        return self
+
+    def close_after(self, name: str, **body: Any) -> dict[str, Any]:
+        try:
+            return self.call(name, **body)
+        finally:
+            self.close()
+
+    def cards(self, count: int = 10, have: Sequence[str] = ()) -> list[dict[str, Any]]:
+        return self.call("cards", count=count, have=list(have))["cards"]
+
+    def vote(self, record: str, vote: str | None = "good", replaces: str | None = None, **more: Any) -> str:
+        """Send one line that is to be applied; return its id."""
+        line = make_line(record, vote, replaces, **more)
+        assert self.call("votes", lines=[line])["states"] == {line["id"]: "applied"}
+        return line["id"]
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+
+def make_line(record: str, vote: str | None = "good", replaces: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a line of the vote format."""
+    start = {"v": 1, "id": uuid.uuid4().hex, "record": record, "vote": vote, "reasons": [], "replaces": replaces}
+    return {**start, "ms": 1500, **more}
+
+
+class VotingService:
+    """A voting server on a database, in this process; as a context manager it is running."""
+
+    def __init__(self, path: Path, page: Mapping[str, Any] | None = None) -> None:
+        self.path, self.page = path, dict(page or words())
+        self.port = 0
+
+    def start(self) -> "VotingService":
+        """Start it, on the port that it had before if it was stopped."""
+        self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
+        self.service.open()
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self.port = listener.getsockname()[1]
+        self.server = VotingServer(listener, _files(self.page), self.service.api)
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self._thread.join()
+        self.server.server_close()
+        self.service.close()
+
+    def __enter__(self) -> "VotingService":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """A connection of another process, as it were; the service notices what it writes."""
+        with contextlib.closing(connect(self.path)) as database:
+            yield database
+
+    def secret(self, name: str | None = None) -> str:
+        """Make a link, for a person or an open one, and return its secret."""
+        return make_link(self.path, name)
+
+    def link(self, name: str | None = None) -> str:
+        """Make a link, and return the address to open in a browser."""
+        return f"{self.url}/vote/#{self.secret(name)}"
+
+    def device(self, name: str | None = None, link: str = "") -> Device:
+        """Return a device whose person has consented: to a link, or to a new one."""
+        return Device(self.url).enter(link or self.secret(name))
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.database() as database:
+            return database.execute(query, values).fetchall()
+
+
+def make_link(path: Path, name: str | None = None) -> str:
+    """Make a link in a database, for a person or an open one, and return its secret."""
+    with contextlib.closing(connect(path)) as database:
+        return links.add_link(database, links.OPEN if name is None else links.PERSONAL, name)
+
+
+def _files(page: Mapping[str, Any]) -> dict[str, bytes]:
+    import html
+    import string
+
+    files = {file.name: file.read_bytes() for file in PAGE.iterdir()}
+    values = {"lang": page["language"], "dir": page["direction"], "title": page["title"]}
+    values["noscript"] = page["words"].get("noscript", "")
+    shown = {name: html.escape(value) for name, value in values.items()}
+    files["index.html"] = string.Template(files["index.html"].decode()).safe_substitute(shown).encode()
+    files["words.json"] = json.dumps(page).encode()
+    return files
+
+
+def main(path: str, port: str, page: str = "") -> None:
+    """Run the server until it is killed; say so when it answers."""
+    service = VotingService(Path(path), json.loads(Path(page).read_text("utf-8")) if page else None)
+    service.port = int(port)
+    service.start()
+    print("ready", service.port, flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
