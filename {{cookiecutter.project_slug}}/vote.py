@@ -67,9 +67,10 @@ def find_argilla(config: "Settings", home: Path | None) -> "Argilla | None":
 def set_up(argilla: "Argilla", config: "Settings", home: Path | None) -> str:
     """Make the task, upload what is new, take outdated answers out of the queue, invite people.
 
-    Returns the address of the task on Argilla's page.
+    Returns the address of the task on Argilla's page. `home` is where an Argilla on this machine keeps its data.
     """
     from kto.vote.cards import fill_cards
+    from kto.vote.links_file import link_annotators
     from kto.vote.outdated import leave_queue
     from kto.vote.people import invite
     from kto.vote.records import read_generations, upload_records
@@ -79,8 +80,9 @@ def set_up(argilla: "Argilla", config: "Settings", home: Path | None) -> str:
     task = make_task(argilla, config)
     print(t("notebook.uploaded", count=upload_records(task, generations, config)), flush=True)
     leave_queue(task, config)
-    fill_cards(argilla, config, generations, home)
     invited = len(invite(argilla, config))
+    if fill_cards(argilla, config, generations, home):
+        link_annotators(config, home)
     print(t("notebook.invited", count=invited) if invited else t("notebook.nobody_new"), flush=True)
     return f"{argilla.api_url}/dataset/{task.id}/annotation-mode"
 

@@ -1,7 +1,9 @@
 """The port that people connect to, and the addresses under which they reach it."""
 
+import contextlib
 import ipaddress
 import socket
+from urllib.parse import urlsplit
 
 from kto.errors import UserError
 
@@ -11,6 +13,17 @@ def read_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise UserError("bad_port", port=text)
     return int(text)
+
+
+def read_url(text: str) -> str:
+    """Return the address of the page that an option names, up to what follows in links, /vote/; "" for none.
+
+    Raises `UserError` if it is no address.
+    """
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise UserError("technical.bad_url", url=text)
+    return text.rstrip("/").removesuffix("/vote")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,4 +53,13 @@ def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
     up = [name for name, state in psutil.net_if_stats().items() if state.isup]
     interfaces = [item for name in up for item in psutil.net_if_addrs().get(name, []) if item.family == socket.AF_INET]
     others = [item.address for item in interfaces if not item.address.startswith("127.")]
+    others.sort(key=lambda address: address != _outward())  # first the one that others are most likely to reach
     return f"http://127.0.0.1:{port}", [f"http://{address}:{port}" for address in others]
+
+
+def _outward() -> str:
+    """Return the address that this machine has towards the internet, "" if it has none; nothing is sent."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return ""

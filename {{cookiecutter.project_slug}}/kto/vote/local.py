@@ -81,6 +81,13 @@ def is_current(home: Path) -> bool:
     return False
 
 
+def has_cards(home: Path) -> bool:
+    """Tell whether the voting page has something to show."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return database.execute("SELECT 1 FROM kto_cards LIMIT 1").fetchone() is not None
+    return False
+
+
 def is_running(url: str) -> bool:
     """Tell whether something takes connections at an address."""
     try:

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import threading
 import time
-from typing import BinaryIO
+from io import BufferedIOBase
 from urllib.parse import unquote, urlsplit
 
 from kto.vote.voting_server import http_messages
@@ -63,7 +63,9 @@ class Argilla:
             return False
         return self.everybody or is_from_here(request, connection)
 
-    def pass_on(self, request: Request, connection: socket.socket, body: BinaryIO, answer: BinaryIO) -> bool:
+    def pass_on(
+        self, request: Request, connection: socket.socket, body: BufferedIOBase, answer: BufferedIOBase
+    ) -> bool:
         """Hand a request on, with its answer, and return whether another one can follow on this connection.
 
         Raises
@@ -85,7 +87,7 @@ class Argilla:
         answer.flush()
         return keeps_alive
 
-    def _log_in(self, request: Request, body: BinaryIO, answer: BinaryIO) -> tuple[bool, int]:
+    def _log_in(self, request: Request, body: BufferedIOBase, answer: BufferedIOBase) -> tuple[bool, int]:
         """Let people elsewhere log in one by one: Argilla works on a password for 0.3 s, and on nothing else then."""
         with contextlib.ExitStack() as turn:
             for lock, seconds in ((self._log_in_queue, 0.0), (self._log_in_lock, _WAIT)):
@@ -98,7 +100,7 @@ class Argilla:
                 self._next_log_in = time.monotonic() + _PAUSE
             return keeps_alive, status
 
-    def _in_turn(self, request: Request, body: BinaryIO, answer: BinaryIO) -> tuple[bool, int]:
+    def _in_turn(self, request: Request, body: BufferedIOBase, answer: BufferedIOBase) -> tuple[bool, int]:
         if not self._places.acquire(timeout=_WAIT):
             raise BadRequest(503, "busy")
         try:
@@ -106,7 +108,7 @@ class Argilla:
         finally:
             self._places.release()
 
-    def _exchange(self, request: Request, body: BinaryIO, answer: BinaryIO) -> tuple[bool, int]:
+    def _exchange(self, request: Request, body: BufferedIOBase, answer: BufferedIOBase) -> tuple[bool, int]:
         argilla = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             try:
@@ -161,7 +163,7 @@ def _handed_on(fields: http_messages.Fields) -> list[tuple[str, str]]:
     return [(name, value) for name, value in fields if name.lower() not in hidden]
 
 
-def _send(reply: http.client.HTTPResponse, request: Request, answer: BinaryIO) -> bool:
+def _send(reply: http.client.HTTPResponse, request: Request, answer: BufferedIOBase) -> bool:
     fields = [(name, value) for name, value in _handed_on(reply.getheaders()) if name.lower() not in ("date", "server")]
     has_body = request.method != "HEAD" and reply.status not in (204, 304) and reply.status >= 200
     is_chunked = has_body and reply.length is None

@@ -8,7 +8,8 @@ import email.utils
 import http
 import re
 from collections.abc import Iterable
-from typing import Any, BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import Any, NamedTuple
 
 MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
@@ -46,7 +47,7 @@ class Request(NamedTuple):
         return next((value for key, value in reversed(self.fields) if key.lower() == name), "")
 
 
-def read_request(stream: BinaryIO) -> Request:
+def read_request(stream: BufferedIOBase) -> Request:
     """Read the head of a request.
 
     Raises
@@ -84,7 +85,7 @@ def read_request(stream: BinaryIO) -> Request:
     return Request(start[1].decode(), start[2].decode(), tuple(fields), length, keeps_alive, is_1_1)
 
 
-def _line(stream: BinaryIO, most: int) -> bytes:
+def _line(stream: BufferedIOBase, most: int) -> bytes:
     line = stream.readline(most + 1)
     if not line.endswith(b"\n"):
         if len(line) > most:

@@ -1,7 +1,7 @@
 """HTTP: the page's files, its API below /vote/api (docs/votes.md), and Argilla behind all other addresses.
 
-Secrets are never compared one by one: each is random (128 bits) and looked up by its SHA-256, so the time that a look-up
-takes tells nothing about another secret.
+Secrets are never compared one by one: each is random (128 bits) and looked up by its SHA-256, so the time that a
+look-up takes tells nothing about another secret.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import socket
 import socketserver
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ from kto.vote.voting_server.page_files import File
 __all__ = ["BadRequest", "VotingServer"]
 
 MAX_BODY = 64 * 1024
-MAX_CONNECTIONS = 600  # each has a thread
+MAX_CONNECTIONS = 600
 _WORTH_COMPRESSING = 1024
 _UPLOAD = 3600.0  # seconds that a request of this machine to Argilla may take
 HEADERS = {
@@ -60,11 +60,8 @@ class VotingServer(socketserver.ThreadingTCPServer):
         What answers the calls; without any, the page is for practice.
     argilla
         Argilla behind the page; None if nobody reaches it here.
-    origins
-        Addresses (scheme, host and port) of the page on web servers and tunnels in front of it. If there are any, they
-        are believed what they say about where a request comes from.
-    prefix
-        Path before /vote in the address on such a server, "" for none.
+    most
+        Connections at once; each has a thread.
     """
 
     daemon_threads = True
@@ -76,21 +73,27 @@ class VotingServer(socketserver.ThreadingTCPServer):
         files: Mapping[str, File],
         api: Api,
         argilla: Argilla | None = None,
-        origins: Collection[str] = (),
-        prefix: str = "",
+        most: int = MAX_CONNECTIONS,
     ) -> None:
-        super().__init__(listener.getsockname()[:2], Handler, bind_and_activate=False)
+        super().__init__(listener.getsockname()[:2], socketserver.BaseRequestHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.files, self.api, self.argilla, self.prefix = files, api, argilla, prefix
-        self.origins = set(origins)
-        self.is_behind_proxy = bool(origins)
-        self.connections = Connections(MAX_CONNECTIONS)
+        self.files, self.api, self.argilla = files, api, argilla
+        self.origin = self.prefix = ""
+        self.connections = Connections(most)
         self.wrong = Attempts(30, 60)
         self.wrong_by_address = Attempts(300, 600)
         self.calls = Attempts(600, 60)
         self.joined = Attempts(300, 60)
         self.salt = secrets.token_bytes(16)
+
+    def set_address(self, url: str) -> None:
+        """Name the web server or tunnel in front of this one, by its public address.
+
+        It is believed what it says about where a request comes from.
+        """
+        parts = urlsplit(url)
+        self.origin, self.prefix = f"{parts.scheme}://{parts.netloc}", parts.path
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -216,7 +219,7 @@ class Handler(socketserver.StreamRequestHandler):
         if request.get("content-type").partition(";")[0].strip().lower() != "application/json":
             raise BadRequest(415, "content_type")
         origin = request.get("origin")
-        if origin and origin not in self.voting.origins and urlsplit(origin).netloc != request.get("host"):
+        if origin and origin != self.voting.origin and urlsplit(origin).netloc != request.get("host"):
             raise BadRequest(403, "origin")
         if request.length is None:
             raise BadRequest(411, "length")
@@ -248,7 +251,7 @@ class Handler(socketserver.StreamRequestHandler):
         usual = server.joined if name == "session" else server.calls
         limits = [(server.wrong, key), (usual, key)]
         address = b""
-        if server.is_behind_proxy:  # without one, a whole classroom may have one address
+        if server.origin:  # without one, a whole classroom may have one address
             came_from = request.get("x-forwarded-for").rpartition(",")[2].strip() or self.client_address[0]
             address = hashlib.sha256(server.salt + came_from.encode()).digest()
             limits.append((server.wrong_by_address, address))
@@ -273,7 +276,9 @@ class Handler(socketserver.StreamRequestHandler):
             keeps_alive = argilla.pass_on(request, self.connection, self.rfile, self.wfile)
         except BadRequest as error:
             if error.status == 503 and request.method == "GET" and "text/html" in request.get("accept"):
-                page = f'<!doctype html><meta charset="utf-8"><title>Argilla</title><p>{html.escape(argilla.notice)}</p>'
+                page = (
+                    f'<!doctype html><meta charset="utf-8"><title>Argilla</title><p>{html.escape(argilla.notice)}</p>'
+                )
                 return self._send(request, 503, page.encode(), "text/html; charset=utf-8", {"Refresh": "2"})
             return self._send_json(request, error.status, {"kind": error.kind, **error.more})
         self.unread = 0

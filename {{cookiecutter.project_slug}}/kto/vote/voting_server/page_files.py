@@ -48,7 +48,7 @@ def read_words(path: Path) -> dict[str, Any]:
 
 
 def load(words: Mapping[str, Any], **more: Any) -> tuple[dict[str, File], str]:
-    """Return the files by name, and the version of the page; `more` goes into words.json."""
+    """Return the files by name, and the version of the page; words.json also gets `more`."""
     title, noscript = str(words["title"]), str(words["words"]["noscript"])
     values = {"lang": str(words["language"]), "dir": str(words["direction"])}
     as_html = {name: html.escape(value) for name, value in {**values, "title": title, "noscript": noscript}.items()}
@@ -62,7 +62,7 @@ def load(words: Mapping[str, Any], **more: Any) -> tuple[dict[str, File], str]:
         if path.suffix in _KINDS:
             contents[path.name] = content
     version = hashlib.sha256(repr((sorted(contents.items()), json.dumps(words))).encode()).hexdigest()[:12]
-    contents["words.json"] = json.dumps({**words, **more, "version": version}, ensure_ascii=False).encode()
+    contents["words.json"] = json.dumps({**words, "version": version, **more}, ensure_ascii=False).encode()
     return {name: _file(name, content) for name, content in contents.items()}, version
 
 
