@@ -30,6 +30,7 @@ __all__ = ["BadRequest", "VotingServer"]
 
 MAX_BODY = 64 * 1024
 MAX_CONNECTIONS = 600
+_POLL = 0.2  # seconds between two looks at connections that take too long
 _WORTH_COMPRESSING = 1024
 _UPLOAD = 3600.0  # seconds that a request of this machine to Argilla may take
 HEADERS = {
@@ -98,7 +99,7 @@ class VotingServer(socketserver.ThreadingTCPServer):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Answer requests, in threads of their own, while the block runs."""
-        thread = threading.Thread(target=self.serve_forever, name="page", daemon=True)
+        thread = threading.Thread(target=self.serve_forever, args=(_POLL,), name="page", daemon=True)
         thread.start()
         try:
             yield
@@ -107,7 +108,7 @@ class VotingServer(socketserver.ThreadingTCPServer):
             self.server_close()
 
     def service_actions(self) -> None:
-        """Called twice a second, and after each new connection."""
+        """Called every `_POLL` seconds, and after each new connection."""
         self.connections.close_late()
 
     def process_request(self, request: Any, client_address: Any) -> None:
