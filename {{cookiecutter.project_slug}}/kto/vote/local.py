@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from kto import processes
 from kto.errors import UserError
 from kto.texts import ROOT
 
@@ -56,7 +57,9 @@ def argilla_child(uv: str, arguments: Sequence[str]) -> Iterator[Child]:
         It does not start.
     """
     command = [uv, "run", "--no-project", "--script", str(_SERVER), "--attached", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", **processes.OWN_GROUP
+    )
     assert process.stdin and process.stdout
     try:
         ready = process.stdout.readline()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from kto.ask.pace import fitting
 from kto.check.pages import bring_voting_page
+from kto.processes import OWN_GROUP
 from kto.settings import Settings
 from kto.texts import ROOT, published, t
 from kto.vote import addresses, local, tunnel
@@ -155,4 +156,5 @@ def _set_up(child: local.Child, home: Path) -> int:
     In a process of its own, for what that imports would slow down the page.
     """
     env = {**os.environ, "ARGILLA_API_URL": child.url, "ARGILLA_API_KEY": child.key}
-    return subprocess.run([sys.executable, str(ROOT / "vote.py"), "--attached", f"--home={home}"], env=env).returncode
+    command = [sys.executable, str(ROOT / "vote.py"), "--attached", f"--home={home}"]
+    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, **OWN_GROUP).returncode

@@ -113,11 +113,29 @@ def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
         raise UserError("dotenv", path=path, reason=error) from None
 
 
-def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attached: bool) -> int:
-    """Answer requests until Ctrl-C or, if `attached`, until standard input closes because the parent is gone.
+class Parent:
+    """The command that started an attached server: when it ends, in whatever way, this process does, too."""
 
-    `announce` is called when the first request can come.
-    """
+    def __init__(self) -> None:
+        self.server: Any = None  # uvicorn's, once there is one to shut down
+        self.working = threading.Lock()  # held while the database is changed, which is not broken off
+
+    def watch(self) -> None:
+        """Wait, in a thread, until standard input closes."""
+
+        def wait() -> None:
+            while os.read(0, 1024):
+                pass
+            with self.working:
+                if self.server is None:
+                    os._exit(1)
+                self.server.should_exit = True
+
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def serve(app: Any, listener: socket.socket, announce: Callable[[], None], parent: Parent) -> int:
+    """Answer requests until Ctrl-C or until the parent is gone; `announce` is called when the first one can come."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -130,14 +148,9 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attac
             # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
             self.should_exit = True
 
-        def end_with_parent(self) -> None:
-            while os.read(0, 1024):
-                pass
-            self.should_exit = True
-
     server = Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
-    if attached:
-        threading.Thread(target=server.end_with_parent, daemon=True).start()
+    with parent.working:
+        parent.server = server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what uvicorn puts back when it ends: nothing disturbs tidying up
     server.run(sockets=[listener])
     return 0 if server.started else 1
@@ -148,6 +161,9 @@ def main(argv: list[str] | None = None) -> int:
     home = options.home
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a server that nobody sees any more would keep its port
+    parent = Parent()
+    if options.attached:
+        parent.watch()
     if importlib.util.find_spec("argilla_server") is None:
         raise UserError("no_argilla_server")
     # An attached server's standard output is for its parent, which reads one line of JSON there and says the rest.
@@ -167,8 +183,9 @@ def main(argv: list[str] | None = None) -> int:
             language = load(ROOT).language.tag
         page.clean(home / PAGE, language)
         page.add_headers(app, page.policy(home / PAGE))
-        homes.prepare_database(home)
-        asyncio.run(homes.ensure_owner(credentials))
+        with parent.working:
+            homes.prepare_database(home)
+            asyncio.run(homes.ensure_owner(credentials))
         url, others = addresses(options.host, listener)
         fill_dotenv(options.address or url, credentials["api_key"], say)
 
@@ -189,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
 
         try:
-            return serve(app, listener, announce, options.attached)
+            return serve(app, listener, announce, parent)
         finally:
             for queue in (DEFAULT_QUEUE, HIGH_QUEUE):
                 queue.finish(seconds=5)
