@@ -40,7 +40,7 @@ def find() -> str:
     for name in PROGRAMS:
         if path := shutil.which(name):
             return path
-    raise UserError("technical.no_tunnel", programs=", ".join(PROGRAMS))
+    raise UserError("no_tunnel")
 
 
 @contextlib.contextmanager
