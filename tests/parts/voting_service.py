@@ -164,7 +164,7 @@ class Device:
         self.host, self.secret, self.person = url.split("//")[1], secret, ""
         self._connection: http.client.HTTPConnection | None = None
 
-    def call(self, name: str, **body: Any) -> dict[str, Any]:
+    def call(self, name: str, /, **body: Any) -> dict[str, Any]:
         """Return the answer; raise `Refused` or `OSError`."""
         headers = {"Content-Type": "application/json"}
         if self.secret:
@@ -192,7 +192,7 @@ class Device:
         self.secret, self.person = answer["secret"], answer["person"]
         return self
 
-    def close_after(self, name: str, **body: Any) -> dict[str, Any]:
+    def close_after(self, name: str, /, **body: Any) -> dict[str, Any]:
         try:
             return self.call(name, **body)
         finally:
