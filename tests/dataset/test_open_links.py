@@ -208,6 +208,11 @@ def test_who_is_forgotten_loses_the_link(community: Community) -> None:
     assert refusal(community.ann) == refusal(community.guests[0]) == (403, "withdrawn")
     assert refused_entry(community.service, secret) == (403, "revoked")
     assert list(local.links()) == ["*"] and community.guests[1].call("progress")
+    with local.database() as database:  # as the command says, the lead deletes the account, too
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("DELETE FROM users WHERE username = 'ann'")
+    status, _, errors = local.invite("ann")
+    assert status == 1 and "Choose another name" in errors, "later votes under this name would not count"
     assert "Votes: 4" in exported(local)
     assert [row["annotator"] for row in people(local)] == [community.pseudonym(community.guests[1])]
 
