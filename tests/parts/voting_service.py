@@ -29,9 +29,9 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto.record_ids import text_id
 from kto.vote.questions import REASONS
-from kto.vote.voting_server import links
+from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
-from kto.vote.voting_server.http_server import PAGE, VotingServer
+from kto.vote.voting_server.http_server import VotingServer
 from kto.vote.voting_server.service import Service
 
 DATASET, WORKSPACE = "answers", "argilla"
@@ -232,7 +232,7 @@ class VotingService:
         self.service.open()
         listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        self.server = VotingServer(listener, _files(self.page), self.service.api)
+        self.server = VotingServer(listener, self._files(), self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -246,8 +246,11 @@ class VotingService:
     def change(self, **page: Any) -> None:
         """Serve another page from now on, also to those who are connected."""
         self.page.update(page)
-        self.server.files = _files(self.page)
+        self.server.files = self._files()
         self.service.version = self.page["version"]
+
+    def _files(self) -> Mapping[str, page_files.File]:
+        return page_files.load(self.page, version=self.page["version"])[0]
 
     def __enter__(self) -> "VotingService":
         return self.start()
@@ -286,20 +289,6 @@ def make_link(path: Path, name: str | None = None) -> str:
     """Make a link in a database, for a person or an open one, and return its secret."""
     with contextlib.closing(connect(path)) as database:
         return links.add_link(database, links.OPEN if name is None else links.PERSONAL, name)
-
-
-def _files(page: Mapping[str, Any]) -> dict[str, bytes]:
-    import html
-    import string
-
-    files = {file.name: file.read_bytes() for file in PAGE.iterdir()}
-    values = {"lang": page["language"], "dir": page["direction"], "title": page["title"]}
-    values["noscript"] = page["words"].get("noscript", "")
-    shown = {name: html.escape(value) for name, value in values.items()}
-    for name in ("index.html", "manifest.json"):
-        files[name] = string.Template(files[name].decode()).safe_substitute(shown).encode()
-    files["words.json"] = json.dumps(page).encode()
-    return files
 
 
 def main(path: str, port: str, page: str = "") -> None:

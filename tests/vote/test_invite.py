@@ -179,6 +179,18 @@ def test_a_lost_file_means_new_links(local: LocalVoting) -> None:
     assert local.links() == {}
 
 
+@pytest.mark.parametrize("content", ["", "name;link\nann;http://127.0.0.1/vote/#short\n", "\ufeffname,link\n"])
+def test_a_file_that_somebody_has_edited(local: LocalVoting, content: str) -> None:
+    local.made("ann")
+    path = local.data / "private" / "links.csv"
+    path.write_text(content, encoding="utf-8")
+    status, _, errors = local.invite("ann")
+    if content:
+        assert status == 0 and re.fullmatch("[A-Za-z0-9]{22}", local.links()["ann"])
+    else:  # something has gone wrong, and there may be a better copy
+        assert status == 1 and str(path) in errors
+
+
 def test_a_lost_database_keeps_the_links(local: LocalVoting, tmp_path: Path) -> None:
     before = (local.link("ann"), local.link("--open"))
     fresh = make(tmp_path / "fresh")
@@ -436,7 +448,7 @@ def test_who_takes_the_votes_back_is_out(local: LocalVoting) -> None:
         for device in (phone, laptop, other):
             device.close()
     responses = local.rows('SELECT "values", status FROM responses WHERE user_id = ?', phone.person)
-    assert responses == [("null", "discarded")]
+    assert responses == [("{}", "discarded")]
     assert local.rows("SELECT * FROM kto_lines WHERE user_id = ?", phone.person) == []
 
 
@@ -470,7 +482,7 @@ def test_taken_back_as_argilla_discards(local: LocalVoting, tmp_path: Path) -> N
         local.url = server.url
         with local._client(key) as client:
             for (id,) in local.rows("SELECT id FROM responses WHERE user_id = ?", ann.person):
-                body = {"values": None, "status": "discarded"}
+                body = {"values": {}, "status": "discarded"}
                 client.put(f"/api/v1/responses/{uuid.UUID(id)}", json=body).raise_for_status()
             # The account is one that nobody can log in to with a password, and that is no error of the server's.
             log_in = client.post("/api/v1/token", data={"username": "ann", "password": "x"})
