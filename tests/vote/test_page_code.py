@@ -59,7 +59,7 @@ all all_goal answer cards comment consent consent_version credit digits examples
 person practice_only prompt raw reason reasons record screen secret seconds states step version wait words Authorization
 """
 """Names in what is sent and received, and in `dataset`."""
-LATER = r":focus-visible|:is\(|:where\(|:has\(|[{;]\s*inset|aspect-ratio|\bclamp\(|(?<!grid-)\bgap|&|@layer|@container"
+LATER = r"(?<!not\():focus-visible|:is\(|:where\(|:has\(|[{;]\s*inset|aspect-ratio|\bclamp\(|(?<!grid-)\bgap|&|@layer|@container"
 
 
 def nodes(tree: Any) -> Iterator[Any]:
