@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from local_extensions.literals import json_literal, to_yaml
 
 NOT_IN_TEXTS = ("language", "defaults", "system_prompt", "starter_prompts", "prompt_frames")
 """Sections of a catalogue that are not in the project's `kto/texts.yaml`."""
+ROWS = "examples.rows"
+"""Key of the list of worked examples, which a project replaces as a whole."""
 CELLS: Mapping[str, Sequence[tuple[str, str]]] = {
     "intro": [("# ", "title"), ("", "intro")],
     "place-text": [("## ", "place"), ("", "place_text")],
@@ -32,6 +35,7 @@ def values(answers: Mapping[str, str]) -> dict[str, object]:
         | {name: answers[name] for name in ("domain", "hub_owner", "license")},
         language=dataclasses.asdict(language),
         generation={"models": models(answers), "inference": answers["inference"]},
+        annotation={"contact": ""},
     )
 
 
@@ -67,8 +71,11 @@ def text_names(answers: Mapping[str, str]) -> str:
     """Return, as JSON, each key that the project needs and the placeholders allowed in its text."""
     find = project_module("pages").PLACEHOLDER.findall
     needed = {key: value for key, value in (catalogue("en") or {}).items() if key not in NOT_IN_TEXTS}
-    wanted = {key: sorted(set(find(str(text)))) for key, text in flat(needed)}
-    return json.dumps(wanted, indent=1)
+    wanted: dict[str, set[str]] = {}
+    for key, text in flat(needed):  # the examples are one text: a project may have more or fewer of them
+        name = ROWS if key.startswith(f"{ROWS}.") else key
+        wanted[name] = wanted.get(name, set()) | {*find(str(text))}
+    return json.dumps({key: sorted(names) for key, names in wanted.items()}, indent=1)
 
 
 def made_pages(answers: Mapping[str, str]) -> str:
@@ -77,6 +84,11 @@ def made_pages(answers: Mapping[str, str]) -> str:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
     made = {name: project_module("pages").fingerprint(page(answers, name)) for name in names}
     return json.dumps(made, indent=1, sort_keys=True)
+
+
+def voting_page(answers: Mapping[str, str]) -> str:
+    """Return what the voting page shows besides the cards, as JSON."""
+    return project_module("vote.page_json").page_json(project_texts(answers), values(answers))
 
 
 def nb(answers: Mapping[str, str], cell: str) -> str:
@@ -185,6 +197,8 @@ def next_steps(answers: Mapping[str, str]) -> str:
     steps: list[tuple[str, list[str]]] = [
         (text("next.enter"), [f"cd {answers['project_slug']}"]),
         (text("next.keep"), ["git init", *_identity(), "git add .", 'git commit -m "KTO"']),
+        # It needs no package, so the Python that is there will do.
+        (text("next.look"), [f"{'py' if os.name == 'nt' else 'python3'} vote.py practice"]),
         (text("readme.before"), ["pip install uv"]),
         (text(f"readme.{key[answers['inference']]}"), []),
         (text("readme.step_check"), ["uv run check.py"]),

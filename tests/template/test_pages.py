@@ -100,6 +100,7 @@ def test_an_owner_who_comes_later_is_in_the_card(project: Path) -> None:
 def test_a_page_that_was_removed_is_not_made_again(project: Path) -> None:
     (project / "publish" / "community" / "consent.md").unlink()
     change(project, community__consent="Niets.")
+    assert update(project) == "Opgeslagen: publish/voting/page.json\n"
     assert update(project) == UP_TO_DATE
     assert not (project / "publish" / "community" / "consent.md").exists()
 
@@ -205,7 +206,7 @@ def test_an_edited_page_is_replaced_on_demand_and_kept_beside_it(project: Path, 
     again = edit(page)
     update(project, "--replace", str(page))
     assert [path.read_bytes() for path in beside] == [ours, again]
-    assert f"Geschreven: {name}" not in update(project, "--replace", name), "there is nothing to replace"
+    assert f"Opgeslagen: {name}" not in update(project, "--replace", name), "there is nothing to replace"
     assert not page.with_name("README.old2.md").exists()
     change(project, readme__what="Nog een keer.", dataset_card__what="Nog een keer.")
     assert name in update(project) and "Nog een keer." in page.read_text(encoding="utf-8")

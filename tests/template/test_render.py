@@ -60,6 +60,7 @@ OWNED = {
     *("prompts/starter.jsonl", "prompts/system_prompt.txt"),
     *("publish/community/announcement.md", "publish/community/consent.md", "publish/community/guidelines.md"),
     *("publish/dataset/README.md", "publish/space/.oauth.yaml", "publish/space/Dockerfile", "publish/space/README.md"),
+    "publish/voting/page.json",
     *(".env.example", ".gitattributes", ".gitignore", ".github/workflows/test.yml", "tests/test_project.py"),
 }
 """The files of a render outside of `kto/`."""
@@ -113,6 +114,8 @@ def test_files(language: str, in_language: Callable[[str], Path]) -> None:
             tomllib.loads(text)
         elif name.endswith((".yaml", ".yml")):
             yaml.safe_load(text)
+        elif name.endswith(".json"):
+            json.loads(text)
         elif name.endswith(".jsonl"):
             assert len([json.loads(line) for line in text.splitlines()]) == 32
         elif name.endswith(".py"):

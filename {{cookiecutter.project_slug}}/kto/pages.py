@@ -8,10 +8,11 @@ between `<!-- native -->` and `<!-- end native -->` is in the community's langua
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kto import examples
 from kto.model_names import public_names
 from kto.texts import FILES as FILES
 from kto.texts import PLACEHOLDER as PLACEHOLDER
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 
 MARKED = ("numbers", "models")
 """The marked parts of the dataset card that `export.py` fills."""
-TYPED = ("project_name", "domain")
+TYPED = ("project_name", "domain", "contact")
 """Values that people type: they are escaped in Markdown."""
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "task.guidelines": {"unsure": "task.unsure", "examples": "examples", "keys": "task.keys"},
+    "community.announcement": {"way": "community.way_ask"},
+}
+"""Texts with a place for others: placeholder → key of the text that usually stands there, or the table of examples."""
 _IF = re.compile(r"<!-- if (not )?([a-z_]+) -->\n(.*?)<!-- end if -->\n", re.DOTALL)
 _NATIVE = re.compile(r"<!-- native -->\n(.*?)<!-- end native -->\n", re.DOTALL)
 _TEXT = re.compile(r"\{([a-z_]+\.[a-z_.]+)(?<!_quoted)\}")
@@ -60,7 +66,10 @@ def as_typed(value: object) -> str:
 
 
 def page_values(
-    project: Mapping[str, Any], language: Mapping[str, Any], generation: Mapping[str, Any]
+    project: Mapping[str, Any],
+    language: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    annotation: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the values for the placeholders of pages and texts, from the sections of `settings.toml`."""
     owner, slug = project["hub_owner"], project["slug"]
@@ -78,6 +87,7 @@ def page_values(
         "english_name": language["english_name"],
         "tag": language["tag"],
         "iso": language["iso"],
+        "texts_tag": language["texts"][0],
         "direction": direction,
         "unreviewed": translated and not language["reviewed"],
         "untranslated": not translated,
@@ -87,6 +97,7 @@ def page_values(
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
+        "contact": annotation["contact"].strip(),
     }
 
 
@@ -98,7 +109,27 @@ def list_models(names: Iterable[str], direction: str) -> str:
 
 def values_of(settings: "Settings") -> dict[str, Any]:
     """Return the values for the placeholders of pages and texts."""
-    return page_values(settings.project.model_dump(), settings.language.model_dump(), settings.generation.model_dump())
+    sections = (settings.project, settings.language, settings.generation, settings.annotation)
+    return page_values(*(section.model_dump() for section in sections))
+
+
+def whole_text(
+    texts: Mapping[str, object], key: str, known: Collection[str], parts: Mapping[str, str] | None = None
+) -> str:
+    """Return the text at `key` with the other texts that belong into it; placeholders for values stay open.
+
+    `parts` names other keys than `PARTS` does. Raises `TextsError` for a placeholder that is not in `known`.
+    """
+    keys = {**PARTS.get(key, {}), **(parts or {})}
+    text = checked(texts, key, {*keys, *known})
+
+    def part(match: re.Match[str]) -> str:
+        wanted = keys.get(match[1])
+        if wanted is None:
+            return match[0]
+        return examples.table(texts, known) if wanted == "examples" else checked(texts, wanted, known)
+
+    return PLACEHOLDER.sub(part, text)
 
 
 def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, Any], markdown: str | None = None) -> str:
@@ -107,11 +138,15 @@ def fill_text(texts: Mapping[str, object], key: str, values: Mapping[str, Any], 
     With `markdown`, a prefix such as "## " or "", it becomes Markdown in the direction of the language. Raises
     `TextsError` for a placeholder that `values` lacks.
     """
-    text = checked(texts, key, values)
+    text = whole_text(texts, key, values)
     if markdown is None:
         return fill(text, values.__getitem__)
-    text = in_direction(markdown + text, values["direction"]).rstrip("\n")
-    return fill(text, lambda name: as_typed(values[name]) if name in TYPED else values[name])
+    return fill_markdown(in_direction(markdown + text, values["direction"]).rstrip("\n"), values)
+
+
+def fill_markdown(markdown: str, values: Mapping[str, Any]) -> str:
+    """Return Markdown with its placeholders filled, and what people have typed escaped."""
+    return fill(markdown, lambda name: as_typed(values[name]) if name in TYPED else values[name])
 
 
 def in_direction(markdown: str, direction: str) -> str:
@@ -148,7 +183,9 @@ def fill_page(page: Path, texts: Mapping[str, object], values: Mapping[str, Any]
 
     markdown = _IF.sub(keep, page.read_text(encoding="utf-8"))
     # Texts come first and values last, so that a value cannot be taken for a mark or a placeholder.
-    markdown = _TEXT.sub(lambda match: match[0] if file_name(match[1]) else checked(texts, match[1], values), markdown)
+    markdown = _TEXT.sub(
+        lambda match: match[0] if file_name(match[1]) else whole_text(texts, match[1], values), markdown
+    )
     markdown = _NATIVE.sub(lambda match: in_direction(match[1], values["direction"]), markdown)
     return fill(markdown, value)
 

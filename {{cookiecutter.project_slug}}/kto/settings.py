@@ -248,6 +248,7 @@ class Annotation(_Section):
     annotators: Annotated[tuple[UserName, ...], Strict(False)] = _default(
         (), "User names to invite; this file is shared, so no real names"
     )
+    contact: str = _default("", "Who runs this and how to reach them, as the consent says it")
     space: str = _default("", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[\w.-]+/[\w.-]+)?$")
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
 

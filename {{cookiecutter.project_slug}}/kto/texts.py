@@ -175,29 +175,34 @@ def number(value: float, decimals: int = 0) -> str:
     The first, `1234` or `1.234`, tells whether four digits are grouped; the second, such as `1.234.567,8` or
     `12,34,567.8`, gives digits, separators and the size of the groups.
     """
-    four, seven = _examples()
+    four, seven = _examples(load())
     groups = re.split(r"(\D+)", seven)  # digits and separators in turn; the last two are the decimals
     whole, point = groups[:-2:2], groups[-2]
     separator = groups[1] if len(whole) > 1 else ""
-    digits, _, fraction = f"{abs(value):.{decimals}f}".partition(".")
+    left, _, fraction = f"{abs(value):.{decimals}f}".partition(".")
     parts: list[str] = []
-    if separator and (len(digits) > 4 or not four.isdecimal()):
+    if separator and (len(left) > 4 or not four.isdecimal()):
         size = len(whole[-1])
-        while len(digits) > size:
-            parts.insert(0, digits[-size:])
-            digits = digits[:-size]
+        while len(left) > size:
+            parts.insert(0, left[-size:])
+            left = left[:-size]
             size = len(whole[-2]) if len(whole) > 2 else size
-    written = separator.join([digits, *parts]) + (point + fraction if fraction else "")
-    zero = ord(seven[0]) - int(seven[0])
+    written = separator.join([left, *parts]) + (point + fraction if fraction else "")
     sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
-    return sign + written.translate({ord("0") + digit: zero + digit for digit in range(10)})
+    return sign + written.translate(str.maketrans("0123456789", digits(load())))
 
 
-def _examples() -> tuple[str, str]:
+def digits(texts: Mapping[str, object]) -> str:
+    """Return the ten digits of the language, from 0 to 9."""
+    first = _examples(texts)[1][0]
+    return "".join(chr(ord(first) - int(first) + digit) for digit in range(10))
+
+
+def _examples(texts: Mapping[str, object]) -> tuple[str, str]:
     """Return the two examples, or the English ones if those in the texts are no such numbers."""
-    examples = load().get("numbers")
+    examples = texts.get("numbers")
     if isinstance(examples, list) and all(isinstance(text, str) for text in examples):
-        digits = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in examples]
-        if digits == ["1234", "12345678"] and re.fullmatch(r"\d.*\d\D+\d", examples[1]):
+        plain = ["".join(str(int(char)) for char in text if char.isdecimal()) for text in examples]
+        if plain == ["1234", "12345678"] and re.fullmatch(r"\d.*\d\D+\d", examples[1]):
             return examples[0], examples[1]
     return "1234", "1,234,567.8"

@@ -1,8 +1,9 @@
-"""Bring changed texts and settings into the pages: README, cards, community pages.
+"""Bring changed texts and settings into the pages: README, cards, community pages, the voting page.
 
     uv run check.py pages
 
 An edited page stays as it is and is named. `kto/made_pages.json` has the fingerprint of each page as it was made.
+`publish/voting/page.json` is no page that people write in: it is always made anew, also where it is missing.
 """
 
 import json
@@ -15,6 +16,7 @@ from kto.pages import MARKED, fill_marked, fill_page, fingerprint, values_of
 from kto.settings import Settings, load
 from kto.tables import write_text
 from kto.texts import published, t
+from kto.vote import page_json
 
 
 def read(path: Path) -> str | None:
@@ -47,6 +49,20 @@ def new_page(name: str, old: str, config: Settings) -> str:
         for mark in MARKED:
             page = fill_marked(page, mark, filled[mark])
     return page
+
+
+def voting_page(config: Settings) -> dict[Path, str]:
+    """Return, by its path, what the voting page shows, if a text or a setting has changed since it was made."""
+    path = published(config.root, page_json.NAME)
+    new = page_json.page_json(texts.load(), values_of(config)) + "\n"
+    there = path.is_file() and path.read_bytes().replace(b"\r\n", b"\n") == new.encode()
+    return {} if there else {path: new}
+
+
+def bring_voting_page(config: Settings) -> None:
+    """Write what the voting page shows, if a text or a setting has changed since it was made."""
+    for path, content in voting_page(config).items():
+        write_text(path, content)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,11 +102,14 @@ def main(argv: list[str] | None = None) -> int:
         if new != old:
             written[path] = new + "\n"
             messages.append(t("export.written", path=shown))
-    for path, content in kept.items():
+    for path, content in voting_page(config).items():
+        written[path] = content
+        messages.append(t("export.written", path=path.relative_to(config.root).as_posix()))
+    for copy, old_content in kept.items():
         try:
-            path.write_bytes(content)
+            copy.write_bytes(old_content)
         except OSError as error:
-            raise UserError("cannot_write", path=path, reason=error) from None
+            raise UserError("cannot_write", path=copy, reason=error) from None
     for path, page in written.items():
         write_text(path, page)
     write_text(made_file, json.dumps(made, indent=1, sort_keys=True) + "\n")

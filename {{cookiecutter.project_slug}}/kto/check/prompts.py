@@ -6,9 +6,11 @@ from pathlib import Path
 from kto import pages, texts
 from kto.ask import prompt_sources
 from kto.check.findings import Findings
+from kto.examples import ROWS, examples
 from kto.hub_lookup import Hub, Unreachable
 from kto.settings import Settings
 from kto.texts import t
+from kto.vote.page_json import page_json
 
 
 def check_texts(config: Settings, found: Findings) -> None:
@@ -16,13 +18,18 @@ def check_texts(config: Settings, found: Findings) -> None:
     wanted: dict[str, list[str]] = json.loads((texts.ROOT / "kto" / "text_names.json").read_text(encoding="utf-8"))
     for key, names in wanted.items():
         with found.collect():
-            texts.checked(texts.load(), key, names)
+            if key == ROWS:
+                examples(texts.load(), names)
+            else:
+                texts.checked(texts.load(), key, names)
     if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - {"numbers"}):
         found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
     values = pages.values_of(config)
     for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
         with found.collect():
             pages.fill_page(page, texts.load(), values)
+    with found.collect():
+        page_json(texts.load(), values)
 
 
 def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> None:

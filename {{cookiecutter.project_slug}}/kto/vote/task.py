@@ -4,8 +4,9 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kto import texts
 from kto.errors import UserError
-from kto.pages import values_of
+from kto.pages import fill_text, values_of
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
@@ -107,7 +108,7 @@ def _create(argilla: Argilla, config: Settings) -> None:
     thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
     reasons = {value: title(f"task.reason_{value}") for value in REASONS[GOOD] + REASONS[BAD]}
     settings = rg.Settings(
-        guidelines=text("task.guidelines"),
+        guidelines=fill_text(texts.load(), "task.guidelines", values),
         fields=[
             rg.TextField("prompt", title("task.prompt")),
             rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
