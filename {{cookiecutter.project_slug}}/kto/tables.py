@@ -62,14 +62,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema
     return count
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Return these columns of a Parquet file, [] if there is no file."""
+def read_rows(path: Path, columns: Collection[str], optional: Collection[str] = ()) -> list[Row]:
+    """Return these columns of a Parquet file, [] if there is no file; `optional` is as in `read_batches`."""
     import pyarrow.parquet as pq
 
     if not path.exists():
         return []
     with reading(path):
-        return pq.read_table(path, columns=list(columns)).to_pylist()
+        names = pq.read_schema(path).names if optional else ()
+        missing = [name for name in columns if name in optional and name not in names]
+        table = pq.read_table(path, columns=[name for name in columns if name not in missing])
+        return [row | dict.fromkeys(missing) for row in table.to_pylist()]
 
 
 def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] = ()) -> Iterator[list[Row]]:

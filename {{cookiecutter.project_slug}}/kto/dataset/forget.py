@@ -9,7 +9,7 @@ from kto.dataset.votes import pseudonym
 from kto.errors import UserError
 from kto.settings import load
 from kto.texts import t
-from kto.vote import responses, taking_out
+from kto.vote import links_file, responses, taking_out
 
 _DELETE_ACCOUNT = (
     "from kto.settings import load; from kto.vote.client import connect; "
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     collected = export.collect(argilla)
 
     export.files.write_forgotten(export.forgotten)
+    links_file.forget(config, lambda name: bool({name, pseudonym(key, name)} & person))
     out = taking_out.take_out_deleted(config, argilla.seen)
     taking_out.clear_table(config, out)
     dataset = export.decide(collected, out)

@@ -1,9 +1,9 @@
 """Which part of the votes everybody may see, and where the rest is kept.
 
 `data/votes/train.parquet` is public: it belongs into git, and `export.py push` sends the same table. It has invented
-names and days. Argilla's ids and exact times (`train.parquet`), comments, and votes that their authors have changed or
-withdrawn (`replaced.jsonl`) could tell observers whose a vote is. They stay in `data/private/votes`, which git ignores,
-so that folder has to be copied to another machine by hand.
+names and days. Argilla's ids and exact times (`train.parquet`), comments, votes that their authors have changed or
+withdrawn (`replaced.jsonl`), and what people have agreed to and when (`people.csv`) could tell observers whose a vote
+is. They stay in `data/private/votes`, which git ignores, so that folder has to be copied to another machine by hand.
 
 Projects of an earlier version have all of it in `data/votes`. The next export splits it: the private files are written
 whole before a public one is replaced or removed, so a run that was killed loses nothing, and the next one goes on.
@@ -23,12 +23,15 @@ from kto.dataset.copies import committed_folder
 from kto.errors import UserError
 from kto.tables import Row
 from kto.texts import t
+from kto.vote.voting_server.links import Person
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_NEW = ("open_link",)  # columns that tables of earlier versions lack
 _COARSE = ("inserted_at", "updated_at")
 _COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
+_PEOPLE_COLUMNS = ("annotator", "open_link", "consent", "consented_at", "credit", "left_out")
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
 
 
@@ -58,6 +61,30 @@ class StoredVotes(NamedTuple):
     replaced: list[Row]  # those that do not count any more, as lines of JSON hold them
     comments: list[dict[str, str]]
     published: set[tuple[str, str]]  # (record, annotator) of each row of the public table
+    people: list[dict[str, str]]  # as `people_rows` makes them
+
+
+def people_rows(people: Iterable[Person], key: bytes) -> list[dict[str, str]]:
+    """Return a row for each version of the consent that a person has agreed to, for `VoteFiles.write_people`.
+
+    Somebody who has agreed to none, but whose votes are left out, has one row without a version.
+    """
+    return [
+        {
+            "annotator": votes.pseudonym(key, person.name),
+            "open_link": _yes(person.is_open),
+            "consent": consent,
+            "consented_at": time,
+            "credit": person.credit,
+            "left_out": _yes(person.left_out),
+        }
+        for person in people
+        for consent, time in person.consents or (("", ""),) * person.left_out
+    ]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
 
 
 class VoteFiles:
@@ -72,6 +99,7 @@ class VoteFiles:
         self._table = private / "votes" / "train.parquet"
         self._log = private / "votes" / "replaced.jsonl"
         self._comments = private / "votes" / "comments.csv"
+        self._people = private / "votes" / "people.csv"
         self._earlier_log, self._earlier_comments = public / "replaced.jsonl", private / "comments.csv"
 
     def read_key(self) -> bytes:
@@ -99,11 +127,11 @@ class VoteFiles:
         """Return the votes of earlier exports; raise `UserError` if they lack the key or the private files."""
         whole = self._is_whole()
         columns = votes.schema().names
-        rows = _with_lists(tables.read_rows(self._public_table, columns if whole else ("record_id", "annotator")))
-        stored = _with_lists(tables.read_rows(self._table, columns))
+        rows = _completed(tables.read_rows(self._public_table, columns if whole else ("record_id", "annotator"), _NEW))
+        stored = _completed(tables.read_rows(self._table, columns, _NEW))
         if (rows or stored) and not (self._key.exists() and (whole or self._table.exists())):
             raise UserError("private_missing", votes=self.public, private=self.private)
-        log = _with_lists(tables.read_lines(self._log))
+        log = _completed(tables.read_lines(self._log))
         if whole and self._table.exists():  # a run was killed, or somebody with an earlier version has exported since
             logged = {_state(vote) for vote in log}
             stored, replaced = votes.merge(stored, [vote for vote in rows if _state(vote) not in logged], ())
@@ -111,8 +139,8 @@ class VoteFiles:
         elif whole:
             stored = rows
         published = {(vote["record_id"], vote["annotator"]) for vote in rows}
-        log = _joined(log, _with_lists(tables.read_lines(self._earlier_log)))
-        return StoredVotes(stored, log, self._read_comments(), published)
+        log = _joined(log, _completed(tables.read_lines(self._earlier_log)))
+        return StoredVotes(stored, log, self._read_comments(), published, self._read_people())
 
     def _is_whole(self) -> bool:
         """Tell whether an earlier version wrote the public table, with everything in it."""
@@ -127,6 +155,16 @@ class VoteFiles:
         path = self._comments if self._comments.exists() else self._earlier_comments
         rows = tables.read_csv(path, _COMMENT_COLUMNS)
         return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
+
+    def _read_people(self) -> list[dict[str, str]]:
+        rows = tables.read_csv(self._people, _PEOPLE_COLUMNS)
+        return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
+
+    def write_people(self, people: Sequence[Mapping[str, str]]) -> None:
+        """Write who has agreed to what, and whose votes are left out; where nobody has, there is no file."""
+        if people or self._people.exists():
+            rows = [[_escaped(row[name]) for name in _PEOPLE_COLUMNS] for row in people]
+            tables.write_csv(self._people, _PEOPLE_COLUMNS, sorted(rows))
 
     def require_known(self, published: Collection[tuple[str, str]], known: Iterable[Row], names: Iterable[str]) -> None:
         """Raise `UserError` if a published vote is neither known here nor by one of the people with these `names`.
@@ -166,10 +204,11 @@ def _state(vote: Row) -> tuple[str, str]:
     return vote["vote_id"], str(vote["updated_at"])
 
 
-def _with_lists(rows: Iterable[Row]) -> list[Row]:
-    """Return votes with the models as a list; earlier versions wrote them as one text."""
+def _completed(rows: Iterable[Row]) -> list[Row]:
+    """Return votes of an earlier version as this one has them: the models as a list, and what it did not know yet."""
     name = "generation_model"
-    return [vote | {name: tables.split_models(vote[name])} if name in vote else vote for vote in rows]
+    lists = [vote | {name: tables.split_models(vote[name])} if name in vote else vote for vote in rows]
+    return [vote | {new: bool(vote[new]) for new in _NEW if new in vote} for vote in lists]
 
 
 def _joined(log: Iterable[Row], more: Iterable[Row]) -> list[Row]:

@@ -1,5 +1,6 @@
 """The dataset on the Hub: its configurations (rows, votes), its card, and the push of all three."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,10 +32,18 @@ def read_card(config: Settings) -> str:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str]) -> str:
-    """Return the dataset's card with these figures and models; everything else in it stays as people wrote it."""
+def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str], credits: Sequence[str] = ()) -> str:
+    """Return the dataset's card with these figures, models and names; everything else stays as people wrote it.
+
+    What follows from figures stands in their part, so that the cards of earlier versions have a place for it.
+    """
     lines = [f"| {t(name)} | {figure} |" for name, figure in figures.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    if "dataset_card.open_link_votes" in figures:
+        table += f" {t('dataset_card.open_link_text')}"
+    if credits:
+        names = "\n".join(f"- {as_name(name)}" for name in credits)
+        table += f"\n\n## {t('dataset_card.credits')}\n\n{names}"
     direction = str(values_of(config)["direction"])
     page = read_card(config)
     try:
@@ -42,6 +51,12 @@ def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str
         return fill_marked(page, "models", list_models(models, direction))
     except TextsError as error:
         raise UserError("bad_card", path=card_path(config), reason=error) from None
+
+
+def as_name(name: str) -> str:
+    """Return a name as Markdown that shows it as it is: no sign of it is markup, a link or HTML."""
+    text = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: sign[0] if sign[0] in "&;,'" else f"\\{sign[0]}", text)
 
 
 def require_ready(config: Settings) -> tuple[str, str]:

@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from kto.dataset import publish, rows, votes
 from kto.dataset.agreement import krippendorff_alpha
-from kto.dataset.privacy import StoredVotes, VoteFiles
+from kto.dataset.privacy import StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.settings import Settings
@@ -35,6 +35,12 @@ class Collected(NamedTuple):
     seen: Seen  # what Argilla held; no dataset if it was not asked
     in_argilla: frozenset[str]  # ids of the votes that it held
     unknown: int  # number of its votes on answers whose text is nowhere any more
+    people: list[dict[str, str]]  # as `privacy.people_rows` makes them
+
+    @property
+    def left_out(self) -> set[str]:
+        """The people whose votes do not count because the lead has said so."""
+        return {row["annotator"] for row in self.people if row["left_out"]}
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,13 @@ class Export:
         if responses.seen.dataset:
             table = self.config.root / "data" / "generations" / "train.parquet"
             texts = votes.find_texts(table, responses.answered | earlier.keys())
-        now, comments = votes.from_responses(responses.submitted, earlier | texts, self.files.read_key())
+        key = self.files.read_key()
+        now, comments = votes.from_responses(responses.submitted, earlier | texts, key)
+        # Who has taken the votes back on the voting page is treated like somebody who has asked the lead for it.
+        self.forgotten |= {votes.pseudonym(key, person.name) for person in responses.people if person.withdrawn}
+        people = people_rows(responses.people, key)
+        known = {votes.pseudonym(key, person.name) for person in responses.people}
+        people += _without(stored.people, known)
         self.files.require_known(stored.published, [*stored.votes, *stored.replaced, *now], self.forgotten)
         new = _without(now, self.forgotten)
         counted, replaced = votes.merge(_without(stored.votes, self.forgotten), new, responses.withdrawn)
@@ -92,18 +104,19 @@ class Export:
             responses.seen,
             frozenset(vote["vote_id"] for vote in new),
             len(responses.submitted) - len(now),
+            _without(people, self.forgotten),
         )
 
     def decide(self, collected: Collected, out: LeftOut) -> Dataset:
         """Make rows, figures and card of the votes on everything that is not left out; nothing is written."""
-        counted = [vote for vote in collected.votes if not out.has_vote(vote)]
+        counted = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
         in_use = outdated.prompts_in_use(self.config)
         known = rows.read_known(self.config, self.output / "kto", self.files.splits, in_use.texts, counted)
         settings = self.config.export
         parts = rows.make_splits(counted, settings.test_fraction, settings.seed, self.config.min_votes, known)
         numbers = figures(parts, counted, in_use, out)
         models = sorted({name for vote in counted for name in vote["generation_model"]})
-        card = publish.fill_card(self.config, numbers, models)
+        card = publish.fill_card(self.config, numbers, models, credits_of(collected.people, counted))
         return Dataset(collected, counted, parts, {**known.exported, **parts.by_prompt}, numbers, card)
 
     def write(self, dataset: Dataset) -> None:
@@ -111,6 +124,9 @@ class Export:
         # The project's card and splits are those of the project's own data.
         of_project = self.output == (self.config.root / "data").resolve()
         collected = dataset.collected
+        if self.forgotten != self.files.read_forgotten():
+            self.files.write_forgotten(self.forgotten)
+        self.files.write_people(collected.people)
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
         if collected.seen.dataset:
             deletions.remember(self.files.private, collected.seen)
@@ -136,6 +152,8 @@ class Export:
             raise UserError("only_ties", count=parts.ties) if parts.ties else UserError("no_votes")
         for name, figure in dataset.figures.items():
             print(f"{t(name)}: {figure}")
+        if out := sum(vote["annotator"] in collected.left_out for vote in collected.votes):
+            print(t("invite.votes_out", count=out))
         print(t("export.written", path=self.output / "kto"))
         lost = sum(vote["vote_id"] not in collected.in_argilla for vote in dataset.votes)
         if lost and collected.seen.dataset:
@@ -151,8 +169,15 @@ class Export:
             publish.push(self.config, dataset.tables, dataset.votes, dataset.card)
 
 
-def _without(table: Sequence[Row], people: Collection[str]) -> list[Row]:
+def _without(table: Iterable[Row], people: Collection[str]) -> list[Row]:
     return [row for row in table if row["annotator"] not in people]
+
+
+def credits_of(people: Sequence[Mapping[str, str]], counted: Sequence[Row]) -> list[str]:
+    """Return the names of people who want to be named and have a vote that counts."""
+    voters = {vote["annotator"] for vote in counted}
+    names = {row["credit"] for row in people if row["credit"] and not row["left_out"] and row["annotator"] in voters}
+    return sorted(names, key=lambda name: (name.casefold(), name))
 
 
 def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
@@ -163,6 +188,10 @@ def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.Prompts
     for vote in counted:
         units.setdefault(vote["record_id"], []).append(vote["vote"])
     alpha = krippendorff_alpha(units.values())
+    share = {}
+    if by_open_link := sum(vote["open_link"] for vote in counted):
+        percent = number(100 * by_open_link / len(counted))
+        share["dataset_card.open_link_votes"] = f"{number(by_open_link)} ({percent} %)"
     return {
         "dataset_card.prompts": number(len({row["prompt_id"] for row in every})),
         "dataset_card.rows": f"{number(len(labels))} ({number(len(parts.train))} + {number(len(parts.test))})",
@@ -173,6 +202,7 @@ def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.Prompts
         "dataset_card.near_duplicates": number(len(parts.left_out)),
         "dataset_card.taken_out": number(len(out.lines)),
         "dataset_card.votes": number(len(counted)),
+        **share,
         "dataset_card.outdated_votes": number(sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in counted)),
         "dataset_card.annotators": number(len({vote["annotator"] for vote in counted})),
         "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else number(alpha, 2),

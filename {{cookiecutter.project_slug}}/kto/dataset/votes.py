@@ -40,6 +40,7 @@ def schema() -> "pa.Schema":
             ("reasons", pa.list_(pa.string())),
             ("inserted_at", pa.timestamp("us", tz="UTC")),
             ("updated_at", pa.timestamp("us", tz="UTC")),
+            ("open_link", pa.bool_()),  # by somebody who came by an open link; false in tables of earlier versions
         ]
     )
 
@@ -101,6 +102,7 @@ def from_responses(
                 "reasons": response.reasons,
                 "inserted_at": response.inserted_at,
                 "updated_at": response.updated_at,
+                "open_link": response.open_link,
             }
         )
     return votes, comments

@@ -71,3 +71,14 @@ def has_key(home: Path, key: str) -> bool:
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
         return database.execute(query, (key,)).fetchone() is not None
     return False
+
+
+def is_in_use(home: Path) -> bool:
+    """Tell whether a server runs that keeps its data in `home`: it holds the lock of `argilla_server/home.py`."""
+    uri = (home / "lock").resolve().as_uri()
+    try:
+        with contextlib.closing(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=0)) as lock:
+            lock.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+    return False

@@ -1,4 +1,4 @@
-"""The responses of people in Argilla: from the server, or from the database of a local one that is stopped."""
+"""The responses of people in Argilla: from the database of the one on this machine, or from a server elsewhere."""
 
 import contextlib
 import datetime
@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from kto.vote import client, deletions, local, task
 from kto.vote.deletions import Seen
 from kto.vote.questions import GOOD
 from kto.vote.records import list_records
+from kto.vote.voting_server import links
 
 Record = Mapping[str, Any]
 
@@ -40,6 +41,7 @@ class Response(NamedTuple):
     comment: str
     inserted_at: datetime.datetime  # in UTC, with time zone
     updated_at: datetime.datetime
+    open_link: bool = False  # by somebody who came by an open link
 
 
 class Responses(NamedTuple):
@@ -49,6 +51,7 @@ class Responses(NamedTuple):
     withdrawn: frozenset[str] = frozenset()  # ids of responses that do not count (any more)
     answered: frozenset[str] = frozenset()  # ids of the records that have responses of any kind
     seen: Seen = Seen()
+    people: tuple[links.Person, ...] = ()  # those of the voting page
 
 
 def read(config: Settings) -> Responses:
@@ -57,8 +60,9 @@ def read(config: Settings) -> Responses:
     Raises `UserError` if there is no task, Argilla fails, or its database cannot be read.
     """
     home = config.root / local.HOME
-    if _is_stopped(config, home):
-        facts, records = _read_database(config, home)
+    people: list[links.Person] = []
+    if _is_here(config, home):
+        facts, records, people = _read_database(config, home)
     else:
         dataset = task.find_task(client.connect(config), config)
         if dataset is None:
@@ -70,6 +74,7 @@ def read(config: Settings) -> Responses:
     if facts["min_submitted"] != wanted:
         print(t("technical.min_submitted_differs", there=facts["min_submitted"], wanted=wanted), file=sys.stderr)
 
+    guests = {str(uuid.UUID(person.user)) for person in people if person.is_open}
     submitted: list[Response] = []
     others: set[str] = set()
     authors: dict[str, dict[str, str]] = {}
@@ -77,7 +82,7 @@ def read(config: Settings) -> Responses:
         responses = record["responses"]
         for response in responses:
             if response["status"] == "submitted" and _value(response, "vote") is not None:
-                submitted.append(_response(record, response, facts["names"]))
+                submitted.append(_response(record, response, facts["names"], guests))
             else:
                 others.add(response["id"])
         if id := record["external_id"]:
@@ -85,14 +90,14 @@ def read(config: Settings) -> Responses:
     seen = Seen(facts["id"], (facts["activity"] or "").replace(" ", "T"), authors, frozenset(facts["names"]))
     deleted = deletions.responses(deletions.read(config.root / "data" / "private"), seen)
     answered = frozenset(record["external_id"] for record in records if record["external_id"] and record["responses"])
-    return Responses(tuple(submitted), frozenset(others | deleted), answered, seen)
+    return Responses(tuple(submitted), frozenset(others | deleted), answered, seen, tuple(people))
 
 
 def _value(response: Record, question: str) -> Any:
     return ((response["values"] or {}).get(question) or {}).get("value")
 
 
-def _response(record: Record, response: Record, names: Mapping[str, str]) -> Response:
+def _response(record: Record, response: Record, names: Mapping[str, str], guests: Collection[str]) -> Response:
     metadata = record["metadata"] or {}
     fields = record["fields"]["prompt"], record["fields"]["answer"]
     models = metadata.get("model", [])
@@ -109,6 +114,7 @@ def _response(record: Record, response: Record, names: Mapping[str, str]) -> Res
         comment=_value(response, "comment") or "",
         inserted_at=utc(response["inserted_at"]),
         updated_at=utc(response["updated_at"]),
+        open_link=response["user_id"] in guests,
     )
 
 
@@ -118,7 +124,7 @@ def utc(text: str) -> datetime.datetime:
     return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
 
 
-# --- the database of a server that is stopped -------------------------------------------------------------------------
+# --- the database on this machine ------------------------------------------------------------------------------------
 
 _TASK = """
 SELECT json_object(
@@ -141,10 +147,11 @@ SELECT json_object(
 ) FROM records WHERE uuid(dataset_id) = ? ORDER BY inserted_at, id"""
 
 
-def _is_stopped(config: Settings, home: Path) -> bool:
-    """Tell whether the Argilla in `.env` is the one in `home`, on this machine, and not running.
+def _is_here(config: Settings, home: Path) -> bool:
+    """Tell whether the Argilla in `.env` is the one in `home`, on this machine, whether it runs or not.
 
-    A copy of `home` beside an Argilla that runs on another machine lacks its newest votes, so it is never read.
+    A copy of `home` beside an Argilla that runs elsewhere lacks its newest votes, so it is never read: not if that is
+    another machine, and not if it is another folder of this one.
     """
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not (local.has_key(home, key) and local.is_this_machine(url)):
@@ -152,23 +159,24 @@ def _is_stopped(config: Settings, home: Path) -> bool:
     try:
         address = urlsplit(url)
         socket.create_connection((address.hostname, address.port or 80), timeout=5).close()
-        return False
     except (OSError, ValueError):
-        return True
+        return True  # it is stopped
+    return local.is_in_use(home)
 
 
-def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return facts about the task, and the records as `list_records` does."""
+def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[links.Person]]:
+    """Return facts about the task, the records as `list_records` does, and the people of the voting page."""
     wanted = {"dataset": config.annotation.dataset, "workspace": config.annotation.workspace}
     try:
         with contextlib.closing(local.open_database(home)) as database:
             database.create_function("uuid", 1, lambda digits: digits and str(uuid.UUID(digits)))
-            database.execute("BEGIN")  # one snapshot for both queries
+            database.execute("BEGIN")  # one snapshot for all queries
             row = database.execute(_TASK, wanted).fetchone()
             if row is None:
                 raise UserError("no_task", name=config.annotation.dataset)
             facts = json.loads(row[0])
             task.check_task(config, facts["vote"] or {}, facts["fields"])
-            return facts, [json.loads(record) for (record,) in database.execute(_RECORDS, (facts["id"],))]
+            records = [json.loads(record) for (record,) in database.execute(_RECORDS, (facts["id"],))]
+            return facts, records, links.people(database) if links.has_tables(database) else []
     except sqlite3.Error as error:
         raise UserError("cannot_read_table", path=home / "argilla.db", reason=error) from None

@@ -69,12 +69,12 @@ class Entry(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Somebody who has consented, or whose votes are left out, as an export needs it."""
+    """Somebody who has consented or was invited by name, as an export needs it."""
 
     user: str  # user id
     name: str  # user name
     is_open: bool  # came by an open link
-    consents: tuple[tuple[str, str], ...]  # version of each text that they agreed to, and when first, in UTC
+    consents: tuple[tuple[str, str], ...]  # version of each text they agreed to, and when first, in UTC; may be empty
     credit: str  # name for the credits, "" for none
     withdrawn: bool
     left_out: bool
@@ -156,6 +156,12 @@ def shut_out(connection: sqlite3.Connection, name: str) -> None:
     )
 
 
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """Tell whether a database has ever been used for the voting page."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'kto_voters'"
+    return connection.execute(query).fetchone() is not None
+
+
 def role(connection: sqlite3.Connection, name: str) -> str:
     """Return the role of an account in Argilla, "" if there is none."""
     found = connection.execute("SELECT role FROM users WHERE username = ?", (name,)).fetchone()
@@ -163,7 +169,7 @@ def role(connection: sqlite3.Connection, name: str) -> str:
 
 
 def people(connection: sqlite3.Connection) -> list[Person]:
-    """Return everybody who has consented and has an account, and everybody whose votes are left out."""
+    """Return everybody who has an account and has consented or was invited by name."""
     left_out = {user for (user,) in connection.execute(LEFT_OUT)}
     consents: dict[str, dict[str, str]] = {}
     facts: dict[str, tuple[str, bool, str, bool]] = {}
@@ -176,10 +182,9 @@ def people(connection: sqlite3.Connection) -> list[Person]:
         consents.setdefault(user, {})[consent] = time
         before = facts.get(user, (name, False, "", False))
         facts[user] = (name, bool(is_open), max(before[2], credit), before[3] or bool(withdrawn))
-    for user in left_out - facts.keys():
-        found = connection.execute("SELECT username FROM users WHERE id = ?", (user,)).fetchone()
-        if found:  # else they have consented and never voted
-            facts[user] = (found[0], False, "", False)
+    invited = "SELECT id, username FROM users WHERE username IN (SELECT name FROM kto_links)"
+    for user, name in connection.execute(invited):
+        facts.setdefault(user, (name, False, "", False))
     return [
         Person(user, name, is_open, tuple(sorted(consents.get(user, {}).items())), credit, withdrawn, user in left_out)
         for user, (name, is_open, credit, withdrawn) in sorted(facts.items())
