@@ -6,11 +6,10 @@ import re
 import sqlite3
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from argilla_server import TEMPLATE
 from voting import Task, argilla, english, task  # noqa: F401  fixtures
@@ -20,14 +19,14 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto.record_ids import text_id
 from kto.vote.client import connect
+from kto.vote.questions import REASONS
 from kto.vote.task import make_task
 from kto.vote.voting_server import database, links, votes
-from kto.vote.voting_server.http_server import BadRequest
 from kto.vote.voting_server.service import Service
 
 QUESTIONS = {f"Question {number}?": [f"one {number}", f"two {number}"] for number in range(2)}
 PEOPLE = ("amina", "piet", "wanjiku")
-LONG = "ä\u0301 \"quoted\" \\ 👍🏽 \u2028 عربي\n" * 40
+LONG = 'ä\u0301 "quoted" \\ 👍🏽 \u2028 عربي\n' * 40
 
 # Who votes on which answer, and what they say: None takes the vote back.
 STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
@@ -97,17 +96,22 @@ class Side:
 class Handlers(Side):
     """Votes as Argilla's page sends them: POST for the first, PUT for a change."""
 
+    def __init__(self, task: Task, name: str) -> None:
+        super().__init__(task, name)
+        self.responses: dict[tuple[str, int], str] = {}
+
     def vote(self, task: Task, who: str, answer: int, vote: str | None, more: dict[str, Any]) -> None:
         values = {"vote": vote} if vote in ("good", "bad") else {}
         values |= {name: value for name, value in more.items() if name == "reasons" or value.strip()}
+        if "reasons" in more:
+            values["reasons"] = [name for name in REASONS["bad"] if name in more["reasons"]]  # as the page orders them
         status = {"skip": "discarded", None: "draft"}.get(vote, "submitted")
         body = {"status": status, "values": {name: {"value": value} for name, value in values.items()}}
         person, record = task.person(who), self.records[answer]
-        responses = person.get(f"/api/v1/records/{record}", params={"include": "responses"}).json()["responses"] or []
-        me = person.get("/api/v1/me").json()["id"]
-        mine = [each["id"] for each in responses if each["user_id"] == me]
-        url = f"/api/v1/responses/{mine[0]}" if mine else f"/api/v1/records/{record}/responses"
-        person.request("PUT" if mine else "POST", url, json=body).raise_for_status()
+        known = self.responses.get((who, answer))
+        url = f"/api/v1/responses/{known}" if known else f"/api/v1/records/{record}/responses"
+        reply = person.request("PUT" if known else "POST", url, json=body).raise_for_status()
+        self.responses[who, answer] = reply.json()["id"]
 
 
 class Ours(Side):
@@ -170,7 +174,9 @@ class Comparison:
             for row in map(dict, everything[table]):
                 if row[column] in self.datasets:
                     side[row["id"]] = self.datasets.index(row[column])
-                    names[row["id"]] = f"{table} {row.get('external_id') or row['name' if table != 'datasets' else 'id']}"
+                    names[row["id"]] = (
+                        f"{table} {row.get('external_id') or row['name' if table != 'datasets' else 'id']}"
+                    )
         for dataset in self.datasets:
             names[dataset] = "the dataset"
         for row in map(dict, everything["responses"]):
@@ -199,7 +205,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}")
 
 @pytest.fixture
 def sides(task: Task, argilla: Any) -> Iterator[tuple[Handlers, Ours]]:  # noqa: F811
-    task.set(min_submitted="2")
+    task.set(min_submitted="2", min_votes="1")
     task.generate(QUESTIONS)
     handlers, ours = Handlers(task, "handlers"), Ours(task, "ours")
     for person in PEOPLE:
@@ -220,11 +226,8 @@ def test_every_step_writes_what_argilla_writes(
     assert len(STEPS) > 40
     handlers, ours = sides
     comparison = Comparison(ours.path, handlers.dataset, ours.dataset)
-    comparison.look()
-    for dataset in comparison.datasets:  # they were made at different times
-        assert dataset
     theirs, mine, others = comparison.look()
-    assert theirs == mine and len(theirs) > 12 and others
+    assert theirs == mine and len(theirs) > 10 and others
     for number, step in enumerate(STEPS):
         who, answer, vote, more = step
         comparison.step = f"step {number}"
@@ -256,9 +259,7 @@ def test_undone_and_skipped_votes_are_not_exported(task: Task, sides: tuple[Hand
     assert ours.send("piet", ours.line("piet", 0, None, {})) == ["applied"]
     assert task.export().returncode == 0
     stored = task.table("votes/train.parquet")
-    assert sorted((row["record_id"], row["vote"]) for row in stored if not row.get("withdrawn_at")) is not None
-    counted = [row for row in stored if row["vote"] is not None]
-    assert len(counted) == 2, stored
+    assert len(stored) == 2, stored
 
 
 def test_argillas_page_and_ours_know_of_each_other(task: Task, sides: tuple[Handlers, Ours]) -> None:  # noqa: F811
@@ -306,7 +307,9 @@ def test_a_dataset_of_an_earlier_version_gets_only_what_it_can_hold(
     line = ours.line("amina", 0, "bad", {"reasons": ["unsafe", "clumsy"], "comment": "Phew"})
     assert ours.send("amina", line) == ["applied"]
     with contextlib.closing(database.connect(ours.path)) as connection:
-        (values,) = connection.execute('SELECT "values" FROM responses WHERE record_id = ?', (line["record"],)).fetchone()
+        (values,) = connection.execute(
+            'SELECT "values" FROM responses WHERE record_id = ?', (line["record"],)
+        ).fetchone()
         assert json.loads(values) == {"vote": {"value": "bad"}, "reasons": {"value": ["clumsy"]}}
         (kept,) = connection.execute("SELECT line FROM kto_lines WHERE id = ?", (line["id"],)).fetchone()
         assert json.loads(kept) == line
