@@ -24,8 +24,9 @@ from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.vote.client import connect
 from kto.vote.people import invite, read_passwords
+from kto.vote.questions import REASONS
 from kto.vote.records import list_records, make_records, read_generations, upload_records
-from kto.vote.task import REASONS, find_task, make_task
+from kto.vote.task import find_task, make_task
 
 __all__ = ["argilla", "english", "task"]
 
@@ -118,7 +119,7 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
         ("good", "👍 Good"),
         ("bad", "👎 Bad"),
     ]
-    assert [each["value"] for each in reasons["settings"]["options"]] == list(REASONS)
+    assert [each["value"] for each in reasons["settings"]["options"]] == [*REASONS["good"], *REASONS["bad"]]
     assert reasons["settings"]["options"][0]["text"] == "Not in English"
     assert vote["title"] == "Is this a good answer?" and "discard" in vote["description"] and comment["title"]
     fields = owner.get(f"/api/v1/datasets/{task.dataset_id}/fields").json()["items"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from argilla_server import TEMPLATE
-from voting import Task, argilla, english, task  # noqa: F401  fixtures
-from voting_service import WORKSPACE, Device, make_line
+from voting import Task, argilla, english, task
+from voting_service import WORKSPACE, make_line
 
 sys.path.insert(0, str(TEMPLATE))
 
@@ -21,8 +21,10 @@ from kto.record_ids import text_id
 from kto.vote.client import connect
 from kto.vote.questions import REASONS
 from kto.vote.task import make_task
-from kto.vote.voting_server import database, links, votes
+from kto.vote.voting_server import database, links
 from kto.vote.voting_server.service import Service
+
+__all__ = ["argilla", "english", "task"]
 
 QUESTIONS = {f"Question {number}?": [f"one {number}", f"two {number}"] for number in range(2)}
 PEOPLE = ("amina", "piet", "wanjiku")
@@ -204,7 +206,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}")
 
 
 @pytest.fixture
-def sides(task: Task, argilla: Any) -> Iterator[tuple[Handlers, Ours]]:  # noqa: F811
+def sides(task: Task, argilla: Any) -> Iterator[tuple[Handlers, Ours]]:
     task.set(min_submitted="2", min_votes="1")
     task.generate(QUESTIONS)
     handlers, ours = Handlers(task, "handlers"), Ours(task, "ours")
@@ -220,7 +222,7 @@ def sides(task: Task, argilla: Any) -> Iterator[tuple[Handlers, Ours]]:  # noqa:
 
 
 def test_every_step_writes_what_argilla_writes(
-    task: Task,  # noqa: F811
+    task: Task,
     sides: tuple[Handlers, Ours],
 ) -> None:
     assert len(STEPS) > 40
@@ -248,7 +250,7 @@ def test_every_step_writes_what_argilla_writes(
     assert len({row.split("status=")[1] for row in statuses}) == 2, "some are completed, some are not"
 
 
-def test_undone_and_skipped_votes_are_not_exported(task: Task, sides: tuple[Handlers, Ours]) -> None:  # noqa: F811
+def test_undone_and_skipped_votes_are_not_exported(task: Task, sides: tuple[Handlers, Ours]) -> None:
     ours = sides[1]
     for who, answer, vote in [("amina", 0, "good"), ("piet", 0, "bad"), ("amina", 1, "skip"), ("piet", 1, "good")]:
         line = ours.line(who, answer, vote, {})
@@ -262,7 +264,7 @@ def test_undone_and_skipped_votes_are_not_exported(task: Task, sides: tuple[Hand
     assert len(stored) == 2, stored
 
 
-def test_argillas_page_and_ours_know_of_each_other(task: Task, sides: tuple[Handlers, Ours]) -> None:  # noqa: F811
+def test_argillas_page_and_ours_know_of_each_other(task: Task, sides: tuple[Handlers, Ours]) -> None:
     ours = sides[1]
     record = ours.records[0]
     body = {"status": "submitted", "values": {"vote": {"value": "good"}}}
@@ -287,7 +289,7 @@ def test_argillas_page_and_ours_know_of_each_other(task: Task, sides: tuple[Hand
 
 
 def test_a_dataset_of_an_earlier_version_gets_only_what_it_can_hold(
-    task: Task,  # noqa: F811
+    task: Task,
     sides: tuple[Handlers, Ours],
 ) -> None:
     ours = sides[1]
