@@ -261,7 +261,7 @@ class VotingService:
 
     def secret(self, name: str | None = None) -> str:
         """Make a link, for a person or an open one, and return its secret."""
-        return make_link(self.path, name)
+        return add_link(self.path, name)
 
     def link(self, name: str | None = None) -> str:
         """Make a link, and return the address to open in a browser."""
@@ -276,10 +276,44 @@ class VotingService:
             return database.execute(query, values).fetchall()
 
 
-def make_link(path: Path, name: str | None = None) -> str:
+def add_link(path: Path, name: str | None = None) -> str:
     """Make a link in a database, for a person or an open one, and return its secret."""
     with contextlib.closing(connect(path)) as database:
         return links.add_link(database, links.OPEN if name is None else links.PERSONAL, name)
+
+
+class VotingProcess:
+    """The same in a process of its own, which can be killed; as a context manager it is running."""
+
+    def __init__(self, path: Path, command: Sequence[str] = ()) -> None:
+        self.path, self.port = path, 0
+        self.command = [*command, sys.executable, "-X", "utf8", str(Path(__file__)), str(path)]
+
+    def start(self) -> "VotingProcess":
+        """Start it, on the port that it had before, and return when it answers."""
+        self.process = subprocess.Popen([*self.command, str(self.port)], stdout=subprocess.PIPE, encoding="utf-8")
+        assert self.process.stdout
+        said = self.process.stdout.readline().split()
+        assert said[:1] == ["ready"], said
+        self.port = int(said[1])
+        return self
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+    def __enter__(self) -> "VotingProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 def _files(page: Mapping[str, Any]) -> dict[str, bytes]:

@@ -145,7 +145,7 @@ class Ours(Side):
         return [answer["states"][line["id"]] for line in lines]
 
 
-# --- a database, so that two datasets can be compared ------------------------------------------------------------------
+# --- two datasets in one database, compared ---------------------------------------------------------------------------
 
 
 def tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
