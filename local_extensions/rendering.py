@@ -132,6 +132,8 @@ def translating(answers: Mapping[str, str]) -> str:
     language = facts(answers)
     first = (
         "task",
+        "examples",
+        "page",
         "community",
         "space",
         "readme",
@@ -155,13 +157,16 @@ def translating(answers: Mapping[str, str]) -> str:
         "- [ ] `name` in `settings.toml`: the title of all pages",
         "",
         "Before people vote, write your texts into `texts.yaml`, under the same names and in the same shape. Keep",
-        "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The buttons",
-        "of the voting page stay English, so name them as they are there: “Discard”, “Save as draft”.",
+        "words in {braces} and in `code` as they are; a text with a colon in it goes in quotation marks. The voting",
+        "page is yours whole (`page`), and its buttons want short words. Argilla's own page keeps its English buttons,",
+        "so name these as they are there: “Discard”, “Save as draft”. The examples (`rows`) are also the practice of",
+        "the voting page: copy the list from `kto/texts.yaml`, and put your own questions and answers into it.",
         "`short_description` has at most 60 characters. Figures are written like the two examples under `numbers`.",
         "`uv run check.py` says if something is missing or wrong.",
         "",
         f'When you have translated what you want, write `texts = ["{language.tag}"]` into `settings.toml` and run',
-        "`uv run check.py pages`: it brings your texts into README, cards and community pages, as often as you like.",
+        "`uv run check.py pages`: it brings your texts into README, cards, community pages and the voting page, as",
+        "often as you like.",
         "People meet the texts in this order:",
     ]
     # `next` is shown while a project is made, `numbers` says how 1234 looks
@@ -170,8 +175,14 @@ def translating(answers: Mapping[str, str]) -> str:
         entries = [(key, text) for key, text in source[section].items() if not RARE.match(f"{section}.{key}")]
         if entries:
             lines += ["", f"## {section}", ""]
-            lines += [f"- [ ] `{key}`: {' '.join(str(text).split())}" for key, text in entries]
+            lines += [f"- [ ] `{key}`: {_in_a_line(text)}" for key, text in entries]
     return "\n".join(lines)
+
+
+def _in_a_line(text: object) -> str:
+    if isinstance(text, list):  # of the examples
+        return " · ".join(f"{row['question']} {row['answer']} ({row['vote']}: {row['why']})" for row in text)
+    return " ".join(str(text).split())
 
 
 def _identity() -> list[str]:

@@ -24,7 +24,7 @@ LANGUAGES = REPOSITORY / "languages"
 PLACEHOLDER = languages.project_module("pages").PLACEHOLDER
 FILES = {f"file.{name}" for name in languages.project_module("pages").FILES}
 CODE = re.compile(
-    r"`[^`\n]+`|https?://[\w./:-]+|--[a-z][a-z-]+|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
+    r"`[^`\n]+`|https?://[\w./:-]+|--[a-z]+(?:-[a-z]+)*|(?<![\w.])[\w/-]+\.(?:py|toml|yaml|md|csv|txt|ipynb)\b|\\n"
 )
 IDENTIFIER = re.compile(
     r"[A-Za-z0-9]*[_./:<>=-][A-Za-z0-9_./:<>=-]*|\b[A-Z]{2,}\b|\b(?:true|false|uv run|train|test)\b"
@@ -62,10 +62,22 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-SAME = 6
+SAME = 8
 """At most this many texts of one or two words may be the same as in English."""
 SHORT = 60
 """Maximum length of a Space's short description on the Hub."""
+ROW = re.compile(r"examples\.rows\.\d+\.(question|answer|vote|why)")
+"""Keys of the worked examples, of which a language may have more than English."""
+EXAMPLES = 6
+"""Fewest worked examples."""
+BUTTONS = {
+    **dict.fromkeys(("vote_good", "vote_bad", "vote_skip"), 14),
+    **dict.fromkeys(("undo", "next", "back", "save", "menu", "add_comment"), 12),
+    **dict.fromkeys(("raw", "copy", "practise_again"), 20),
+}
+"""Most columns of a button's text on a screen that is 320 px wide; wide letters take two."""
+THUMB_WORD = 10
+"""Most columns of one word on the three buttons that stand side by side."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,7 +138,11 @@ def without_rare(text: str) -> str:
 
 
 def _is_short(key: str, text: str) -> bool:
-    return not key.startswith("language.") and len(re.findall(r"[^\W\d_]{2,}", prose(text))) in (1, 2)
+    return (
+        not key.startswith("language.")
+        and not ROW.fullmatch(key)
+        and len(re.findall(r"[^\W\d_]{2,}", prose(text))) in (1, 2)
+    )
 
 
 def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
@@ -151,14 +167,19 @@ def check(tag: str, folder: Path = LANGUAGES) -> list[str]:
     problems += [
         f"{key}: is not in en.yaml: remove it"
         for key in texts
-        if key not in english and not key.startswith("language.")
+        if key not in english and not key.startswith("language.") and not ROW.fullmatch(key)
     ]
     if not parents(tag):
         missing = (key for key in english if key not in texts and not is_optional(key))
         problems += [f"{key}: is missing: translate it from en.yaml" for key in missing]
     problems += _header(tag, header)
     for key, text in texts.items():
-        if key in english and not key.startswith("language."):
+        if ROW.fullmatch(key):  # examples are not translated: who writes them chooses where the language is named
+            named = PLACEHOLDER.findall(str(text)).count("language")
+            problems += [f"{key}: {problem}" for problem in _text(text, "{language}" * named, header, key)]
+            if key.endswith(".question") and text == english.get(key) and header.get("iso") != "en":
+                problems.append(f"{key}: is in English: write one that people there would ask")
+        elif key in english and not key.startswith("language."):
             problems += [f"{key}: {problem}" for problem in _text(text, str(english[key]), header, key)]
     problems += _whole(content)
     # A few words may be the same in two languages; more are not translated yet.
@@ -221,6 +242,8 @@ def _text(text: object, english: str, header: dict, key: str) -> Iterator[str]:
     if text == english and header.get("iso") != "en" and len(re.findall(r"[^\W\d_]{2,}", prose(text))) > 2:
         yield "is in English: translate it"
     scripts = SCRIPTS.get(str(header.get("script")), "").split()
+    if ROW.fullmatch(key) and not key.endswith(".why"):
+        return  # one of them asks about a foreign word, another is answered in the wrong language
     # Words such as token or dataset may stay as they are, but not most of a text.
     borrowed = {word for word in re.findall("[A-Za-z]+", text) if word in re.findall("[A-Za-z]+", english)}
     for limit, kept in (
@@ -242,12 +265,42 @@ def _whole(content: dict) -> Iterator[str]:
     description = str((content.get("space") or {}).get("short_description", ""))
     if len(description) > SHORT:
         yield f"space.short_description: has {len(description)} characters: write at most {SHORT}"
+    yield from _examples(content)
+    page = content.get("page")
+    page = {key: text for key, text in page.items() if isinstance(text, str)} if isinstance(page, dict) else {}
+    for key, most in BUTTONS.items():
+        text = page.get(key, "")
+        if columns(text) > most:
+            yield f"page.{key}: takes {columns(text)} columns, and its button has {most}: write fewer or shorter words"
+        for word in text.split() if key.startswith("vote_") else ():
+            if columns(word) > THUMB_WORD:
+                yield f"page.{key}: “{word}” takes {columns(word)} columns, and its button has {THUMB_WORD}: shorten it"
+    for key in ("vote_skip", "undo"):
+        if page.get(key, "") not in page.get("unsure", ""):
+            yield f"page.unsure: does not name the button “{page[key]}”: write it as page.{key} has it"
+
+
+def columns(text: str) -> int:
+    """Return the width of a text in columns of a terminal: marks take none, wide letters two."""
+    marks = ("Mn", "Me", "Cf")
+    wide = ("W", "F")
+    return sum(
+        1 + (unicodedata.east_asian_width(char) in wide) for char in text if unicodedata.category(char) not in marks
+    )
+
+
+def _examples(content: dict) -> Iterator[str]:
+    section = content.get("examples")
+    rows = section.get("rows", []) if isinstance(section, dict) else []
+    votes = (
+        [row.get("vote") for row in rows if isinstance(row, dict) and len(row) == 4] if isinstance(rows, list) else []
+    )
+    if section and (len(votes) < max(EXAMPLES, len(rows)) or {*votes} != {"good", "bad"}):
+        yield f"examples.rows: needs {EXAMPLES} examples of question, answer, vote and why, votes good or bad: mend it"
     guidelines = (content.get("task") or {}).get("guidelines")
-    if isinstance(guidelines, str):
-        rows = [line.strip().strip("|").split("|") for line in guidelines.splitlines() if line.startswith("|")]
-        votes = [cells[2].strip() for cells in rows[2:] if len(cells) == 4]
-        if len(votes) != len(rows) - 2 or len(votes) < 6 or set(votes) != {"👍", "👎"}:
-            yield "task.guidelines: needs a table of four columns with six examples, 👍 or 👎 in the third: mend it"
+    for name in ("unsure", "examples"):
+        if isinstance(guidelines, str) and f"{{{name}}}" in guidelines and f"\n\n{{{name}}}\n\n" not in guidelines:
+            yield f"task.guidelines: {{{name}}} is not a paragraph: put empty lines around it"
 
 
 def _scalar(value: object) -> str:

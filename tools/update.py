@@ -35,6 +35,8 @@ STAND_IN = (
 )
 PROJECT_FILES = ("README.md", "TRANSLATING.md", "settings.toml", "project.toml", "texts.yaml")
 PROJECT_FOLDERS = ("prompts", "publish", "community", "dataset", "space", "data")
+VOTING_PAGE = "publish/voting/page.json"
+"""Made of texts and settings, so a project that has none gets one; `check.py pages` keeps it up to date."""
 CARRIED = ("kto/made_pages.json", "kto/english_prompts.json")
 """Describe the pages and prompts of the project, so they go into the new `kto/` as they are."""
 RENDERED = (*CARRIED, "kto/README.md", "kto/texts.yaml", "kto/text_names.json")
@@ -326,6 +328,8 @@ class Plan:
     def __post_init__(self) -> None:
         versions = json.loads((REPOSITORY / "tools" / "versions.json").read_text(encoding="utf-8"))
         answers, chain = read_answers(self.project)
+        theirs = ("settings.toml", "project.toml", *(f"{folder}/" for folder in PROJECT_FOLDERS), "README.md")
+        self.theirs = [path for path in theirs if (self.project / path).exists()]
         self.new = render(answers, self.staging)
         self.prints: dict[str, list[str]] = versions["files"]
         self.packages = {path.split("/")[0].removesuffix(".py") for path in self.prints}
@@ -434,12 +438,14 @@ class Plan:
 
     def _put_files(self, is_newest: bool) -> None:
         for path, content in contents(self.new).items():
-            if path in PROJECT_FILES or path.split("/")[0] in (*PROJECT_FOLDERS, "kto"):
+            if path in PROJECT_FILES or (path.split("/")[0] in (*PROJECT_FOLDERS, "kto") and path != VOTING_PAGE):
                 continue
             there = self.project / path
             if not there.is_file():
                 self.put(path, content)
                 self.added.append(path)
+            elif path == VOTING_PAGE:
+                continue
             elif self.is_unedited(path, there.read_bytes()):
                 if self.put(path, content):
                     self.replaced.append(path)
@@ -509,12 +515,11 @@ class Plan:
         """Return what an update changes, what stays, and what is left to do; `changes` are those not committed."""
         old, new = self.versions
         lines = [f"{self.project.name}: version {new}" if old == new else f"{self.project.name}: {old} → {new}"]
-        theirs = ("settings.toml", "project.toml", *(f"{folder}/" for folder in PROJECT_FOLDERS), "README.md")
         headings = {
             "Replaced": self.replaced,
             "New": self.added,
             "Removed, because nothing uses them any more": self.removed,
-            "Yours, and not touched": [path for path in theirs if (self.project / path).exists()],
+            "Yours, and not touched": self.theirs,
         }
         for heading, paths in headings.items():
             lines += ["", f"{heading}:", wrapped(", ".join(paths))] if paths else []

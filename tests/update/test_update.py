@@ -93,7 +93,8 @@ def test_pages_stay_where_an_earlier_version_had_them(updated: Path, tmp_path: P
     shutil.copytree(updated, project)
     done = subprocess.run([sys.executable, "-B", "update_pages.py"], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert not (project / "publish").exists() and (project / "community" / "guidelines.md").exists()
+    assert [path.name for path in (project / "publish").iterdir()] == ["voting"]
+    assert (project / "community" / "guidelines.md").exists()
     assert "vote.py" in (project / "README.md").read_text(encoding="utf-8")
     after = tree(project)
     assert update.main([str(project)]) == 0
@@ -128,7 +129,7 @@ def test_dry_run_says_what_would_change(earlier: Path, tmp_path: Path, capsys: p
     assert update.main([str(earlier), "--dry-run"]) == 0
     assert tree(earlier) == before and not (earlier / update.STAGING).exists()
     said = capsys.readouterr().out
-    assert said.startswith("kto-test: 0.1.0 → ") and "\nNew:\n  LICENSE, vote.py\n" in said
+    assert said.startswith("kto-test: 0.1.0 → ") and "\nNew:\n  LICENSE, publish/voting/page.json, vote.py\n" in said
     flat = " ".join(said.split())
     assert "export.py was edited, so it stays; the new one is export.new.py. Yours does not run any more" in flat
     assert "kto.config.load" in flat and "make_prompts.py → generate.py prompts" in flat
