@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,20 +165,27 @@ class Device:
         self.host, self.secret, self.person = url.split("//")[1], secret, ""
         self._connection: http.client.HTTPConnection | None = None
 
-    def call(self, name: str, **body: Any) -> dict[str, Any]:
+    def call(self, name: str, /, **body: Any) -> dict[str, Any]:
         """Return the answer; raise `Refused` or `OSError`."""
         headers = {"Content-Type": "application/json"}
         if self.secret:
             headers["Authorization"] = f"Bearer {self.secret}"
-        connection = self._connection or http.client.HTTPConnection(self.host, timeout=30)
-        self._connection = None
-        try:
-            connection.request("POST", f"/vote/api/{name}", json.dumps(body), headers)
-            reply = connection.getresponse()
-            answer = json.loads(reply.read())
-        except BaseException:
-            connection.close()
-            raise
+        reused, self._connection = self._connection, None
+        for connection in (reused, http.client.HTTPConnection(self.host, timeout=30)):
+            if connection is None:
+                continue
+            try:
+                connection.request("POST", f"/vote/api/{name}", json.dumps(body), headers)
+                reply = connection.getresponse()
+                answer = json.loads(reply.read())
+                break
+            except (http.client.RemoteDisconnected, ConnectionError):
+                connection.close()
+                if connection is not reused:  # else the server has closed it; a browser opens another one, too
+                    raise
+            except BaseException:
+                connection.close()
+                raise
         if reply.will_close:
             connection.close()
         else:
@@ -192,7 +200,7 @@ class Device:
         self.secret, self.person = answer["secret"], answer["person"]
         return self
 
-    def close_after(self, name: str, **body: Any) -> dict[str, Any]:
+    def close_after(self, name: str, /, **body: Any) -> dict[str, Any]:
         try:
             return self.call(name, **body)
         finally:
@@ -219,6 +227,16 @@ def make_line(record: str, vote: str | None = "good", replaces: str | None = Non
     return {**start, "ms": 1500, **more}
 
 
+class _Server(VotingServer):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
@@ -232,7 +250,7 @@ class VotingService:
         self.service.open()
         listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        self.server = VotingServer(listener, _files(self.page), self.service.api)
+        self.server = _Server(listener, _files(self.page), self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -241,6 +259,9 @@ class VotingService:
         self.server.shutdown()
         self._thread.join()
         self.server.server_close()
+        for connection in [*self.server.connections]:  # as the end of a process closes them
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.service.close()
 
     def __enter__(self) -> "VotingService":
