@@ -167,9 +167,9 @@ def ours(folder: Path, records: int, people: int, seconds: float, with_lead: boo
         server = stack.enter_context(run.argilla()) if with_lead else None
         voting = stack.enter_context(VotingProcess(run.path))
         beside = [lead(server, run.dataset, seconds, page)] if server else []
-        before = processor_time(voting.process.pid)
+        before = processor_time(voting.pid)
         results = asyncio.run(vote(voting.port, links, seconds, PAUSE, *beside))
-        cpu = processor_time(voting.process.pid) - before
+        cpu = processor_time(voting.pid) - before
     facts = check(run.path, results, OVERLAP, lead="owner")
     print(dict(results.errors), facts, f"lead: {len(page.votes)} requests", file=sys.stderr)
     print(f"lead p50 {percentile(page.votes, 0.5):.0f} ms, p95 {percentile(page.votes, 0.95):.0f} ms", file=sys.stderr)
