@@ -72,6 +72,7 @@ class Person:
         self.cards: list[dict[str, Any]] = []
         self.last: list[str] = []
         self.exhausted = False
+        self.end = 0.0
 
     async def call(self, name: str, times: list[float] | None = None, **body: Any) -> dict[str, Any] | None:
         headers = f"Authorization: Bearer {self.secret}\r\n" if self.secret else ""
@@ -90,7 +91,7 @@ class Person:
 
     async def vote_until(self, end: float) -> None:
         """Vote until `end`, of the event loop's time."""
-        now = asyncio.get_running_loop().time
+        now, self.end = asyncio.get_running_loop().time, end
         await asyncio.sleep(self.random.random() * self.pause)
         while not self.secret and now() < end:
             if entered := await self.call("session", secret=self.link, consent="1"):
@@ -119,15 +120,14 @@ class Person:
         vote = self.random.choice(["good", "bad", "bad"])
         line = {"v": 1, "id": uuid.UUID(int=self.random.getrandbits(128)).hex, "record": card["record"], "vote": vote}
         line |= {"reasons": ["clumsy"] if vote == "bad" else [], "replaces": card["line"], "ms": 3000}
-        for _ in range(3):
-            answer = await self.call("votes", self.results.votes, lines=[line])
-            if answer is not None:
-                if answer["states"] == {line["id"]: "applied"}:
-                    self.results.acknowledged[self.person, card["record"]] = vote
-                else:
-                    self.results.errors[f"votes: {answer['states']}"] += 1
-                break
+        while (answer := await self.call("votes", self.results.votes, lines=[line])) is None:
+            if asyncio.get_running_loop().time() > self.end + 5:
+                return
             await asyncio.sleep(0.2)
+        if answer["states"] == {line["id"]: "applied"}:
+            self.results.acknowledged[self.person, card["record"]] = vote
+        else:
+            self.results.errors[f"votes: {answer['states']}"] += 1
         self.last = [card["record"]]
 
 
