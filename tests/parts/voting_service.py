@@ -31,9 +31,9 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto.record_ids import text_id
 from kto.vote.questions import REASONS
-from kto.vote.voting_server import links
+from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
-from kto.vote.voting_server.http_server import PAGE, VotingServer
+from kto.vote.voting_server.http_server import VotingServer
 from kto.vote.voting_server.service import Service
 
 DATASET, WORKSPACE = "answers", "argilla"
@@ -249,9 +249,10 @@ class VotingService:
         """Start it, on the port that it had before if it was stopped."""
         self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
         self.service.open()
+        files, _ = page_files.load(self.page, version=self.page["version"])
         listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        self.server = _Server(listener, _files(self.page), self.service.api)
+        self.server = _Server(listener, files, self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -337,19 +338,6 @@ class VotingProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-
-def _files(page: Mapping[str, Any]) -> dict[str, bytes]:
-    import html
-    import string
-
-    files = {file.name: file.read_bytes() for file in PAGE.iterdir()}
-    values = {"lang": page["language"], "dir": page["direction"], "title": page["title"]}
-    values["noscript"] = page["words"].get("noscript", "")
-    shown = {name: html.escape(value) for name, value in values.items()}
-    files["index.html"] = string.Template(files["index.html"].decode()).safe_substitute(shown).encode()
-    files["words.json"] = json.dumps(page).encode()
-    return files
 
 
 def main(path: str, port: str, page: str = "") -> None:

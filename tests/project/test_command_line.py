@@ -188,7 +188,7 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
         *(
             (
                 [],
-                f"sys.modules['pydantic'] = None; import runpy; runpy.run_path('{script}')",
+                f"sys.modules['pydantic'] = None; import runpy; runpy.run_path('{script}', run_name='__main__')",
                 "The package pydantic is not",
             )
             for script in ("check.py", "generate.py", "vote.py", "export.py", "train.py")

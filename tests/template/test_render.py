@@ -176,6 +176,7 @@ def check_exact(project: Path, answers: dict[str, str]) -> None:
     assert SpaceCard.load(project / "publish" / "space" / "README.md").data.to_dict()["title"] == title
     assert DatasetCard.load(project / "publish" / "dataset" / "README.md").data.to_dict()["pretty_name"] == title
     nbformat.validate(nbformat.read(project / "setup_argilla.ipynb", as_version=4))
+    assert json.loads((project / "publish" / "voting" / "page.json").read_text(encoding="utf-8"))["title"] == title
 
 
 @pytest.mark.parametrize(

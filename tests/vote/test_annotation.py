@@ -24,7 +24,7 @@ from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.vote.client import connect
 from kto.vote.people import invite, read_passwords
-from kto.vote.questions import REASONS
+from kto.vote.questions import BAD, GOOD, REASONS
 from kto.vote.records import list_records, make_records, read_generations, upload_records
 from kto.vote.task import find_task, make_task
 
@@ -119,7 +119,7 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
         ("good", "👍 Good"),
         ("bad", "👎 Bad"),
     ]
-    assert [each["value"] for each in reasons["settings"]["options"]] == [*REASONS["good"], *REASONS["bad"]]
+    assert [each["value"] for each in reasons["settings"]["options"]] == [*REASONS[GOOD], *REASONS[BAD]]
     assert reasons["settings"]["options"][0]["text"] == "Not in English"
     assert vote["title"] == "Is this a good answer?" and "discard" in vote["description"] and comment["title"]
     fields = owner.get(f"/api/v1/datasets/{task.dataset_id}/fields").json()["items"]
@@ -129,7 +129,14 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
     ]
     dataset = owner.get(f"/api/v1/datasets/{task.dataset_id}").json()
     assert dataset["distribution"] == {"strategy": "overlap", "min_submitted": 3}
-    assert dataset["guidelines"].startswith("## What we are doing") and "{language}" not in dataset["guidelines"]
+    assert dataset["guidelines"].startswith("## What we are doing") and "{" not in dataset["guidelines"]
+    for part in (
+        "Discard the record",
+        "**Enter** sends your vote",
+        "| Question | Answer | Vote | Why |\n|---|",
+        "| 👎 |",
+    ):
+        assert part in dataset["guidelines"]
 
 
 def test_people_do_not_see_the_model_nor_a_suggestion(task: Task) -> None:

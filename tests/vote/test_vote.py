@@ -1,61 +1,25 @@
 """vote.py: it starts Argilla, or uses one that runs; and nothing of it stays behind."""
 
+import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
-from argilla_server import ROOT, free_port, interpreter
+from argilla_server import ROOT
 from rendering import render
+from vote_command import Vote
 from voting import Task, argilla, english, task
 
 __all__ = ["argilla", "english", "task"]
 
 ANSWERS = {"How do I keep bread fresh?": ["In a paper bag.", "Freeze it."]}
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for uv is a shell script")
-
-
-class Vote:
-    """`vote.py` of a project, started as in a terminal; uv is a script that has the server's environment already."""
-
-    def __init__(self, project: Path, tools: Path, *arguments: str, **env: str) -> None:
-        tools.mkdir(exist_ok=True)
-        uv = tools / "uv"
-        uv.write_text(f'#!/bin/sh\nshift 3\nexec "{interpreter()}" "$@"\n', encoding="utf-8")
-        uv.chmod(0o755)
-        usual = {name: value for name, value in os.environ.items() if name not in ("UV", "PYTHONDONTWRITEBYTECODE")}
-        self.log = project / f"vote-{time.monotonic_ns()}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-B", "vote.py", *arguments],
-                cwd=project,
-                env={**usual, "UV": str(uv), "HF_HUB_OFFLINE": "1", "HF_TOKEN": "", **env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-    def wait_for(self, text: str) -> "Vote":
-        deadline = time.monotonic() + 120
-        while text not in self.output:
-            assert self.process.poll() is None and time.monotonic() < deadline, self.output
-            time.sleep(0.05)
-        return self
-
-    def end(self) -> str:
-        """Wait until it has ended by itself and return what it said, with its status in front."""
-        return f"{self.process.wait(120)}: {self.output}"
 
 
 @pytest.fixture
@@ -85,56 +49,74 @@ def gone(url: str) -> bool:
     return not answers(url)
 
 
+def argilla_of(vote: Vote) -> psutil.Process:
+    """Return the process of Argilla that belongs to `vote.py`."""
+    [process] = vote.until(
+        lambda: [
+            child
+            for child in psutil.Process(vote.process.pid).children()
+            if any(part.endswith("server.py") for part in child.cmdline())
+        ]
+    )
+    return process
+
+
+def ended(process: psutil.Process) -> None:
+    """Fail if a process has not ended after a while; one that nobody waits for is over, too."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        deadline = time.monotonic() + 60
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, process
+            time.sleep(0.05)
+
+
 def test_from_answers_to_votes_in_one_command(alone: Task, tmp_path: Path) -> None:
     alone.generate(ANSWERS)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    first = Vote(alone.project, tmp_path / "bin", "--port", str(port))
+    first = Vote(alone.project, tmp_path / "bin")
+    port, url = f"--port={first.port}", first.url
     try:
-        first.wait_for("/annotation-mode")
+        first.wait_for("Ctrl-C")
         assert "New answers in Argilla: 2\nNew people: 1\n" in first.output
         assert re.search(r"Log in as owner with the password \S{16}\n", first.output)
-        assert first.output.count(url) == 2 and "Ctrl-C" in first.output
+        assert first.output.count(url) == 2  # Argilla's page, and the lead's own link
         assert "amina" not in first.output and (alone.data / "private" / "annotators.csv").exists()
+        assert f"ARGILLA_API_URL={url}\n" in (alone.project / ".env").read_text(encoding="utf-8")
 
-        # More answers since: a second one uses the server that runs, and ends.
+        # More answers since: a second one uses the server that runs, and ends; its answers are cards at once.
         alone.generate({**ANSWERS, "More?": ["Yes.", "No."]})
-        second = Vote(alone.project, tmp_path / "bin", "--port", str(port))
-        said = second.end()
+        said = Vote(alone.project, tmp_path / "bin", "--port", str(first.port)).end()
         assert said.startswith("0: New answers in Argilla: 2\nNobody new.\n") and "Traceback" not in said
+        assert said.endswith("/annotation-mode\n")
         assert first.process.poll() is None and answers(url)
+        device = first.enter(first.own_secret)
+        first.until(lambda: len(first.call("cards", {"count": 9, "have": []}, device).json()["cards"]) == 4)
 
         # With another home it is not that one, so it starts one of its own, for which the port is taken.
-        other = Vote(alone.project, tmp_path / "bin", "--port", str(port), "--home", str(tmp_path / "home")).end()
+        other = Vote(alone.project, tmp_path / "bin", "--port", str(first.port), "--home", str(tmp_path / "home")).end()
         assert other.startswith("1: ") and "Choose another port" in other and "Traceback" not in other
 
-        os.killpg(first.process.pid, signal.SIGINT)  # Ctrl-C reaches all of them
-        assert first.end().startswith("0: ") and gone(url) and "Traceback" not in first.output
+        assert first.stop().startswith("0: ") and gone(url) and "Traceback" not in first.output
     finally:
         first.process.kill()
     assert gone(url)
 
     # And again: nothing appears twice, the password is not said again; a kill of vote.py ends the server, too.
-    again = Vote(alone.project, tmp_path / "bin", "--port", str(port)).wait_for("/annotation-mode")
-    assert "New answers in Argilla: 0\nNobody new.\n" in again.output and "Log in as" not in again.output
+    again = Vote(alone.project, tmp_path / "bin", port).wait_for("New answers")
+    assert "New answers in Argilla: 0\n" in again.output and "Log in as" not in again.output
+    argilla = argilla_of(again)
     again.process.kill()
     assert gone(url)
+    ended(argilla)
 
 
 def test_the_server_ends_before_it_is_of_use(alone: Task, tmp_path: Path) -> None:
-    """Killed while it starts: there is nobody any more whom the server could belong to."""
+    """Killed while Argilla starts: there is nobody any more whom it could belong to."""
     alone.generate(ANSWERS)
-    port = free_port()
-    vote = Vote(alone.project, tmp_path / "bin", "--port", str(port)).wait_for("Argilla is starting")
+    vote = Vote(alone.project, tmp_path / "bin").wait_for("Argilla is starting")
+    argilla = argilla_of(vote)
     vote.process.kill()
     assert vote.process.wait(10) == -signal.SIGKILL
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:  # the port is free when the process has ended
-        taken = subprocess.run([sys.executable, "-c", f"import socket; socket.create_server(('127.0.0.1', {port}))"])
-        if taken.returncode == 0:
-            return
-        time.sleep(0.2)
-    pytest.fail(vote.output)
+    ended(argilla)
 
 
 def test_what_is_missing_is_one_sentence(alone: Task, tmp_path: Path) -> None:
@@ -153,14 +135,15 @@ def test_an_argilla_elsewhere_is_used_and_not_started(alone: Task) -> None:
     env = "ARGILLA_API_URL=http://argilla.invalid:9\nARGILLA_API_KEY=theirs\n"
     (alone.project / ".env").write_text(env, encoding="utf-8")
     done = alone.run("vote.py")
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 1 and "Argilla elsewhere (http://argilla.invalid:9)" in done.stdout
     assert done.stderr.startswith("Nothing answers at http://argilla.invalid:9 (") and done.stderr.count("\n") == 1
     assert not (alone.project / ".argilla").exists()
 
 
 def test_commands_of_the_step(task: Task) -> None:
     said = task.run("vote.py", "--help").stdout
-    assert all(word in said for word in ("--port", "--host", "--home", "outdated", "space"))
+    assert all(word in said for word in ("--port", "--host", "--home", "--tunnel", "--url", "--argilla"))
+    assert all(f"\n  {name} " in said for name in ("invite", "outdated", "practice", "space"))
     assert "attached" not in said
     done = task.run("vote.py", "space")
     assert done.returncode == 1 and done.stderr.startswith("No Space is named.")

@@ -35,12 +35,11 @@ DIRECTION = """words => {
 }"""
 
 
-def examples(guidelines: str) -> dict[str, list[str]]:
-    """Return question → answers of the table in the guidelines."""
+def examples(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Return question → answers of the worked examples."""
     found: dict[str, list[str]] = {}
-    for line in [line for line in guidelines.splitlines() if line.startswith("|")][2:]:
-        question, answer, *_ = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        found.setdefault(question, []).append(answer)
+    for row in rows:
+        found.setdefault(row["question"], []).append(row["answer"])
     return {question: [*answers, None][:2] for question, answers in found.items()}
 
 
@@ -84,7 +83,7 @@ def test_the_page_speaks_the_language(
     monkeypatch.setattr("kto.texts.load", lambda: texts)
     with ArgillaServer(project) as argilla, open_page(browser, argilla.url, language) as page:
         task = Task(project, argilla.url, argilla.api_key)
-        task.generate(examples(texts["task"]["guidelines"]))
+        task.generate(examples(texts["examples"]["rows"]))
         task.setup()
         page.log_in(argilla.username, argilla.password)
         ours = [texts["task"][key] for key in ("vote", "good", "bad", "reasons", "reason_unsafe", "prompt", "answer")]

@@ -12,9 +12,15 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _POLL = 0.2  # seconds between two checks of the parent
 _GRACE = 10.0  # seconds that the command has to end by itself
+OWN_GROUP: Mapping[str, Any] = {
+    "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows
+    "start_new_session": True,  # POSIX
+}
+"""Arguments of `Popen`: Ctrl-C in the terminal reaches us alone, and we decide in which order processes end."""
 
 
 @contextlib.contextmanager
@@ -25,7 +31,6 @@ def running(
 
     Yields the watcher, whose exit status is 0 only if that of the command is.
     """
-    # A group of its own: Ctrl-C in the terminal reaches us alone, and we decide in which order processes end.
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         watcher = subprocess.Popen(
@@ -35,8 +40,7 @@ def running(
             stderr=subprocess.STDOUT,
             cwd=cwd,
             env=env,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows
-            start_new_session=True,  # POSIX
+            **OWN_GROUP,
         )
     assert watcher.stdin is not None
     try:

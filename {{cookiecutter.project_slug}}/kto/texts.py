@@ -6,11 +6,6 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-try:
-    import yaml
-except ModuleNotFoundError:  # the first package that every script needs; without it there are no texts to say it in
-    raise SystemExit("PyYAML is not here. Start the command with uv, as README.md says.") from None
-
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder: where `settings.toml` and `texts.yaml` are."""
 WHOLE, OWN = "kto/texts.yaml", "texts.yaml"
@@ -129,6 +124,10 @@ def read(root: Path) -> Mapping[str, object]:
 
 
 def _read(root: Path, name: str) -> Mapping[str, object]:
+    try:
+        import yaml  # not at the top: the practice page needs no package
+    except ModuleNotFoundError:  # without it there are no texts to say it in
+        raise SystemExit("PyYAML is not here. Start the command with uv, as README.md says.") from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         texts = yaml.load((root / name).read_text(encoding="utf-8"), Loader=loader) or {}

@@ -43,7 +43,7 @@ class Argilla:
     def __init__(self, url: str, key: str) -> None:
         import argilla as rg  # 1.2 s: `--help` and the database of a stopped server do without
 
-        self.api_url = url.rstrip("/")
+        self.api_url, self.key = url.rstrip("/"), key
         self.sdk = self.repeat(lambda: rg.Argilla(api_url=self.api_url, api_key=key, timeout=120, retries=1))
 
     def request(self, method: str, path: str, **content: Any) -> Any:

@@ -7,45 +7,98 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from kto import processes
 from kto.errors import UserError
 from kto.texts import ROOT
-from kto.vote.client import Argilla, log_in
 
 HOME = ".argilla"  # in the project: where the server keeps its database and its log-ins
+REVISION = "580a6553186f"
+"""Name of the newest migration (alembic) of the argilla-server in `argilla_server/server.py`."""
 _SERVER = ROOT / "kto" / "vote" / "argilla_server" / "server.py"
 _GRACE = 15  # seconds that the server has to end by itself
 
 
-@contextlib.contextmanager
-def local_argilla(arguments: Sequence[str]) -> Iterator[tuple[Argilla, "subprocess.Popen[str]"]]:
-    """Run `argilla_server/server.py` in its own environment while the block runs; a kill of this process ends it, too.
+class ArgillaEnded(Exception):
+    """The server did not start, and has said why; `status` is its exit status."""
 
-    Yields its API and its process. Raises `UserError` without uv, and `SystemExit` if the server does not start: it
-    has said why.
-    """
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Child(NamedTuple):
+    """A server that belongs to this process: its process, its address here, and its owner's key."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    key: str
+
+
+def find_uv() -> str:
+    """Return the path of uv; raise `UserError` without it."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise UserError("technical.no_uv")
+    return uv
+
+
+@contextlib.contextmanager
+def argilla_child(uv: str, arguments: Sequence[str]) -> Iterator[Child]:
+    """Run `argilla_server/server.py` in its own environment while the block runs; a kill of this process ends it, too.
+
+    Raises
+    ------
+    ArgillaEnded
+        It does not start.
+    """
     command = [uv, "run", "--no-project", "--script", str(_SERVER), "--attached", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", **processes.OWN_GROUP
+    )
     assert process.stdin and process.stdout
     try:
         ready = process.stdout.readline()
         if not ready:
-            sys.exit(process.wait() or 1)
-        yield log_in(**json.loads(ready)), process
+            raise ArgillaEnded(process.wait() or 1)
+        yield Child(process, **json.loads(ready))
     finally:
-        process.stdin.close()  # the server ends when its input does
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # the server ends when its input does
         try:
             process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdout.close()
+
+
+def is_current(home: Path) -> bool:
+    """Tell whether the database in `home` has the tables of this Argilla, so that it will migrate nothing."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return database.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
+    return False
+
+
+def has_cards(home: Path) -> bool:
+    """Tell whether the voting page has something to show."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return database.execute("SELECT 1 FROM kto_cards LIMIT 1").fetchone() is not None
+    return False
+
+
+def is_running(url: str) -> bool:
+    """Tell whether something takes connections at an address."""
+    try:
+        parts = urlsplit(url)
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5).close()
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def is_this_machine(url: str) -> bool:

@@ -12,7 +12,10 @@ from kto import dotenv, sqlite_files
 from kto.errors import UserError
 
 # What is made in the home; a home may hold other things too.
-_FILES = ("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal")
+_FILES = (
+    *("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal"),
+    *("page-lock", "page-lock-journal", "tunnel.log"),
+)
 _OURS = {*_FILES, "server_id.dat", ".argilla-page"}
 
 # Argilla may be killed between a vote and the status of the record that follows from it: such a record would be shown
@@ -32,13 +35,16 @@ WHERE id IN (
 
 
 @contextlib.contextmanager
-def only_server_of(home: Path) -> Iterator[None]:
-    """Hold `home` for this process alone, until it ends in whatever way: the lock is the operating system's."""
+def only_server_of(home: Path, name: str = "lock", wait: float = 0) -> Iterator[None]:
+    """Hold `home` for this process alone, until it ends in whatever way: the lock is the operating system's.
+
+    There is one lock for Argilla and one, `page-lock`, for the voting page. `wait` is in seconds, for one that ends.
+    """
     if os.name == "posix":
         os.umask(0o077)  # an open folder must not open the votes and the keys in it to everybody on this machine
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = sqlite3.connect(home / "lock", timeout=0)
+        lock = sqlite3.connect(home / name, timeout=wait)
         lock.execute("BEGIN EXCLUSIVE")
     except (OSError, sqlite3.Error) as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
@@ -88,6 +94,14 @@ def load_credentials(home: Path) -> tuple[dict[str, str], bool]:
     except OSError as error:
         raise UserError("cannot_write", path=path, reason=error) from None
     return credentials, True
+
+
+def refuse_weak(credentials: dict[str, str], home: Path) -> None:
+    """Raise `UserError` if somebody could guess a password or key, written by hand, with which others may try."""
+    for name, least in (("password", 12), ("api_key", 24), ("auth_secret", 24)):
+        value = credentials[name]
+        if len(value) < least or len(set(value)) < least // 2 or credentials["username"].lower() == value.lower():
+            raise UserError("technical.weak_credentials", name=name, path=home / "credentials.json")
 
 
 def prepare_database(home: Path) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import functools
 import importlib.util
-import ipaddress
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.settings import load
 from kto.texts import t
+from kto.vote.addresses import addresses, is_loopback, listen, read_port
 from kto.vote.argilla_server import home as homes
 from kto.vote.argilla_server import page
 
@@ -40,28 +40,20 @@ PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line; with `--attached` the server ends with the command that started it."""
+    """Read the command line.
+
+    With `--attached` the server belongs to the command that started it, and ends with it; `--address` is then what
+    `.env` gets in place of the server's own address.
+    """
     parser = Parser(t("server.help"))
     parser.add_argument("--home", type=Path, default=ROOT / ".argilla", metavar="DIR", help=t("server.help_home"))
     parser.add_argument("--port", default="6900", help=t("server.help_port"))
     parser.add_argument("--host", default="127.0.0.1", help=t("server.help_host"))
     parser.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if not options.port.isascii() or not options.port.isdigit() or int(options.port) > 65535:
-        raise UserError("bad_port", port=options.port)
-    options.home, options.port = options.home.resolve(), int(options.port)
+    options.home, options.port = options.home.resolve(), read_port(options.port)
     return options
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the port before anything slow happens."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        # With both families :: is every interface, as 0.0.0.0 and nothing are.
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
-    except (OSError, UnicodeError) as error:
-        raise UserError("port_taken", host=host, port=port, reason=error) from None
 
 
 def configure(home: Path, credentials: dict[str, str]) -> None:
@@ -107,20 +99,6 @@ def import_argilla() -> Any:
     return app
 
 
-def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
-    """Return the address for this machine and those for others in the network."""
-    bound, port = listener.getsockname()[:2]
-    if not ipaddress.ip_address(bound).is_unspecified:
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        return url, [] if ipaddress.ip_address(bound).is_loopback else [url]
-    import psutil
-
-    up = [name for name, state in psutil.net_if_stats().items() if state.isup]
-    interfaces = [item for name in up for item in psutil.net_if_addrs().get(name, []) if item.family == socket.AF_INET]
-    others = [item.address for item in interfaces if not item.address.startswith("127.")]
-    return f"http://127.0.0.1:{port}", [f"http://{address}:{port}" for address in others]
-
-
 def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
     """Write address and key into `.env`, unless those of an Argilla elsewhere are there."""
     path = ROOT / ".env"
@@ -135,11 +113,29 @@ def fill_dotenv(url: str, api_key: str, say: Callable[[str], None]) -> None:
         raise UserError("dotenv", path=path, reason=error) from None
 
 
-def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attached: bool) -> int:
-    """Answer requests until Ctrl-C or, if `attached`, until standard input closes because the parent is gone.
+class Parent:
+    """The command that started an attached server: when it ends, in whatever way, this process does, too."""
 
-    `announce` is called when the first request can come.
-    """
+    def __init__(self) -> None:
+        self.server: Any = None  # uvicorn's, once there is one to shut down
+        self.working = threading.Lock()  # held while the database is changed, which is not broken off
+
+    def watch(self) -> None:
+        """Wait, in a thread, until standard input closes."""
+
+        def wait() -> None:
+            while os.read(0, 1024):
+                pass
+            with self.working:
+                if self.server is None:
+                    os._exit(1)
+                self.server.should_exit = True
+
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def serve(app: Any, listener: socket.socket, announce: Callable[[], None], parent: Parent) -> int:
+    """Answer requests until Ctrl-C or until the parent is gone; `announce` is called when the first one can come."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -152,14 +148,9 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], attac
             # `uv run` passes Ctrl-C on that has reached us already; uvicorn would break off at the second one.
             self.should_exit = True
 
-        def end_with_parent(self) -> None:
-            while os.read(0, 1024):
-                pass
-            self.should_exit = True
-
     server = Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
-    if attached:
-        threading.Thread(target=server.end_with_parent, daemon=True).start()
+    with parent.working:
+        parent.server = server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what uvicorn puts back when it ends: nothing disturbs tidying up
     server.run(sockets=[listener])
     return 0 if server.started else 1
@@ -170,14 +161,21 @@ def main(argv: list[str] | None = None) -> int:
     home = options.home
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a server that nobody sees any more would keep its port
+    parent = Parent()
+    if options.attached:
+        parent.watch()
     if importlib.util.find_spec("argilla_server") is None:
         raise UserError("no_argilla_server")
-    # An attached server's standard output is for its parent, which reads one line of JSON there.
+    # An attached server's standard output is for its parent, which reads one line of JSON there and says the rest.
     say = functools.partial(print, file=sys.stderr if options.attached else sys.stdout, flush=True)
-    with homes.only_server_of(home), listen(options.host, options.port) as listener:
-        say(t("server.starting"))
+    wait = 20 if options.attached else 0  # the one of a killed parent may still be ending
+    with homes.only_server_of(home, wait=wait), listen(options.host, options.port) as listener:
+        if not options.attached:
+            say(t("server.starting"))
         homes.keep_private(home, ROOT)
         credentials, fresh = homes.load_credentials(home)
+        if not is_loopback(listener):
+            homes.refuse_weak(credentials, home)
         configure(home, credentials)
         app = import_argilla()
         language = ""
@@ -185,12 +183,16 @@ def main(argv: list[str] | None = None) -> int:
             language = load(ROOT).language.tag
         page.clean(home / PAGE, language)
         page.add_headers(app, page.policy(home / PAGE))
-        homes.prepare_database(home)
-        asyncio.run(homes.ensure_owner(credentials))
+        with parent.working:
+            homes.prepare_database(home)
+            asyncio.run(homes.ensure_owner(credentials))
         url, others = addresses(options.host, listener)
-        fill_dotenv(url, credentials["api_key"], say)
+        fill_dotenv(options.address or url, credentials["api_key"], say)
 
         def announce() -> None:
+            if options.attached:
+                print(json.dumps({"url": url, "key": credentials["api_key"]}), flush=True)
+                return
             say(t("server.ready", url=url))
             for address in others:
                 say(t("server.others", url=address))
@@ -200,13 +202,11 @@ def main(argv: list[str] | None = None) -> int:
                 say(t("server.login", username=credentials["username"], password=credentials["password"]))
             say(t("server.credentials", path=home / "credentials.json"))
             say(t("server.stop"))
-            if options.attached:
-                print(json.dumps({"url": url, "key": credentials["api_key"]}), flush=True)
 
         from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
 
         try:
-            return serve(app, listener, announce, options.attached)
+            return serve(app, listener, announce, parent)
         finally:
             for queue in (DEFAULT_QUEUE, HIGH_QUEUE):
                 queue.finish(seconds=5)

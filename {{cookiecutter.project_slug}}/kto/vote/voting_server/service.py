@@ -215,6 +215,7 @@ class Service:
         self._limit.check(voter)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> list[votes.Applied]:
+            links.find(connection, secret)  # once more: nothing of a person comes after they have taken all back
             if lines:
                 links.ensure_account(connection, voter.user, dataset.workspace)
             return [votes.apply(connection, line, voter.user, voter.link, dataset) for line in lines]
