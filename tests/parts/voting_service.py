@@ -231,10 +231,10 @@ def make_line(record: str, vote: str | None = "good", replaces: str | None = Non
 class _Server(VotingServer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
+        self.sockets.add(request)
         super().process_request(request, client_address)
 
 
@@ -261,7 +261,7 @@ class VotingService:
         self.server.shutdown()
         self._thread.join()
         self.server.server_close()
-        for connection in [*self.server.connections]:  # as the end of a process closes them
+        for connection in [*self.server.sockets]:  # as the end of a process closes them
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self.service.close()
