@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import re
 import shutil
 import stat
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from argilla_server import ArgillaServer
 from earlier_project import put_argilla, put_into
-from local_voting import LocalVoting, local, refusal, refused_entry
+from local_voting import ANSWERS, LocalVoting, local, refusal, refused_entry
 from rendering import TEMPLATE, render
+from vote_command import Vote
 from voting import english
 from voting_service import Device, VotingService
 
@@ -184,6 +186,7 @@ def test_who_takes_the_votes_back_is_forgotten(community: Community) -> None:
     community.ann.call("withdraw")
     said = exported(local)
     assert "Votes: 4" in said and "Votes that came by an open link: 4 (100 %)" in said
+    assert [name for name in gone if any(line.startswith(f"The votes and comments of {name}") for line in said)] == gone
     assert (local.data / "private" / "forgotten.txt").read_text("utf-8").split() == sorted(gone)
     for path in [*local.data.rglob("*"), local.project / CARD]:
         if path.is_file() and path.name != "forgotten.txt":
@@ -205,6 +208,11 @@ def test_who_is_forgotten_loses_the_link(community: Community) -> None:
     assert refusal(community.ann) == refusal(community.guests[0]) == (403, "withdrawn")
     assert refused_entry(community.service, secret) == (403, "revoked")
     assert list(local.links()) == ["*"] and community.guests[1].call("progress")
+    with local.database() as database:  # as the command says, the lead deletes the account, too
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("DELETE FROM users WHERE username = 'ann'")
+    status, _, errors = local.invite("ann")
+    assert status == 1 and "Choose another name" in errors, "later votes under this name would not count"
     assert "Votes: 4" in exported(local)
     assert [row["annotator"] for row in people(local)] == [community.pseudonym(community.guests[1])]
 
@@ -304,6 +312,29 @@ def test_running_and_stopped_give_the_same_files(local: LocalVoting, tmp_path: P
         argilla.stop()
     stopped = exported(local, "--output", str(tmp_path / "stopped"))
     assert [line for line in stopped if "/" not in line] == [line for line in running if "/" not in line]
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "running") and tree(local.data / "private") == private
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for uv is a shell script")
+def test_from_the_invitation_to_the_same_files_after_ctrl_c(tmp_path: Path, english: None) -> None:
+    local = LocalVoting(render(tmp_path), "", "")
+    local.set(annotators='["ann"]', min_submitted="3", min_votes="1")
+    local.generate(ANSWERS)
+    with Vote(local.project, tmp_path / "bin") as vote:
+        vote.wait_for_argilla()
+        assert list(local.links()) == ["ann", "owner"]
+        assert f"{vote.url}/vote/#" in local.made("--open")
+        for name, given in (("ann", "good"), ("*", "good"), ("owner", "bad")):
+            device = Device(vote.url).enter(local.links()[name])
+            assert local.vote_all(device, given) == 4
+            device.close()
+        local.made("--revoke", "owner", "--votes")
+        running = exported(local, "--output", str(tmp_path / "running"))
+        assert "Votes: 8" in running and "Votes that came by an open link: 4 (50 %)" in running
+        assert "Votes that do not count any more: 4" in running
+        private = tree(local.data / "private")
+        vote.stop()
+    exported(local, "--output", str(tmp_path / "stopped"))
     assert tree(tmp_path / "stopped") == tree(tmp_path / "running") and tree(local.data / "private") == private
 
 

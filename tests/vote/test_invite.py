@@ -179,6 +179,18 @@ def test_a_lost_file_means_new_links(local: LocalVoting) -> None:
     assert local.links() == {}
 
 
+@pytest.mark.parametrize("content", ["", "name;link\nann;http://127.0.0.1/vote/#short\n", "\ufeffname,link\n"])
+def test_a_file_that_somebody_has_edited(local: LocalVoting, content: str) -> None:
+    local.made("ann")
+    path = local.data / "private" / "links.csv"
+    path.write_text(content, encoding="utf-8")
+    status, _, errors = local.invite("ann")
+    if content:
+        assert status == 0 and re.fullmatch("[A-Za-z0-9]{22}", local.links()["ann"])
+    else:  # something has gone wrong, and there may be a better copy
+        assert status == 1 and str(path) in errors
+
+
 def test_a_lost_database_keeps_the_links(local: LocalVoting, tmp_path: Path) -> None:
     before = (local.link("ann"), local.link("--open"))
     fresh = make(tmp_path / "fresh")

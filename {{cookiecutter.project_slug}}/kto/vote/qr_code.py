@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 
-import segno
 from rich.console import Console
 from rich.text import Text
 
@@ -16,15 +15,16 @@ def show_code(link: str) -> None:
     """Print a link as a QR code, two rows of modules in one line, on a terminal where it fits and can be shown."""
     if not sys.stdout.isatty():
         return
-    rows = [
-        [bool(module) for module in row] for row in segno.make(link, error="l", micro=False).matrix_iter(border=_QUIET)
-    ]
-    blocks = "█▀▄ "  # both rows dark, the upper one, the lower one, none
     try:
-        blocks.encode(
-            locale.getencoding() if os.name == "posix" else "utf-8"
-        )  # Windows writes all letters to a console
-    except UnicodeEncodeError:
+        import segno
+    except ModuleNotFoundError:  # an earlier project has its own list of packages; the link itself will do
+        return
+    code = segno.make(link, error="l", micro=False)
+    rows = [[bool(module) for module in row] for row in code.matrix_iter(border=_QUIET)]
+    blocks = "█▀▄ "  # both rows dark, the upper one, the lower one, none
+    # What is written is UTF-8 always, but not every terminal shows it; the console of Windows shows all letters.
+    shown = locale.getencoding() if os.name == "posix" else "utf-8"
+    if blocks.encode(shown, "replace").decode(shown) != blocks:
         return
     if shutil.get_terminal_size().columns < len(rows[0]):
         return
