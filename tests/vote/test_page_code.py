@@ -55,8 +55,9 @@ pointer-events position resize right scroll-padding-bottom scrollbar-width text-
 top touch-action transform transition unicode-bidi vertical-align white-space width word-wrap z-index
 """
 ANSWERS = """
-all all_goal answer cards comment consent consent_version credit digits examples guidelines judged_elsewhere mine
-person practice_only prompt raw reason reasons record screen secret seconds states step version wait words Authorization
+Authorization all all_goal answer cards comment consent consent_version credit digits examples guidelines
+judged_elsewhere mine person practice_only prompt raw reason reasons record screen seconds secret states step version
+wait words
 """
 """Names in what is sent and received, and in `dataset`."""
 LATER = r"(?<!not\():focus-visible|:is\(|:where\(|:has\(|[{;]\s*inset|aspect-ratio|\bclamp\(|(?<!grid-)\bgap|&|@layer|@container"
