@@ -60,7 +60,10 @@ judged_elsewhere mine person practice_only prompt raw reason reasons record scre
 wait words
 """
 """Names in what is sent and received, and in `dataset`."""
-LATER = r"(?<!not\():focus-visible|:is\(|:where\(|:has\(|[{;]\s*inset|aspect-ratio|\bclamp\(|(?<!grid-)\bgap|&|@layer|@container"
+LATER = (
+    r"(?<!not\():focus-visible|:is\(|:where\(|:has\(|[{;]\s*inset|aspect-ratio|\bclamp\(|(?<!grid-)\bgap|&"
+    r"|@layer|@container"
+)
 
 
 def nodes(tree: Any) -> Iterator[Any]:
