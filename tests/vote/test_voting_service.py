@@ -274,7 +274,12 @@ def test_how_often_others_are_looked_at(tmp_path: Path, monkeypatch: pytest.Monk
         assert device.call("progress")["progress"]["all_goal"] == 12, "not now"
         rest = [card["record"] for card in device.cards(10, held)]
         assert len(rest) == 4
-        assert len(device.cards(10, [*held, *rest])) == 1, "nobody is sent away before it has looked"
+        new = device.cards(10, [*held, *rest])
+        assert len(new) == 1, "nobody is sent away before it has looked"
+        with voting.database() as database:
+            database.execute("DELETE FROM records WHERE id NOT IN (?, ?)", held)
+        other = voting.device("piet")
+        assert {card["record"] for card in other.cards()} == set(held), "and nobody gets a card that is gone"
 
 
 # --- people -----------------------------------------------------------------------------------------------------------
