@@ -275,9 +275,9 @@ def _whole(content: dict) -> Iterator[str]:
         for word in text.split() if key.startswith("vote_") else ():
             if columns(word) > THUMB_WORD:
                 yield f"page.{key}: “{word}” takes {columns(word)} columns, and its button has {THUMB_WORD}: shorten it"
-    for key in ("vote_skip", "undo"):
-        if page.get(key, "") not in page.get("unsure", ""):
-            yield f"page.unsure: does not name the button “{page[key]}”: write it as page.{key} has it"
+    for key, text in (("vote_skip", "unsure"), ("undo", "unsure"), ("vote_skip", "keys")):
+        if page.get(key, "") not in page.get(text, ""):
+            yield f"page.{text}: does not name the button “{page[key]}”: write it as page.{key} has it"
 
 
 def columns(text: str) -> int:

@@ -54,9 +54,11 @@ def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str
 
 
 def as_name(name: str) -> str:
-    """Return a name as Markdown that shows it as it is: no sign of it is markup, a link or HTML."""
+    """Return a name as Markdown that shows it as it is, without markup, HTML, or a link for an address in it."""
     text = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: sign[0] if sign[0] in "&;,'" else f"\\{sign[0]}", text)
+    text = re.sub(r"[!-%(-/:=?@\[-`{-~]", r"\\\g<0>", text)
+    # Some pages look for addresses in what is shown, where a backslash is gone; an empty comment divides it.
+    return re.sub(r"(?<=\S)(?=\\[.@]\S)|(?<=\\:)(?=\\/)", "<!-- -->", text)
 
 
 def require_ready(config: Settings) -> tuple[str, str]:

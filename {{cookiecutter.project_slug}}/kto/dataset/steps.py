@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kto.dataset import publish, rows, votes
+from kto.dataset import copies, publish, rows, votes
 from kto.dataset.agreement import krippendorff_alpha
 from kto.dataset.privacy import StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
@@ -124,8 +124,7 @@ class Export:
         # The project's card and splits are those of the project's own data.
         of_project = self.output == (self.config.root / "data").resolve()
         collected = dataset.collected
-        if self.forgotten != self.files.read_forgotten():
-            self.files.write_forgotten(self.forgotten)
+        self._forget(self.forgotten - self.files.read_forgotten())
         self.files.write_people(collected.people)
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
         if collected.seen.dataset:
@@ -142,6 +141,17 @@ class Export:
                     path.unlink()
         if of_project:
             write_text(publish.card_path(self.config), dataset.card)
+
+    def _forget(self, new: Collection[str]) -> None:
+        """Remember who has taken the votes back on the voting page, and say so where an export has had some of them."""
+        if not new:
+            return
+        self.files.write_forgotten(self.forgotten)
+        exported = {row["annotator"] for row in [*self.stored.votes, *self.stored.replaced]} & {*new}
+        for name in sorted(exported):
+            print(t("export.forgotten", name=name, path=self.files.forgotten))
+        if exported:
+            copies.name_copies(self.config, ["data/votes"], {"export.py push": ""})
 
     def report(self, dataset: Dataset) -> None:
         """Print the figures and warnings; raise `UserError` if there is no row to train on."""

@@ -1,38 +1,30 @@
 """`vote.py invite`: links for people who vote, and the messages to send them.
 
-uv run vote.py invite NAME …                 a personal link for each name
-uv run vote.py invite                        … for all names in [annotation] annotators
-uv run vote.py invite --open [--limit N]     one link for everybody in a channel
-uv run vote.py invite --close                end that
-uv run vote.py invite --revoke NAME          close the link of a person
-uv run vote.py invite --revoke NAME --votes  … and leave the votes out; so does --close --votes
-uv run vote.py invite --restore [NAME]       count those votes again, without a name those by open links
-uv run vote.py invite --list                 all links, with their people and votes
+    uv run vote.py invite NAME …                 a personal link for each name
+    uv run vote.py invite                        … for all names in [annotation] annotators
+    uv run vote.py invite --open [--limit N]     one link for everybody in a channel
+    uv run vote.py invite --close                end that
+    uv run vote.py invite --revoke NAME          close the link of a person
+    uv run vote.py invite --revoke NAME --votes  … and leave the votes out; so does --close --votes
+    uv run vote.py invite --restore [NAME]       count those votes again, without a name those by open links
+    uv run vote.py invite --list                 all links, with their people and votes
+
+`links_file.py` keeps the links, `voting_server/links.py` says what they open.
 """
 
 import argparse
-import locale
-import os
-import shutil
-import sqlite3
-import sys
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
 
 from kto.command_line import Parser
 from kto.errors import UserError
 from kto.pages import as_typed, values_of
 from kto.settings import Settings, is_user_name, load
 from kto.tables import write_text
-from kto.texts import number, t
-from kto.vote import links_file
+from kto.texts import t
+from kto.vote import links_file, links_list
 from kto.vote.links_file import Links
+from kto.vote.qr_code import show_code
 from kto.vote.voting_server import links as voting_links
-
-_GUESTS = 10  # people by open links that the list names: those with most votes
-_QUIET = 2  # light modules around a QR code; the standard wants 4, phones are content with 2
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -66,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     config = load()
     with links_file.opened(config, options.home) as links:
         if options.list:
-            show_list(config, links)
+            links_list.show(config, links)
             return 0
         if options.close:
             close(config, links, links_file.OPEN, options.votes)
@@ -75,10 +67,10 @@ def main(argv: list[str] | None = None) -> int:
             close(config, links, options.revoke, options.votes)
             return 0
         if options.restore is not None:
-            before = _votes_out(config, links)
+            before = links_list.votes_out(config, links)
             if not voting_links.restore(links.connection, _owner(options.restore)):
                 raise UserError("no_link", name=options.restore)
-            print(t("invite.votes_back", count=before - _votes_out(config, links)))
+            print(t("invite.votes_back", count=before - links_list.votes_out(config, links)))
             return 0
         names = [] if options.open else list(dict.fromkeys(options.names or config.annotation.annotators))
         if not (names or options.open):
@@ -125,101 +117,14 @@ def announcement(config: Settings, link: str) -> str:
     return f"# {titles[0]}\n\n{channel.strip()}\n\n# {titles[1]}\n\n{messenger.strip()}\n"
 
 
-def show_code(link: str) -> None:
-    """Print a link as a QR code, two rows of modules in one line, on a terminal where it fits and can be shown."""
-    import segno
-
-    if not sys.stdout.isatty():
-        return
-    rows = [
-        [bool(module) for module in row] for row in segno.make(link, error="l", micro=False).matrix_iter(border=_QUIET)
-    ]
-    blocks = "█▀▄ "  # both rows dark, the upper one, the lower one, none
-    try:
-        blocks.encode(
-            locale.getencoding() if os.name == "posix" else "utf-8"
-        )  # Windows writes all letters to a console
-    except UnicodeEncodeError:
-        return
-    if shutil.get_terminal_size().columns < len(rows[0]):
-        return
-    rows.append([False] * len(rows[0]))  # for an odd number of rows
-    lines = [
-        "".join(blocks[2 * (not upper) + (not lower)] for upper, lower in zip(*pair, strict=True))
-        for pair in zip(rows[::2], rows[1::2], strict=False)
-    ]
-    # Black on white, whatever the colours of the terminal are: not every phone reads the opposite.
-    console = Console(file=sys.stdout, width=len(rows[0]), highlight=False)
-    console.print(Text("\n".join(lines), style="#000000 on #ffffff"))
-    print()
-
-
 def close(config: Settings, links: Links, name: str, votes: bool) -> None:
     """Close the link of a person, or the open ones, and leave their `votes` out; say what was done."""
-    before = _votes_out(config, links)
+    before = links_list.votes_out(config, links)
     if not voting_links.close(links.connection, _owner(name), votes):
         raise UserError("no_link", name=name)
     if votes:
-        print(t("invite.votes_out", count=_votes_out(config, links) - before))
+        print(t("invite.votes_out", count=links_list.votes_out(config, links) - before))
     elif name == links_file.OPEN:
         print(t("invite.closed"))
     else:
         print(t("invite.revoked", name=name))
-
-
-_VOTES = """
-    SELECT user_id, count(*) FROM responses JOIN records ON records.id = record_id
-    JOIN datasets ON datasets.id = dataset_id JOIN workspaces ON workspaces.id = workspace_id
-    WHERE responses.status = 'submitted' AND datasets.name = ? AND workspaces.name = ? GROUP BY user_id"""
-
-
-def _votes(config: Settings, connection: sqlite3.Connection) -> dict[str, int]:
-    """Return the number of votes by user id."""
-    return dict(connection.execute(_VOTES, (config.annotation.dataset, config.annotation.workspace)).fetchall())
-
-
-def _votes_out(config: Settings, links: Links) -> int:
-    out = {user for (user,) in links.connection.execute(voting_links.LEFT_OUT)}
-    return sum(count for user, count in _votes(config, links.connection).items() if user in out)
-
-
-def show_list(config: Settings, links: Links) -> None:
-    """Print a line for each link, and for the people with most votes among those who came by an open one."""
-    votes = _votes(config, links.connection)
-    names = dict(links.connection.execute("SELECT id, username FROM users").fetchall())
-    joined: dict[str | None, set[str]] = {}
-    closed: dict[str, bool] = {}
-    for name, user, is_out in links.connection.execute(
-        "SELECT name, user_id, kto_voters.closed_at IS NOT NULL FROM kto_links JOIN kto_voters ON link = kto_links.hash"
-    ):
-        joined.setdefault(name, set()).add(user)
-        closed[user] = bool(is_out)
-    out = {user for (user,) in links.connection.execute(voting_links.LEFT_OUT)}
-    people = {name: user for user, name in names.items()}
-
-    def show(name: str, users: set[str], is_open: bool, left_out: bool, limit: int | None = None) -> None:
-        count = sum(votes.get(user, 0) for user in users)
-        state = "left_out_state" if left_out else "valid" if is_open else "closed"
-        print(
-            t(
-                "technical.invite_line",
-                name=name,
-                state=t(f"technical.invite_{state}"),
-                joined=number(len(users)) + (f" / {number(limit)}" if limit else ""),
-                votes=number(count),
-                percent=number(100 * count / max(1, sum(votes.values()))),
-            )
-        )
-
-    query = """
-        SELECT name, max(closed_at IS NULL), max(left_out_at IS NOT NULL),
-            max(CASE WHEN closed_at IS NULL THEN voter_limit END)
-        FROM kto_links GROUP BY name ORDER BY name"""
-    for name, is_open, left_out, limit in links.connection.execute(query).fetchall():
-        users = joined.get(name, set()) | ({people[name]} if name in people and votes.get(people[name]) else set())
-        show(name or t("technical.invite_open_link"), users, is_open, left_out, limit)
-    guests = sorted(
-        (user for user in joined.get(None, ()) if votes.get(user)), key=lambda user: (-votes[user], names[user])
-    )
-    for user in guests[:_GUESTS]:
-        show(f"  {names[user]}", {user}, not closed[user], user in out)

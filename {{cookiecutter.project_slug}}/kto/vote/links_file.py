@@ -124,10 +124,19 @@ def require_person(links: Links, name: str) -> None:
     if voting_links.role(links.connection, name) not in ("", "annotator") or name.startswith(voting_links.GUEST):
         raise UserError("technical.invite_reserved", name=name)
     state = {person.name: person for person in voting_links.people(links.connection)}.get(name)
-    if state and state.withdrawn:
+    if (state and state.withdrawn) or _is_forgotten(links.path.parent, name):
         raise UserError("technical.invite_withdrawn", name=name)
     if state and state.left_out:
         raise UserError("technical.invite_left_out", name=name)
+
+
+def _is_forgotten(private: Path, name: str) -> bool:
+    from kto.dataset.privacy import VoteFiles  # the voting page starts without it
+    from kto.dataset.votes import pseudonym
+
+    files = VoteFiles(private.parent / "votes", private)
+    forgotten = files.read_forgotten()
+    return bool(forgotten) and not forgotten.isdisjoint({name, pseudonym(files.read_key(), name)})
 
 
 def link_for(config: Settings, home: Path | None, name: str) -> str:

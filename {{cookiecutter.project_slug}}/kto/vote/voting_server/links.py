@@ -323,8 +323,8 @@ def withdraw(connection: sqlite3.Connection, user: str) -> None:
         (now, user),
     )
     connection.execute(
-        """UPDATE responses SET status = 'discarded', "values" = 'null', updated_at = ?
-        WHERE user_id = ? AND (status != 'discarded' OR "values" != 'null')""",
+        """UPDATE responses SET status = 'discarded', "values" = '{}', updated_at = ?
+        WHERE user_id = ? AND (status != 'discarded' OR "values" != '{}')""",  # null would break Argilla's page
         (now, user),
     )
     connection.execute(

@@ -24,10 +24,13 @@ _RELOAD = 1.0  # seconds, at least, between two looks at what other processes ha
 _SHARE = 0.02  # of the time, at most, goes into that
 _CLEAN = 600  # seconds between two removals of leases that have ended
 _RECORDS = """
-SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id) FROM records
-JOIN kto_cards ON kto_cards.external_id = records.external_id
-WHERE dataset_id = ? AND coalesce(json_extract(metadata, '$.outdated'), 0) != 1 ORDER BY records.id
+SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id),
+    coalesce(json_extract(metadata, '$.outdated'), 0) != 1 AND kto_cards.external_id IS NOT NULL
+FROM records LEFT JOIN kto_cards ON kto_cards.external_id = records.external_id
+WHERE dataset_id = ? ORDER BY records.id
 """  # the ids are random, so that their order mixes prompts and models
+_RESPONSES = f"SELECT record_id, user_id, status FROM responses WHERE user_id NOT IN ({links.LEFT_OUT})"
+_LEASES = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
 
 _html = functools.lru_cache(4096)(answer_html)
 
@@ -107,15 +110,11 @@ class Service:
     def _load(self, connection: sqlite3.Connection) -> None:
         dataset = votes.find_dataset(connection, *self._names)
         if dataset is not None:
-            responses = f"""
-                SELECT record_id, user_id, responses.status FROM responses JOIN records ON records.id = record_id
-                WHERE dataset_id = ? AND user_id NOT IN ({links.LEFT_OUT})"""
-            leases = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
             self._deck = Deck(
                 dataset.overlap,
                 connection.execute(_RECORDS, (dataset.id,)),
-                connection.execute(responses, (dataset.id,)),
-                connection.execute(leases, (time.time(),)),
+                connection.execute(_RESPONSES),
+                connection.execute(_LEASES, (time.time(),)),
             )
         self._dataset = dataset
 
@@ -176,7 +175,7 @@ class Service:
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> dict[str, Any]:
             deck = self._deck
             drawn = deck.draw(voter.user, min(count, CARDS), have)
-            if not drawn and count > 0 and self._load_next:  # others may have added records
+            if not drawn and count > 0:  # somebody may just have added records
                 self._load_next = 0.0
                 self._begin(connection)
                 deck = self._deck
@@ -216,6 +215,7 @@ class Service:
         self._limit.check(voter)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> list[votes.Applied]:
+            links.find(connection, secret)  # once more: nothing of a person comes after they have taken all back
             if lines:
                 links.ensure_account(connection, voter.user, dataset.workspace)
             return [votes.apply(connection, line, voter.user, voter.link, dataset) for line in lines]
