@@ -39,7 +39,7 @@ SLOW = (
     *("kill", "left_out", "local_server", "new_prompts", "pages", "privacy", "prompt_sources", "publish"),
     *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
     *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_load"),
-    *("voting_page", "voting_safety", "voting_service", "votes_in_argilla"),
+    *("voting_page", "voting_safety", "voting_server", "voting_service", "votes_in_argilla", "http", "practice"),
 )
 """Subjects of the files that start servers, browsers or many commands."""
 

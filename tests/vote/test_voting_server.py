@@ -21,6 +21,7 @@ import httpx
 import psutil
 import pytest
 from argilla_server import free_port
+from browser import chromium, open_page
 from rendering import REPOSITORY, TEMPLATE, render
 from vote_command import Vote
 from voting import Task, english
@@ -350,6 +351,32 @@ def guess_and_measure(vote: Vote, headers: dict[str, str]) -> float:
     for thread in guessing:
         thread.join()
     return max(took)
+
+
+def test_argillas_page_works_behind_ours(task: Task, vote: Vote) -> None:
+    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
+        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
+    vote.wait_for_argilla()
+    credentials = json.loads((task.project / ".argilla" / "credentials.json").read_text("utf-8"))
+    with chromium() as browser, open_page(browser, vote.url, "en") as page:
+        page.log_in(credentials["username"], credentials["password"])
+        assert page.vote_with_mouse("good") == ("submitted", "good")
+        assert page.vote_with_keys("2") == ("submitted", "bad")
+
+
+def test_argillas_own_client_works_behind_ours(task: Task, vote: Vote) -> None:
+    import argilla as rg
+
+    vote.wait_for_argilla()
+    client = rg.Argilla(api_url=vote.url, api_key=task_key(task))
+    settings = rg.Settings(
+        fields=[rg.TextField("text", client=client)], questions=[rg.TextQuestion("q", client=client)]
+    )
+    dataset = rg.Dataset(f"d{uuid.uuid4().hex[:8]}", "argilla", settings, client).create()
+    texts = ["long " * 20_000 + str(number) for number in range(120)]  # 12 MB
+    dataset.records.log([{"text": text} for text in texts], batch_size=60)
+    assert {record.fields["text"] for record in dataset.records} == {*texts}
+    dataset.delete()
 
 
 # --- Addresses
