@@ -232,6 +232,14 @@ def test_a_set_up_that_fails_stops_no_vote(task: Task) -> None:
         left_out.unlink()
 
 
+def test_a_second_command_waits_while_argilla_starts(task: Task, vote: Vote) -> None:
+    vote.wait_for("Argilla is starting")
+    env = f"ARGILLA_API_URL={vote.url}\nARGILLA_API_KEY={task_key(task)}\n"
+    (task.project / ".env").write_text(env, encoding="utf-8")
+    said = start(task, "--port", str(vote.port)).end()
+    assert said.startswith("0: New answers in Argilla: 0\n") and "Traceback" not in said
+
+
 def test_a_second_page_of_one_home(task: Task, vote: Vote) -> None:
     vote.wait_for("Your own link")
     (task.project / ".env").write_text("", encoding="utf-8")  # so that it does not know of the first

@@ -116,7 +116,7 @@ class Voting:
         address = [f"--address={self.said.here}"] if self.is_before_argilla else []
         try:
             with local.argilla_child(uv, [f"--home={self.home}", "--port=0", *address]) as child:
-                self.argilla.port = urlsplit(child.url).port or 0
+                self.argilla.started(urlsplit(child.url).port or 0)
                 self.said.argilla_is_there(self.said.here if self.is_before_argilla else child.url)
                 status = _set_up(child, self.home)
                 if not (votes_are_open or self.open_votes()):
@@ -126,7 +126,7 @@ class Voting:
         except local.ArgillaEnded as end:
             if not votes_are_open:
                 return end.status
-        self.argilla.port, self.argilla.notice = 0, t("technical.argilla_ended")
+        self.argilla.ended(t("technical.argilla_ended"))
         print(t("technical.argilla_ended"), file=sys.stderr, flush=True)
         while True:
             time.sleep(_POLL)
