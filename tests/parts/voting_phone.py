@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator
+from playwright.sync_api import Browser, BrowserContext, Error, Locator
 from playwright.sync_api import Page as PlaywrightPage
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -40,8 +40,14 @@ class Phone:
         """Click until the screen is another one."""
         locator = self.page.locator(what) if isinstance(what, str) else what
         locator.wait_for()
-        before = self.page.evaluate(_SCREEN)
-        self.eventually(lambda: (locator.is_visible() and locator.click()) or self.page.evaluate(_SCREEN) != before)
+        before = self._screen()
+        self.eventually(lambda: (locator.is_visible() and locator.click()) or self._screen() != before)
+
+    def _screen(self) -> str:
+        try:
+            return self.page.evaluate(_SCREEN)
+        except Error:  # the page is loaded anew at this moment
+            return ""
 
     def action(self, index: int = 0) -> None:
         """Tap on a button at the foot."""

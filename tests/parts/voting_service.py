@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,15 +171,22 @@ class Device:
         headers = {"Content-Type": "application/json"}
         if self.secret:
             headers["Authorization"] = f"Bearer {self.secret}"
-        connection = self._connection or http.client.HTTPConnection(self.host, timeout=30)
-        self._connection = None
-        try:
-            connection.request("POST", f"/vote/api/{name}", json.dumps(body), headers)
-            reply = connection.getresponse()
-            answer = json.loads(reply.read())
-        except BaseException:
-            connection.close()
-            raise
+        reused, self._connection = self._connection, None
+        for connection in (reused, http.client.HTTPConnection(self.host, timeout=30)):
+            if connection is None:
+                continue
+            try:
+                connection.request("POST", f"/vote/api/{name}", json.dumps(body), headers)
+                reply = connection.getresponse()
+                answer = json.loads(reply.read())
+                break
+            except (http.client.RemoteDisconnected, ConnectionError):
+                connection.close()
+                if connection is not reused:  # else the server has closed it; a browser opens another one, too
+                    raise
+            except BaseException:
+                connection.close()
+                raise
         if reply.will_close:
             connection.close()
         else:
@@ -219,6 +228,16 @@ def make_line(record: str, vote: str | None = "good", replaces: str | None = Non
     return {**start, "ms": 1500, **more}
 
 
+class _Server(VotingServer):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.sockets.add(request)
+        super().process_request(request, client_address)
+
+
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
@@ -232,7 +251,7 @@ class VotingService:
         self.service.open()
         listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        self.server = VotingServer(listener, self._files(), self.service.api)
+        self.server = _Server(listener, self._files(), self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -241,6 +260,9 @@ class VotingService:
         self.server.shutdown()
         self._thread.join()
         self.server.server_close()
+        for connection in [*self.server.sockets]:  # as the end of a process closes them
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.service.close()
 
     def change(self, **page: Any) -> None:
@@ -270,7 +292,7 @@ class VotingService:
 
     def secret(self, name: str | None = None) -> str:
         """Make a link, for a person or an open one, and return its secret."""
-        return make_link(self.path, name)
+        return add_link(self.path, name)
 
     def link(self, name: str | None = None) -> str:
         """Make a link, and return the address to open in a browser."""
@@ -285,10 +307,45 @@ class VotingService:
             return database.execute(query, values).fetchall()
 
 
-def make_link(path: Path, name: str | None = None) -> str:
+def add_link(path: Path, name: str | None = None) -> str:
     """Make a link in a database, for a person or an open one, and return its secret."""
     with contextlib.closing(connect(path)) as database:
         return links.add_link(database, links.OPEN if name is None else links.PERSONAL, name)
+
+
+class VotingProcess:
+    """The same in a process of its own, which can be killed; as a context manager it is running."""
+
+    def __init__(self, path: Path, command: Sequence[str] = ()) -> None:
+        self.path, self.port = path, 0
+        self.command = [*command, sys.executable, "-X", "utf8", str(Path(__file__)), str(path)]
+
+    def start(self) -> "VotingProcess":
+        """Start it, on the port that it had before, and return when it answers."""
+        self.process = subprocess.Popen([*self.command, str(self.port)], stdout=subprocess.PIPE, encoding="utf-8")
+        assert self.process.stdout
+        said = self.process.stdout.readline().split()
+        assert said[:1] == ["ready"], said
+        self.port, self.pid = int(said[1]), int(said[2])
+        return self
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        with contextlib.suppress(OSError):  # it has ended
+            os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # not `process`: that may be a tracer
+        self.process.wait(30)
+        assert self.process.stdout
+        self.process.stdout.close()
+
+    def __enter__(self) -> "VotingProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 def main(path: str, port: str, page: str = "") -> None:
@@ -296,7 +353,7 @@ def main(path: str, port: str, page: str = "") -> None:
     service = VotingService(Path(path), json.loads(Path(page).read_text("utf-8")) if page else None)
     service.port = int(port)
     service.start()
-    print("ready", service.port, flush=True)
+    print("ready", service.port, os.getpid(), flush=True)
     threading.Event().wait()
 
 

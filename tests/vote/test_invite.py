@@ -92,8 +92,9 @@ def test_names_in_the_settings_get_links_too(local: LocalVoting) -> None:
     assert list(links_file.link_annotators(local.config, None)) == ["ann", "bob"]
     local.made("--revoke", "bob")
     assert list(links_file.link_annotators(local.config, None)) == ["ann"], "a closed link stays closed"
-    local.set(annotators='["ann", "bob"]')
-    assert list(local.links()) == ["ann"] and local.made() and list(local.links()) == ["ann", "bob"]
+    assert "bob" not in local.made() and list(local.links()) == ["ann"]
+    assert "bob" in local.made("bob"), "but for who is invited by name"
+    assert list(links_file.link_annotators(local.config, None)) == ["ann", "bob"] == list(local.links())
 
 
 @pytest.mark.parametrize(

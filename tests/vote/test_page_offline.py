@@ -106,6 +106,22 @@ def test_it_can_be_installed(browser: Browser, voting: VotingService) -> None:
         assert [error["errorId"] for error in errors if error["errorId"] != "in-incognito"] == []
 
 
+def test_votes_of_a_person_who_left_are_still_sent(browser: Browser, voting: VotingService) -> None:
+    other = voting.link("pat").replace("127.0.0.1", "localhost")
+    with phone(browser) as person:
+        person.join(voting.link("oda").replace("127.0.0.1", "localhost"))
+        person.page.evaluate("navigator.serviceWorker.ready.then(ready => true)")
+        person.context.set_offline(True)
+        person.vote("good")
+        person.menu("That is not me")
+        person.action(0)
+        assert votes(voting, "oda") == 0
+        person.context.set_offline(False)
+        person.join(other).vote("bad")
+        person.eventually(lambda: (votes(voting, "oda"), votes(voting, "pat")), (1, 1))
+        person.eventually(lambda: "left" in str(person.page.evaluate("Object.keys(localStorage)")), False)
+
+
 @pytest.mark.parametrize("secure", [True, False])
 def test_two_tabs(secure: bool, browser: Browser, voting: VotingService) -> None:
     name = f"dee{secure}".lower()

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise UserError("no_link", name=options.restore)
             print(t("invite.votes_back", count=before - links_list.votes_out(config, links)))
             return 0
-        names = [] if options.open else list(dict.fromkeys(options.names or config.annotation.annotators))
+        names = [] if options.open else list(dict.fromkeys(options.names or links_file.annotators(config, links)))
         if not (names or options.open):
             raise UserError("technical.invite_nobody")
         for name in names:  # all of them, before one gets a link

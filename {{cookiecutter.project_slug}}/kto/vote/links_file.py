@@ -157,20 +157,25 @@ def own_link(config: Settings, home: Path | None) -> str:
         return links.make(name, voting_links.OWN)
 
 
-def link_annotators(config: Settings, home: Path | None) -> dict[str, str]:
-    """Make links for the people in `[annotation] annotators`, and return them by name.
+def annotators(config: Settings, links: Links) -> list[str]:
+    """Return the people in `[annotation] annotators` who get a link without being asked for by name.
 
-    Nobody gets one whose link was closed, and nobody whose name is an owner's or admin's.
+    These are all whose link was not closed, and who may have one.
     """
+    closed = {name for (name,) in links.connection.execute("SELECT name FROM kto_links WHERE closed_at IS NOT NULL")}
+    closed -= links.current.keys()
+    names: list[str] = []
+    for name in config.annotation.annotators:
+        with contextlib.suppress(UserError):
+            require_person(links, name)
+            names += [] if name in closed else [name]
+    return names
+
+
+def link_annotators(config: Settings, home: Path | None) -> dict[str, str]:
+    """Make links for the people in `[annotation] annotators`, and return them by name; see `annotators`."""
     with opened(config, home) as links:
-        known = {name for (name,) in links.connection.execute("SELECT name FROM kto_links WHERE closed_at IS NOT NULL")}
-        made: dict[str, str] = {}
-        for name in config.annotation.annotators:
-            with contextlib.suppress(UserError):
-                require_person(links, name)
-                if name not in known or name in links.current:
-                    made[name] = links.make(name)
-        return made
+        return {name: links.make(name) for name in annotators(config, links)}
 
 
 def current_links(config: Settings, home: Path | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import * as menu from "./menu.js";
 import { practise } from "./practice.js";
 import { action, message, notice, show } from "./screen.js";
 import * as storage from "./storage.js";
+import { leaveBehind } from "./sync.js";
 import * as voting from "./voting.js";
 import { load, t } from "./words.js";
 
@@ -60,6 +61,7 @@ async function join(link, open, practiseFirst) {
   const before = storage.read("person");
   // Who has a link of their own and taps on the channel's, too, stays the same person.
   if (before && answer.open && await isValid(before.secret)) person = Object.assign(before, { link });
+  else if (before && before.id !== person.id) leaveBehind(before);
   storage.write("person", person);
   notice(storage.lasting ? "" : t("storage_refused"));
   return start(person, practiseFirst);
@@ -93,7 +95,7 @@ async function practice() {
 
 /** The lead looks at the page before there is a server: all examples, and nothing is sent. */
 async function lead() {
-  await practise(page.examples);
+  await practise(page.examples, true);
   message(t("practice_done"), action("practise_again", lead));
 }
 

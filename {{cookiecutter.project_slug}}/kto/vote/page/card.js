@@ -2,7 +2,7 @@
 
 import { button, byId, element, rendered } from "./dom.js";
 import { heading, isSettled, show, showMore } from "./screen.js";
-import { t } from "./words.js";
+import { number, t } from "./words.js";
 
 const KEYS = { 1: "good", 2: "bad", 3: "skip" };
 const PICTURES = { good: "👍", bad: "👎", skip: "🤔" };
@@ -16,8 +16,10 @@ export function picture(vote) {
 
 /** Name the thumbs, and listen to them and to the keys. */
 export function begin() {
-  for (const id of Object.keys(PICTURES)) {
-    byId(id).append(picture(id), element("span", { textContent: t("vote_" + id) }));
+  for (const key of Object.keys(KEYS)) {
+    const id = KEYS[key];
+    const hint = element("kbd", { textContent: number(key), "aria-hidden": "true" });
+    byId(id).append(picture(id), element("span", { textContent: t("vote_" + id) }), hint);
     byId(id).addEventListener("click", () => tap(id));
   }
   document.addEventListener("keydown", (event) => {

@@ -32,6 +32,11 @@ export class Deck {
     storage.write(this.name, { cards, last, mine, progress });
   }
 
+  /** Leave nothing on the device. */
+  remove() {
+    storage.remove(this.name);
+  }
+
   has(record) {
     return this.cards.some((card) => card.record === record);
   }

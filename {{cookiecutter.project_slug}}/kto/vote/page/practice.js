@@ -5,8 +5,11 @@ import { number, t } from "./words.js";
 import { question, reply, showCard } from "./card.js";
 import { action, heading, show } from "./screen.js";
 
-/** Show examples one after the other. Resolves when all are done, or when the person wants to go on to real cards. */
-export function practise(examples) {
+/**
+ * Show examples one after the other. Resolves when all are done, or when the person wants real cards; if there are none
+ * to come (`isAll`), the examples are all there is.
+ */
+export function practise(examples, isAll) {
   return new Promise((resolve) => {
     const step = (index) => {
       const example = examples[index];
@@ -19,10 +22,14 @@ export function practise(examples) {
           [
             element("section", { className: "verdict " + example.vote }, heading(said),
               element("p", { className: "written", dir: "auto", textContent: example.reason })),
+            isEnd && !isAll ? element("p", { className: "done", textContent: t("practice_done") }) : null,
             question(example, title),
             reply(example),
           ],
-          isEnd ? [action("next", resolve)] : [action("next", () => step(index + 1)), action("vote_now", resolve, true)],
+          isEnd ? [action(isAll ? "next" : "vote_now", resolve)] : [
+            action("next", () => step(index + 1)),
+            isAll ? null : action("vote_now", resolve, true),
+          ],
         );
       });
     };

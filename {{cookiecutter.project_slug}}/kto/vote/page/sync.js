@@ -1,6 +1,7 @@
 // The exchange with the server: votes go, cards and progress come, now or when there is a network again.
 
-import { Unreachable, call } from "./api.js";
+import { Refused, Unreachable, call } from "./api.js";
+import { Deck } from "./deck.js";
 import { exclusive } from "./lock.js";
 import { Outbox } from "./outbox.js";
 import * as storage from "./storage.js";
@@ -25,11 +26,12 @@ export class Sync {
     this._again = false; // something came up meanwhile
     this._timer = 0;
     this._pausedUntil = 0; // the server wants to be left alone until then
+    this._isOver = false; // this person has left
   }
 
   /** Send what waits and fetch cards. Resolves when that is done or has failed. */
   run() {
-    if (performance.now() < this._pausedUntil) return Promise.resolve();
+    if (this._isOver || performance.now() < this._pausedUntil) return Promise.resolve();
     this._again = true;
     if (!this._running) {
       this._running = this._run().finally(() => {
@@ -47,7 +49,7 @@ export class Sync {
 
   stop() {
     clearTimeout(this._timer);
-    this._pausedUntil = Infinity;
+    this._isOver = true;
   }
 
   async _run() {
@@ -72,7 +74,8 @@ export class Sync {
       }
       this._timer = setTimeout(() => this.run(), pause);
     }
-    this.told(problem);
+    if (this._isOver) clearTimeout(this._timer);
+    else this.told(problem);
   }
 
   async _exchange(hold) {
@@ -82,12 +85,14 @@ export class Sync {
     if (this.deck.isLow()) this._hear(await this.deck.fetch(this.person.secret));
     if (!this._hasNews) this._hear(await call("progress", {}, this.person.secret));
     for (const name of storage.names(LEFT)) {
-      await new Outbox(name.slice(LEFT.length)).send(storage.read(name), hold, () => {}).catch(() => {});
-      if (!new Outbox(name.slice(LEFT.length)).count()) storage.remove(name);
+      const outbox = new Outbox(name.slice(LEFT.length));
+      const error = await outbox.send(storage.read(name), hold, () => {}).catch((reason) => reason);
+      if (!outbox.count() || error instanceof Refused) storage.remove(name);
     }
   }
 
   _hear(answer) {
+    if (this._isOver) return;
     if (answer.progress) this._hasNews = true;
     if (answer.version) this.version = answer.version;
     if (Object.values(answer.states || {}).includes("refused")) this.lineRefused = true;
@@ -100,7 +105,8 @@ export class Sync {
   }
 }
 
-/** Keep the secret of a person who leaves this device until their votes are sent. */
+/** Forget a person who leaves this device, but for what it takes to send the votes that wait. */
 export function leaveBehind(person) {
-  storage.write(LEFT + person.id, person.secret);
+  new Deck(person.id).remove();
+  if (new Outbox(person.id).count()) storage.write(LEFT + person.id, person.secret);
 }

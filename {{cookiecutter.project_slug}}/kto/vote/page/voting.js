@@ -175,9 +175,9 @@ function drawLast() {
 function drawProgress() {
   byId("mine").textContent = t("mine", { count: number(deck.mine) });
   if (!deck.progress || !deck.progress.all_goal) return;
-  const share_ = Math.min(1, deck.progress.all / deck.progress.all_goal);
-  byId("bar").value = share_;
-  byId("all").textContent = t("all", { percent: number(Math.floor(100 * share_)) });
+  const part = Math.min(1, deck.progress.all / deck.progress.all_goal);
+  byId("bar").value = part;
+  byId("all").textContent = t("all", { percent: number(Math.floor(100 * part)) });
 }
 
 // --- the server ---
@@ -255,7 +255,7 @@ function farewell(key) {
 function forget(key) {
   sync.stop();
   outbox.clear();
-  storage.remove(deck.name);
+  deck.remove();
   storage.remove("person");
   farewell(key);
 }
@@ -264,8 +264,7 @@ function forget(key) {
 export async function notMe() {
   if (!storage.lasting) await sync.run();
   sync.stop();
-  if (outbox.count()) leaveBehind(person);
-  storage.remove(deck.name);
+  leaveBehind(person);
   storage.remove("person");
   farewell("no_link");
 }

@@ -67,6 +67,7 @@ class Readers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._free: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._open = True
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -79,9 +80,12 @@ class Readers:
             yield connection
         finally:
             self._free.put(connection)
+            if not self._open:
+                self.close()
 
     def close(self) -> None:
-        """Close those that nobody has."""
+        """Close all connections; one that is lent, when it comes back."""
+        self._open = False
         with contextlib.suppress(queue.Empty):
             while True:
                 self._free.get_nowait().close()

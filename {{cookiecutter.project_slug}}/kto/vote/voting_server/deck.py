@@ -38,10 +38,10 @@ class Deck:
     ----------
     overlap
         Votes wanted per record.
-    cards
-        Ids of the records that can be given out, with the ids of their prompts, in an order that mixes the prompts.
+    records
+        Id, id of the prompt, and whether it can be given out, in an order that mixes the prompts.
     responses
-        Record, user and status in Argilla, also of records that are not among the cards.
+        Record, user and status in Argilla; those on other records are passed over.
     leases
         Record, user and end.
     """
@@ -49,32 +49,37 @@ class Deck:
     def __init__(
         self,
         overlap: int,
-        cards: Iterable[tuple[str, str]] = (),
+        records: Iterable[tuple[str, str, bool]] = (),
         responses: Iterable[tuple[str, str, str]] = (),
         leases: Iterable[tuple[str, str, float]] = (),
     ) -> None:
         self.overlap = overlap
-        self._cards = {id: _Card(id, prompt, wanted=True) for id, prompt in cards}
-        self._goal = len(self._cards) * overlap
+        self._cards = {id: _Card(id, prompt, bool(wanted)) for id, prompt, wanted in records}
         self._order: list[_Card] = []
         self._starts: dict[str, int] = {}  # user → place before which there is no card for them
         self._mine: Counter[str] = Counter()
-        self._votes = 0  # that count towards the goal
+        self._votes = self._goal = 0  # that count towards the goal
         for record, user, status in responses:
-            self._count(record, user, status)
+            if card := self._cards.get(record):
+                card.statuses[user] = status
+                card.votes += status == "submitted"
+                self._mine[user] += status in ANSWERED
         for record, user, end in leases:
-            if record in self._cards and self._cards[record].statuses.get(user) not in ANSWERED:
-                self._cards[record].leases[user] = end
+            if (card := self._cards.get(record)) and card.statuses.get(user) not in ANSWERED:
+                card.leases[user] = end
         for card in self._cards.values():
-            if card.wanted and card.votes < overlap:
-                self._append(card)
+            if card.wanted:
+                self._goal += overlap
+                self._votes += min(card.votes, overlap)
+                if card.votes < overlap:
+                    self._append(card)
 
     def _append(self, card: _Card) -> None:
         card.place = len(self._order)
         self._order.append(card)
 
     def _count(self, record: str, user: str, status: str) -> str:
-        card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", wanted=False))
+        card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", False))  # not loaded yet
         before = card.statuses.get(user, "")
         card.statuses[user] = status
         self._mine[user] += (status in ANSWERED) - (before in ANSWERED)

@@ -24,10 +24,13 @@ _RELOAD = 1.0  # seconds, at least, between two looks at what other processes ha
 _SHARE = 0.02  # of the time, at most, goes into that
 _CLEAN = 600  # seconds between two removals of leases that have ended
 _RECORDS = """
-SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id) FROM records
-JOIN kto_cards ON kto_cards.external_id = records.external_id
-WHERE dataset_id = ? AND coalesce(json_extract(metadata, '$.outdated'), 0) != 1 ORDER BY records.id
+SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id),
+    coalesce(json_extract(metadata, '$.outdated'), 0) != 1 AND kto_cards.external_id IS NOT NULL
+FROM records LEFT JOIN kto_cards ON kto_cards.external_id = records.external_id
+WHERE dataset_id = ? ORDER BY records.id
 """  # the ids are random, so that their order mixes prompts and models
+_RESPONSES = f"SELECT record_id, user_id, status FROM responses WHERE user_id NOT IN ({links.LEFT_OUT})"
+_LEASES = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
 
 _html = functools.lru_cache(4096)(answer_html)
 
@@ -55,7 +58,7 @@ class Service:
         self._path, self._names, self.version, self.reasons = path, (dataset, workspace), version, reasons
         self._lock = threading.Lock()
         self._writer: Writer | None = None
-        self._readers = Readers(path)
+        self._readers: Readers | None = None
         self._limit = HourlyLimit()
         # The writing thread sets these:
         self._dataset: votes.Dataset | None = None
@@ -81,15 +84,16 @@ class Service:
                 except BaseException:
                     writer.close()
                     raise
-                self._writer = writer
+                self._readers, self._writer = Readers(self._path), writer
 
     def close(self) -> None:
         """Write what waits, and answer no more."""
         with self._lock:
-            writer, self._writer = self._writer, None
-            if writer is not None:
+            writer, readers = self._writer, self._readers
+            self._writer = self._readers = None
+            if writer and readers:
                 writer.close()
-            self._readers.close()
+                readers.close()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Look, at the start of a transaction, whether other processes have written."""
@@ -107,15 +111,11 @@ class Service:
     def _load(self, connection: sqlite3.Connection) -> None:
         dataset = votes.find_dataset(connection, *self._names)
         if dataset is not None:
-            responses = f"""
-                SELECT record_id, user_id, responses.status FROM responses JOIN records ON records.id = record_id
-                WHERE dataset_id = ? AND user_id NOT IN ({links.LEFT_OUT})"""
-            leases = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
             self._deck = Deck(
                 dataset.overlap,
                 connection.execute(_RECORDS, (dataset.id,)),
-                connection.execute(responses, (dataset.id,)),
-                connection.execute(leases, (time.time(),)),
+                connection.execute(_RESPONSES),
+                connection.execute(_LEASES, (time.time(),)),
             )
         self._dataset = dataset
 
@@ -136,9 +136,10 @@ class Service:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        if self._writer is None:
+        readers = self._readers
+        if readers is None:
             raise BadRequest(503, "starting")
-        with self._readers.reading() as connection:
+        with readers.reading() as connection:
             yield connection
 
     def _voter(self, secret: str) -> links.Voter:
@@ -174,20 +175,21 @@ class Service:
         self._limit.check(voter)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> dict[str, Any]:
-            deck = self._deck
-            drawn = deck.draw(voter.user, min(count, CARDS), have)
-            if not drawn and count > 0 and self._load_next:  # others may have added records
-                self._load_next = 0.0
-                self._begin(connection)
+            for _ in range(2):
                 deck = self._deck
                 drawn = deck.draw(voter.user, min(count, CARDS), have)
+                cards = [card for id in drawn if (card := _card(connection, id, voter.user))]
+                if len(cards) == len(drawn) and (drawn or count < 1):
+                    break
+                self._load_next = 0.0  # before anybody is sent away: records may have been added or deleted just now
+                self._begin(connection)
             connection.executemany(
                 "INSERT OR REPLACE INTO kto_leases (record_id, user_id, expires_at) VALUES (?, ?, ?)",
                 deck.leases(voter.user, [*have, *drawn]),
             )
             return {
-                "cards": [_card(connection, id, voter.user) for id in drawn],
-                "wait": None if drawn else deck.wait(voter.user, have),
+                "cards": cards,
+                "wait": None if cards else deck.wait(voter.user, have),
                 "judged_elsewhere": deck.answered(voter.user, have),
             }
 
@@ -269,12 +271,15 @@ def _is_text(value: Any, longest: int) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= longest and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def _card(connection: sqlite3.Connection, record: str, user: str) -> dict[str, Any]:
-    prompt, answer, updated_at = connection.execute(
+def _card(connection: sqlite3.Connection, record: str, user: str) -> dict[str, Any] | None:
+    found = connection.execute(
         """SELECT kto_cards.prompt, kto_cards.answer, responses.updated_at FROM records
         JOIN kto_cards ON kto_cards.external_id = records.external_id
         LEFT JOIN responses ON record_id = records.id AND user_id = ? WHERE records.id = ?""",
         (user, record),
     ).fetchone()
+    if found is None:
+        return None
+    prompt, answer, updated_at = found
     line = votes.current_line(connection, record, user, updated_at)
     return {"record": record, "prompt": prompt, "answer": "", "raw": answer, "line": line}
