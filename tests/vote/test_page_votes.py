@@ -167,7 +167,7 @@ def test_practice_without_a_server_for_votes(browser: Browser, voting: VotingSer
                 assert person.heading == f"Practice {number} of 6"
                 person.vote("good")
                 person.action()
-            assert person.heading.startswith("That was the practice.")
+            assert person.heading.startswith("All done")
             person.action()
             assert person.heading == "Practice 1 of 6"
     finally:

@@ -96,7 +96,7 @@ async function practice() {
 /** The lead looks at the page before there is a server: all examples, and nothing is sent. */
 async function lead() {
   await practise(page.examples, true);
-  message(t("practice_done"), action("practise_again", lead));
+  message(t("all_done"), action("practise_again", lead));
 }
 
 /** Call an async function until the server answers, with yes or no. */
