@@ -36,10 +36,22 @@ LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
 SLOW = (
     *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "connections", "earlier"),
     *("earlier_answers", "end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "job"),
-    *("kill", "left_out", "local_server", "new_prompts", "pages", "privacy", "prompt_sources", "publish"),
+    *(
+        "kill",
+        "left_out",
+        "local_server",
+        "new_prompts",
+        "page_looks",
+        "page_offline",
+        "page_votes",
+        "pages",
+        "privacy",
+        "prompt_sources",
+        "publish",
+    ),
     *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
     *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_load"),
-    *("voting_page", "voting_safety", "voting_service", "votes_in_argilla"),
+    *("voting_page", "voting_safety", "voting_server", "voting_service", "votes_in_argilla", "http", "practice"),
 )
 """Subjects of the files that start servers, browsers or many commands."""
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Response, sync_playwright
 from playwright.sync_api import Page as PlaywrightPage
 
@@ -168,6 +169,15 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def chromium_or_skip() -> Iterator[Browser]:
+    """Start the browser, or skip the test on a machine that has none."""
+    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
+        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
+    with chromium() as browser:
+        yield browser
 
 
 @contextmanager

@@ -241,18 +241,17 @@ class _Server(VotingServer):
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
-    def __init__(self, path: Path, page: Mapping[str, Any] | None = None) -> None:
-        self.path, self.page = path, dict(page or words())
+    def __init__(self, path: Path, page: Mapping[str, Any] | None = None, host: str = "127.0.0.1") -> None:
+        self.path, self.page, self.host = path, dict(page or words()), host
         self.port = 0
 
     def start(self) -> "VotingService":
         """Start it, on the port that it had before if it was stopped."""
         self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
         self.service.open()
-        files, _ = page_files.load(self.page, version=self.page["version"])
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        self.server = _Server(listener, files, self.service.api)
+        self.server = _Server(listener, self._files(), self.service.api)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -265,6 +264,15 @@ class VotingService:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self.service.close()
+
+    def change(self, **page: Any) -> None:
+        """Serve another page from now on, also to those who are connected."""
+        self.page.update(page)
+        self.server.files = self._files()
+        self.service.version = self.page["version"]
+
+    def _files(self) -> Mapping[str, page_files.File]:
+        return page_files.load(self.page, version=self.page["version"])[0]
 
     def __enter__(self) -> "VotingService":
         return self.start()

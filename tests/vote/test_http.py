@@ -1,5 +1,6 @@
 """What the voting server makes of requests that no browser sends, and who reaches Argilla behind it."""
 
+import concurrent.futures
 import contextlib
 import gzip
 import http.client
@@ -134,7 +135,7 @@ def argilla() -> Iterator[Argilla]:
     behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind)
     threading.Thread(target=behind.serve_forever, args=(0.02,), daemon=True).start()
     argilla = Argilla(False, "Argilla is starting …")
-    argilla.port = behind.server_port
+    argilla.started(behind.server_port)
     yield argilla
     behind.shutdown()
     behind.server_close()
@@ -329,12 +330,15 @@ def test_addresses_are_limited_behind_a_named_proxy_only(server: VotingServer) -
     def guess(number: int, address: str) -> int:
         return call(server, "wrong", {}, Authorization=f"Bearer {number}", X_Forwarded_For=f"spoofed, {address}")[0]
 
+    assert call(server, "echo", {}, Authorization="Bearer known")[0] == 200
     assert {guess(n, "192.0.2.1") for n in range(310)} == {403}
     server.set_address("https://vote.example")
     assert {guess(n, "192.0.2.1") for n in range(400, 700)} == {403}
     assert guess(700, "192.0.2.1") == 429
     assert guess(701, "192.0.2.2") == 403
-    assert call(server, "echo", {}, X_Forwarded_For="192.0.2.1")[0] == 429
+    # Who has voted already is not locked out by somebody in the same house.
+    assert call(server, "echo", {}, Authorization="Bearer new", X_Forwarded_For="192.0.2.1")[0] == 429
+    assert call(server, "echo", {}, Authorization="Bearer known", X_Forwarded_For="192.0.2.1")[0] == 200
 
 
 def test_one_secret_cannot_call_for_ever(server: VotingServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,11 +541,20 @@ def test_in_a_network(argilla: Argilla) -> None:
 
 
 def test_argilla_that_is_not_there(argilla: Argilla) -> None:
-    argilla.port = 0
-    with serving(argilla=argilla) as server:
+    starting = Argilla(False, "Argilla is starting …")
+    with serving(argilla=starting) as server:
         status, headers, page = ask(server, "GET", "/", Accept="text/html,*/*")
         assert status == 503 and "Argilla is starting …" in page.decode() and headers["refresh"]
-        assert json.loads(ask(server, "GET", "/api/v1/me")[2]) == {"kind": "starting"}
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # a command waits
+            waiting = pool.submit(ask, server, "GET", "/api/v1/me")
+            time.sleep(0.3)
+            assert not waiting.done()
+            starting.started(argilla.port)
+            assert waiting.result()[0] == 200
+    argilla.ended("Argilla has ended.")
+    with serving(argilla=argilla) as server:
+        assert "Argilla has ended." in ask(server, "GET", "/", Accept="text/html,*/*")[2].decode()
+        assert json.loads(ask(server, "GET", "/api/v1/me")[2]) == {"kind": "gone"}
         with socket.create_server(("127.0.0.1", 0)) as free:
             argilla.port = free.getsockname()[1]
         assert ask(server, "POST", "/api/v1/x", "{}")[0] == 503

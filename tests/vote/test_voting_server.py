@@ -4,10 +4,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import stat
+import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +20,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from rendering import TEMPLATE, render
+from argilla_server import free_port
+from browser import chromium, open_page
+from rendering import REPOSITORY, TEMPLATE, render
 from vote_command import Vote
 from voting import Task, english
 
@@ -227,6 +232,14 @@ def test_a_set_up_that_fails_stops_no_vote(task: Task) -> None:
         left_out.unlink()
 
 
+def test_a_second_command_waits_while_argilla_starts(task: Task, vote: Vote) -> None:
+    vote.wait_for("Argilla is starting")
+    env = f"ARGILLA_API_URL={vote.url}\nARGILLA_API_KEY={task_key(task)}\n"
+    (task.project / ".env").write_text(env, encoding="utf-8")
+    said = start(task, "--port", str(vote.port)).end()
+    assert said.startswith("0: New answers in Argilla: 0\n") and "Traceback" not in said
+
+
 def test_a_second_page_of_one_home(task: Task, vote: Vote) -> None:
     vote.wait_for("Your own link")
     (task.project / ".env").write_text("", encoding="utf-8")  # so that it does not know of the first
@@ -325,8 +338,6 @@ def task_key(task: Task) -> str:
 
 def guess_and_measure(vote: Vote, headers: dict[str, str]) -> float:
     """Return the longest of ten answers to the lead while five guess passwords all the time, in seconds."""
-    import threading
-
     over = threading.Event()
 
     def guess() -> None:
@@ -348,6 +359,32 @@ def guess_and_measure(vote: Vote, headers: dict[str, str]) -> float:
     for thread in guessing:
         thread.join()
     return max(took)
+
+
+def test_argillas_page_works_behind_ours(task: Task, vote: Vote) -> None:
+    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
+        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
+    vote.wait_for_argilla()
+    credentials = json.loads((task.project / ".argilla" / "credentials.json").read_text("utf-8"))
+    with chromium() as browser, open_page(browser, vote.url, "en") as page:
+        page.log_in(credentials["username"], credentials["password"])
+        assert page.vote_with_mouse("good") == ("submitted", "good")
+        assert page.vote_with_keys("2") == ("submitted", "bad")
+
+
+def test_argillas_own_client_works_behind_ours(task: Task, vote: Vote) -> None:
+    import argilla as rg
+
+    vote.wait_for_argilla()
+    client = rg.Argilla(api_url=vote.url, api_key=task_key(task))
+    settings = rg.Settings(
+        fields=[rg.TextField("text", client=client)], questions=[rg.TextQuestion("q", client=client)]
+    )
+    dataset = rg.Dataset(f"d{uuid.uuid4().hex[:8]}", "argilla", settings, client).create()
+    texts = ["long " * 20_000 + str(number) for number in range(120)]  # 12 MB
+    dataset.records.log([{"text": text} for text in texts], batch_size=60)
+    assert {record.fields["text"] for record in dataset.records} == {*texts}
+    dataset.delete()
 
 
 # --- Addresses
@@ -372,6 +409,44 @@ def test_a_web_server_in_front(task: Task) -> None:
     with start(task) as vote:
         vote.wait_for("The address has changed. Send these links once more.")
         vote.wait_for(f"  amina: {vote.url}/vote/#")
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="no Caddy on this machine")
+def test_the_caddy_files_of_the_documentation(task: Task, tmp_path: Path) -> None:
+    """Both, with names of this machine and Caddy's own certificates."""
+    files = re.findall(r"```caddyfile\n(.*?)```", (REPOSITORY / "docs" / "web-server.md").read_text("utf-8"), re.DOTALL)
+    ports = free_port(), free_port()
+    with start(task, "--url", f"https://localhost:{ports[1]}/thumbs") as vote:
+        names = {"vote.example.org {": f"localhost:{ports[0]} {{\n\ttls internal"}
+        names |= {"\nexample.org {": f"\nlocalhost:{ports[1]} {{\n\ttls internal", ":6900": f":{vote.port}"}
+        text = "{\n\tadmin off\n\tskip_install_trust\n}\n" + "\n".join(files)
+        for before, after in names.items():
+            assert before in text
+            text = text.replace(before, after)
+        (tmp_path / "Caddyfile").write_text(text, encoding="utf-8")
+        log = (tmp_path / "caddy.log").open("wb")
+        env = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        command = ["caddy", "run", "--config", str(tmp_path / "Caddyfile")]
+        caddy = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            with httpx.Client(verify=False, timeout=30) as client:
+                sites = f"https://localhost:{ports[0]}", f"https://localhost:{ports[1]}/thumbs"
+                for site in sites:
+                    vote.until(lambda site=site: client.get(f"{site}/").status_code == 302)
+                    page = client.get(site, follow_redirects=True)
+                    assert page.url == f"{site}/vote/" and "page.css" in page.text
+                    assert client.get(f"{site}/api/v1/version").status_code == 404
+                    body = {"secret": vote.own_secret, "consent": "1"}
+                    origin = {"Origin": site.removesuffix("/thumbs")}
+                    session = client.post(f"{site}/vote/api/session", json=body, headers=origin)
+                    assert session.is_success, session.text
+                    bearer = {**origin, "Authorization": f"Bearer {session.json()['secret']}"}
+                    body = {"count": 10, "have": []}
+                    assert client.post(f"{site}/vote/api/cards", json=body, headers=bearer).json()["cards"]
+        finally:
+            caddy.terminate()
+            caddy.wait()
+            log.close()
 
 
 def test_an_address_that_is_none(task: Task) -> None:

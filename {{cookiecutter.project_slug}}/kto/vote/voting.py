@@ -65,6 +65,7 @@ class Voting:
             names = self.config.annotation.dataset, self.config.annotation.workspace
             self.service = Service(self.home / "argilla.db", *names, version)
             stack.callback(self.service.close)
+            self._votes_are_open = self._open_votes()
             self.argilla = Argilla(self._everybody, t("server.starting"))
             # A web server of one's own connects from this machine, for strangers; so Argilla is not behind it.
             self.is_before_argilla = self._everybody or not self._url
@@ -98,12 +99,11 @@ class Voting:
         port, log = listener.getsockname()[1], self.home / "tunnel.log"
         stack.enter_context(tunnel.running(self._program, port, log, opened, self.said.tunnel_ended))
 
-    def open_votes(self) -> bool:
+    def _open_votes(self) -> bool:
         """Begin to take votes, if there is something to vote on and Argilla need not change its database first."""
         if local.is_current(self.home) and local.has_cards(self.home):
             with contextlib.suppress(sqlite3.Error):
                 self.service.open()
-                self.said.links_exist()
                 return True
         return False
 
@@ -112,21 +112,25 @@ class Voting:
 
         If Argilla does not start, or ends, people go on voting, and the lead is told.
         """
-        votes_are_open = self.open_votes()
+        print(t("server.starting"), flush=True)
+        if self._votes_are_open:
+            self.said.links_exist()
         address = [f"--address={self.said.here}"] if self.is_before_argilla else []
         try:
             with local.argilla_child(uv, [f"--home={self.home}", "--port=0", *address]) as child:
-                self.argilla.port = urlsplit(child.url).port or 0
+                self.argilla.started(urlsplit(child.url).port or 0)
                 self.said.argilla_is_there(self.said.here if self.is_before_argilla else child.url)
                 status = _set_up(child, self.home)
-                if not (votes_are_open or self.open_votes()):
+                if not (self._votes_are_open or self._open_votes()):
                     return status or 1
+                self._votes_are_open = True
+                self.said.links_exist()
                 while child.process.poll() is None:
                     time.sleep(_POLL)
         except local.ArgillaEnded as end:
-            if not votes_are_open:
+            if not self._votes_are_open:
                 return end.status
-        self.argilla.port, self.argilla.notice = 0, t("technical.argilla_ended")
+        self.argilla.ended(t("technical.argilla_ended"))
         print(t("technical.argilla_ended"), file=sys.stderr, flush=True)
         while True:
             time.sleep(_POLL)
@@ -138,7 +142,6 @@ def run(options: argparse.Namespace, config: Settings) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a page that nobody sees any more would keep its port
     with Voting(options, config) as voting:
-        print(t("server.starting"), flush=True)
         try:
             return voting.run_argilla(uv)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ export function element(tag, properties, ...children) {
     if (name in made) made[name] = value;
     else made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.filter(Boolean));
   return made;
 }
 
@@ -18,24 +18,34 @@ export function button(text, act, properties) {
   return made;
 }
 
-/** Return a `<div>` with HTML that this project's renderer made (kto/rendering.py), which has no scripts or links. */
-export function rendered(html, properties) {
+const TAGS = "P BR HR STRONG EM UL OL LI BLOCKQUOTE PRE CODE SMALL DIV TABLE THEAD TBODY TR TH TD".split(" ");
+const SAFE = /^(https?|mailto):/i;
+
+/**
+ * Return a `<div>` with HTML that this project's renderer made (kto/rendering.py). It is copied tag by tag, so that
+ * whatever else should be in it is text. Headings become those of one level, for the page has its own outline.
+ */
+export function rendered(html, properties, level) {
   const made = element("div", properties);
-  made.append(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+  copy(new DOMParser().parseFromString(html, "text/html").body, made, level || 3);
   return made;
+}
+
+function copy(from, to, level) {
+  for (const node of from.childNodes) {
+    const tag = node.nodeName;
+    let made = to;
+    if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
+    else if (tag === "A" && SAFE.test(node.href)) made = element("a", { href: node.href, target: "_blank", rel: "noopener noreferrer" });
+    else if (/^H[1-6]$/.test(tag)) made = element("h" + level, { className: tag.toLowerCase() });
+    else if (TAGS.includes(tag)) made = element(tag, node.hasAttribute("dir") ? { dir: node.getAttribute("dir") } : {});
+    else if (node.nodeType !== Node.ELEMENT_NODE) continue;
+    if (tag === "LI" && node.hasAttribute("value")) made.value = node.value;
+    if (made !== to) to.append(tag === "TABLE" ? element("div", { className: "wide", tabIndex: 0 }, made) : made);
+    copy(node, made, level);
+  }
 }
 
 export function byId(id) {
   return document.getElementById(id);
-}
-
-/** Show one element in the main part and move the focus there, for those who hear the page. */
-export function show(...children) {
-  const main = byId("main");
-  main.textContent = "";
-  main.append(...children.filter(Boolean));
-  main.scrollTop = 0;
-  const heading = main.querySelector("[data-focus]") || main;
-  heading.tabIndex = -1;
-  heading.focus({ preventScroll: true });
 }

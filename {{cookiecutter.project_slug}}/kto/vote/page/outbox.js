@@ -4,27 +4,22 @@
 import * as storage from "./storage.js";
 import { call } from "./api.js";
 
-export const FORMAT = 1;
-const BATCH = 100; // lines per request; the server takes 200
-
-/** Return 32 hexadecimal digits. `crypto.randomUUID` is absent where the page comes by plain http. */
-export function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
+const LINES = 100; // per request; the server takes 200
+const BYTES = 50000; // per request; the server takes 64 kB
 
 export class Outbox {
   /** @param {string} person Whose votes these are: a device may be handed on. */
   constructor(person) {
     this.start = "vote." + person + ".";
-    this.sending = null;
   }
 
-  /** Keep a line of the vote format before anything is sent. Return whether it outlives this page. */
+  /** Keep a line of the vote format (docs/votes.md) before anything is sent. */
   add(line) {
-    // The time makes names that sort as the votes were given: an undone vote is sent after the vote.
-    const order = String(Date.now()).padStart(15, "0") + "." + String(this.count()).padStart(4, "0");
-    return storage.write(this.start + order + "." + line.id, line);
+    // The names sort as the votes were given, also when somebody sets the clock back: an undone vote follows the vote.
+    const names = this.names();
+    const last = names.length ? Number(names[names.length - 1].slice(this.start.length).split(".")[0]) : 0;
+    const order = Math.max(Date.now(), last + 1);
+    storage.write(this.start + String(order).padStart(15, "0") + "." + line.id, line);
   }
 
   names() {
@@ -35,24 +30,27 @@ export class Outbox {
     return this.names().length;
   }
 
-  /** Send everything. Return the server's last answer, null if nothing was to be sent. Raises what `call` raises. */
-  send(secret) {
-    if (!this.sending) {
-      this.sending = this._send(secret).finally(() => {
-        this.sending = null;
-      });
-    }
-    return this.sending;
+  clear() {
+    this.names().forEach(storage.remove);
   }
 
-  async _send(secret) {
-    let answer = null;
+  /** Send everything, and call `told` with each answer. `hold` is called between requests. Raises what `call` raises. */
+  async send(secret, hold, told) {
     for (let names = this.names(); names.length; names = this.names()) {
-      const batch = names.slice(0, BATCH);
-      const lines = batch.map(storage.read);
-      answer = await call("votes", { lines: lines.filter(Boolean) }, secret);
+      hold();
+      const batch = this._batch(names);
+      const lines = batch.map(storage.read).filter(Boolean);
+      const answer = lines.length ? await call("votes", { lines }, secret) : {};
       batch.forEach(storage.remove);
+      told(answer);
     }
-    return answer;
+  }
+
+  _batch(names) {
+    let bytes = 0;
+    return names.slice(0, LINES).filter((name, index) => {
+      bytes += 3 * JSON.stringify(storage.read(name) || "").length; // UTF-8 takes three bytes at most per unit
+      return index === 0 || bytes < BYTES;
+    });
   }
 }

@@ -1,33 +1,38 @@
-// Three cards whose right vote is known, with the reason after each.
+// Cards whose right vote is known, with the reason after each.
 
-import { byId, button, element, show } from "./dom.js";
+import { element } from "./dom.js";
 import { number, t } from "./words.js";
-import * as card from "./card.js";
+import { question, reply, showCard } from "./card.js";
+import { action, heading, show } from "./screen.js";
 
-/** Show the examples one after the other. Resolves when all are done, or when the person wants to vote. */
-export function practise(examples, setVote) {
+/**
+ * Show examples one after the other. Resolves when all are done, or when the person wants real cards; if there are none
+ * to come (`isAll`), the examples are all there is.
+ */
+export function practise(examples, isAll) {
   return new Promise((resolve) => {
-    let index = 0;
-    const next = () => {
-      if (index === examples.length) {
-        resolve();
-        return;
-      }
+    const step = (index) => {
       const example = examples[index];
-      card.showCard(example, t("practice_heading", { number: number(index + 1), total: number(examples.length) }));
-      setVote((vote) => {
-        byId("foot").hidden = true;
-        index += 1;
-        const right = vote === example.vote;
+      const title = t("practice_heading", { number: number(index + 1), total: number(examples.length) });
+      showCard("practice", example, title, (vote) => {
+        const isEnd = index + 1 === examples.length;
+        const said = t(vote === example.vote ? "practice_same" : "practice_other_" + example.vote);
         show(
-          element("section", { className: "reason" },
-            element("h2", { textContent: t(right ? "practice_same" : "practice_other_" + example.vote), "data-focus": "" }),
-            element("p", { className: "written", dir: "auto", textContent: example.reason })),
-          button(t(index === examples.length ? "start" : "next"), next, { className: "main" }),
-          index === examples.length ? null : button(t("start"), resolve, { className: "small" }),
+          "practice",
+          [
+            element("section", { className: "verdict " + example.vote }, heading(said),
+              element("p", { className: "written", dir: "auto", textContent: example.reason })),
+            isEnd && !isAll ? element("p", { className: "done", textContent: t("practice_done") }) : null,
+            question(example, title),
+            reply(example),
+          ],
+          isEnd ? [action(isAll ? "next" : "vote_now", resolve)] : [
+            action("next", () => step(index + 1)),
+            isAll ? null : action("vote_now", resolve, true),
+          ],
         );
       });
     };
-    next();
+    step(0);
   });
 }

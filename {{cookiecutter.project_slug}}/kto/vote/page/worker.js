@@ -1,29 +1,48 @@
-// The service worker: where the browser allows one (https, localhost), the page opens without a network.
-// Files come from the network first, so that a newer server's page is never hidden by an old copy; calls of the API
-// and all POSTs pass by.
+// The service worker: where the browser allows one (https, this machine), the page opens without a network.
+//
+// Everything comes from the network first, so that an old copy never hides a newer page. The copies are of one version
+// together: a cache is filled as a whole, and then the older ones go. Calls of the API are never kept.
 
-const CACHE = "kto-page";
+const PREFIX = "kto-";
+const PATIENCE = 4000; // milliseconds for the network before a copy is taken
+const FILES = [
+  "./", "manifest.json", "icon.svg", "icon.png", "page.css", "words.json", "api.js", "app.js", "card.js", "deck.js", "dom.js",
+  "ids.js", "last.js", "letters.js", "lock.js", "menu.js", "outbox.js", "practice.js", "screen.js", "share.js", "storage.js",
+  "sync.js", "voting.js", "words.js",
+];
 
-self.addEventListener("install", (event) => {
-  const files = ["./", "page.css", "app.js", "api.js", "card.js", "cards.js", "dom.js", "outbox.js", "practice.js", "storage.js",
-    "words.js", "words.json"];
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)).then(() => self.skipWaiting()));
-});
+/** Keep the page as the server has it now, unless that version is kept already; then drop all others. */
+async function fill() {
+  const name = await version(await fetch("words.json", { cache: "no-cache" }));
+  if (!(await caches.has(name))) {
+    const cache = await caches.open(name);
+    await cache.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" }))).catch(() => {});
+    const words = await cache.match("words.json");
+    // The network may have failed, or the server may have changed in between; the next page tries again.
+    if (!words || (await version(words)) !== name) return caches.delete(name);
+  }
+  const others = (await caches.keys()).filter((other) => other.startsWith(PREFIX) && other !== name);
+  return Promise.all(others.map((other) => caches.delete(other)));
+}
 
+async function version(words) {
+  return PREFIX + (await words.json()).version;
+}
+
+self.addEventListener("install", (event) => event.waitUntil(fill().then(() => self.skipWaiting())));
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener("message", (event) => event.waitUntil(fill().catch(() => {})));
 
 self.addEventListener("fetch", (event) => {
-  const url = new URL(event.request.url);
-  if (event.request.method !== "GET" || url.origin !== location.origin || url.pathname.includes("/api/")) return;
-  event.respondWith(
-    fetch(event.request)
-      .then((response) => {
-        if (response.ok) {
-          const copy = response.clone();
-          event.waitUntil(caches.open(CACHE).then((cache) => cache.put(event.request, copy)));
-        }
-        return response;
-      })
-      .catch(() => caches.match(event.request, { ignoreSearch: true }).then((kept) => kept || Response.error())),
-  );
+  const { method, url } = event.request;
+  if (method !== "GET" || !url.startsWith(self.registration.scope) || url.includes("/api/")) return;
+  event.respondWith(answer(event.request));
 });
+
+async function answer(request) {
+  const network = fetch(request);
+  const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE));
+  const first = await Promise.race([network, patience]).catch(() => null);
+  if (first && first.status < 500) return first;
+  return (await caches.match(request, { ignoreSearch: true, ignoreVary: true })) || first || network;
+}

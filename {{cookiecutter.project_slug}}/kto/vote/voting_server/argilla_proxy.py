@@ -33,6 +33,7 @@ MAX_BODY = 256 * 1024
 _AT_ONCE = 6  # requests from elsewhere that Argilla works on: it has one thread for all
 _LOG_INS = 10  # log-ins from elsewhere that wait for their turn
 _WAIT = 20.0  # seconds that a request from elsewhere waits for its turn
+_START = 60.0  # seconds that a command on this machine waits for Argilla to start
 _PAUSE = 2.0  # seconds between a wrong log-in from elsewhere and the next one
 _BLOCK = 64 * 1024
 
@@ -51,10 +52,21 @@ class Argilla:
     def __init__(self, everybody: bool, notice: str) -> None:
         self.everybody, self.notice = everybody, notice
         self.port = 0  # on 127.0.0.1; 0 while it is not there
+        self._known = threading.Event()  # whether it starts
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._log_in_queue = threading.BoundedSemaphore(_LOG_INS)
         self._log_in_lock = threading.Semaphore()
         self._next_log_in = 0.0
+
+    def started(self, port: int) -> None:
+        """Argilla is there."""
+        self.port = port
+        self._known.set()
+
+    def ended(self, notice: str) -> None:
+        """Argilla is gone, or did not start; from now on its page says `notice`."""
+        self.port, self.notice = 0, notice
+        self._known.set()
 
     def is_open_to(self, request: Request, connection: socket.socket) -> bool:
         """Tell whether this request may reach Argilla; no page elsewhere may send one that changes something."""
@@ -73,9 +85,11 @@ class Argilla:
         BadRequest
             Argilla is not there, the body is too long, or too many others wait for Argilla.
         """
-        if not self.port:
-            raise BadRequest(503, "starting")
         is_here = is_from_here(request, connection)
+        if is_here and "text/html" not in request.get("accept"):
+            self._known.wait(_START)  # commands wait, a person is told
+        if not self.port:
+            raise BadRequest(503, "gone" if self._known.is_set() else "starting")
         if (request.length or 0) > (MAX_UPLOAD if is_here else MAX_BODY):
             raise BadRequest(413, "too_long")
         if is_here or not unquote(request.path).startswith("/api"):

@@ -27,6 +27,11 @@ class Attempts:
             if len(self._counts) > _KEYS:
                 self._counts.popitem(last=False)
 
+    def has(self, key: bytes) -> bool:
+        """Tell whether an attempt by this key is remembered."""
+        with self._lock:
+            return key in self._counts
+
     def seconds_to_wait(self, key: bytes) -> int:
         """Return for how many seconds no further attempt is allowed, 0 if one is."""
         with self._lock:
