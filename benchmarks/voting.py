@@ -153,7 +153,7 @@ def row(name: str, results: Results, cpu: float, more: str) -> str:
     errors = sum(results.errors.values())
     used = f"{1000 * cpu / max(1, len(results.votes)):.1f}"
     return (
-        f"| {name} | {len(results.votes)} | {' | '.join(f'{ms:,.0f}' for ms in times)} | {errors} | {more} | {used} |"
+        f"| {name} | {len(results.votes):,} | {' | '.join(f'{ms:,.0f}' for ms in times)} | {errors} | {more} | {used} |"
     )
 
 
@@ -171,8 +171,10 @@ def ours(folder: Path, records: int, people: int, seconds: float, with_lead: boo
         results = asyncio.run(vote(voting.port, links, seconds, PAUSE, *beside))
         cpu = processor_time(voting.pid) - before
     facts = check(run.path, results, OVERLAP, lead="owner")
-    print(dict(results.errors), facts, f"lead: {len(page.votes)} requests", file=sys.stderr)
-    print(f"lead p50 {percentile(page.votes, 0.5):.0f} ms, p95 {percentile(page.votes, 0.95):.0f} ms", file=sys.stderr)
+    print(dict(results.errors), facts, file=sys.stderr)
+    if page.votes:
+        times = f"p50 {percentile(page.votes, 0.5):.0f} ms, p95 {percentile(page.votes, 0.95):.0f} ms"
+        print(f"the lead: {len(page.votes)} requests, {times}", file=sys.stderr)
     name = f"ours, {people} people" + (", a lead at work in Argilla" if with_lead else "")
     print(row(name, results, cpu, f"{facts['lost']} | {facts['doubled']} | {facts['beyond']}"), flush=True)
     slowest = max(percentile(results.votes, 0.95), percentile(results.cards, 0.95))

@@ -102,14 +102,13 @@ def test_the_disk_is_synced_before_each_acknowledgement(path: Path, tmp_path: Pa
         pytest.skip("no strace on this machine")
     log = tmp_path / "trace"
     trace = ["strace", "-f", "-s", "4000", "-o", str(log), "-e", "trace=fsync,fdatasync,sendto,recvfrom,write"]
-    voting = VotingProcess(path, trace).start()
-    device = Device(voting.url).enter(add_link(path, "amina"))
-    cards = device.cards()
-    begun = len(log.read_text("utf-8", "replace").splitlines())
-    for card in cards:
-        device.vote(card["record"])
-    device.call("votes", lines=[make_line(card["record"], "bad") for card in cards])  # superseded ones are kept, too
-    voting.kill()
+    with VotingProcess(path, trace) as voting:
+        device = Device(voting.url).enter(add_link(path, "amina"))
+        cards = device.cards()
+        begun = len(log.read_text("utf-8", "replace").splitlines())
+        for card in cards:
+            device.vote(card["record"])
+        device.call("votes", lines=[make_line(card["record"], "bad") for card in cards])  # superseded, and kept, too
     synced, acknowledged, open_calls = False, 0, {}
     for text in log.read_text("utf-8", "replace").splitlines()[begun:]:
         found = CALL.match(text)
