@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import networkx
+
 from kto.ask.lookups import Lookup, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
@@ -69,6 +71,7 @@ class StoredLLM(LLM):
 
     _runner: ModelRunner = PrivateAttr()
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
+    _turn: asyncio.Lock = PrivateAttr(default_factory=asyncio.Lock)
     _cluster: "Cluster | None" = PrivateAttr()
 
     @property
@@ -98,7 +101,9 @@ class StoredLLM(LLM):
             if missing:
                 await self._cluster.ask(self, missing)
             found = [()] * len(inputs)
-        return await asyncio.gather(*map(self._answer, inputs, found))
+        async with self._turn:  # batches in their order
+            tasks = [await self._runner.start(self._answer, *request) for request in zip(inputs, found, strict=True)]
+        return await asyncio.gather(*tasks)
 
     async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
         """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
@@ -128,6 +133,9 @@ class AskModel(TextGeneration):
         return messages(input["system_prompt"], input["instruction"])
 
 
+_OURS = LoadDataFromDicts, AskModel, GroupColumns
+
+
 def ask_model(plan: "Plan", target: ModelTarget, writer: "AnswerWriter", language: "LanguageWorker | None") -> None:
     """Ask one model for the answers that it lacks, without the steps behind it."""
     with Pipeline(name="one-model") as pipeline:
@@ -144,10 +152,11 @@ def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:
 
 async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
     dag = pipeline.dag
-    dag.validate()
-    [[root], *levels] = dag.iter_based_on_trophic_levels()
+    [[root], *levels] = networkx.topological_generations(dag.G)
     [leaf] = dag.leaf_steps
     steps: dict[str, _Step] = {name: dag.get_step(name)["step"] for name in (root, *itertools.chain(*levels))}
+    if not all(isinstance(step, _OURS) for step in steps.values()):
+        dag.validate()  # takes 12 MB, because it imports scipy
     llms = {name: step.llm for name, step in steps.items() if isinstance(getattr(step, "llm", None), StoredLLM)}
     # The other steps may not be made for several threads.
     locks = {name: contextlib.nullcontext() if name in llms else asyncio.Lock() for name in steps}

@@ -62,12 +62,15 @@ class _Actor:
     async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
         calls: Calls = []
         _calls.set(calls)
-        running = asyncio.gather(*(self._runner.answer(*request) for request in missing))
+        running = asyncio.create_task(self._answer(missing))
         while calls or not running.done():
             await asyncio.wait([running], timeout=_EVERY)
             handed_over = calls.copy()
             calls.clear()
             yield handed_over
+
+    async def _answer(self, missing: Missing) -> None:
+        await asyncio.gather(*[await self._runner.start(self._runner.answer, *request) for request in missing])
 
 
 class Cluster:
