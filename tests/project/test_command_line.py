@@ -174,11 +174,12 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
         return said
 
     monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     if goes_on:
-        wait_for_enter("?")
+        wait_for_enter("?", "needs_yes")
     else:
         with pytest.raises(KeyboardInterrupt):
-            wait_for_enter("?")
+            wait_for_enter("?", "needs_yes")
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,15 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from kto.ask import local_server, report, servers, targets
+from kto.ask import costs, local_server, report, servers, targets
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.new_prompts import COUNTS, PromptMaker, PromptPool
 from kto.ask.plan import Estimate
 from kto.ask.prompt_sources import sources
-from kto.ask.servers import Server
 from kto.ask.store import locked_store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
@@ -105,10 +103,7 @@ def make(
                 target = target.priced(servers.model_list(target.server))
             confirm(config, maker, target, options.yes)
             if not target.server:
-                log = config.root / "data" / "logs" / "model-1.log"
-                print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
-                server = Server(stack.enter_context(local_server.running(only, model, log)))
-                target = dataclasses.replace(target, server=server)
+                target = stack.enter_context(local_server.running(config, target))
             before, totals = maker.counts["new"], {model: maker.missing}
             label = t("new_prompts.count_new")
             with show_progress(label, totals, lambda: {model: maker.counts["new"] - before}):
@@ -128,15 +123,13 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
     requests = maker.requests()
     written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
     estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
-    if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
+    if not costs.may_cost(config, [target], [estimate]):
         return
     print(report.before({target.model: estimate}))
     if estimate.cost is None:
         print(t("generate.cost_unknown"))
     if not yes:
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise UserError("prompts_need_yes")
-        wait_for_enter(t("generate.go_on"))
+        wait_for_enter(t("generate.go_on"), "prompts_need_yes")
 
 
 def _setting(config: Settings, output: Path) -> str:
