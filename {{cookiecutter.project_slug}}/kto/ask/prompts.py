@@ -20,7 +20,7 @@ from kto.ask.prompt_sources import sources
 from kto.ask.store import locked_store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
-from kto.command_line import Parser, run
+from kto.command_line import Parser, positive
 from kto.errors import UserError
 from kto.keys import secret
 from kto.progress import show_progress
@@ -42,10 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     default = ROOT / "prompts" / "new.jsonl"
     parser.add_argument("--output", type=Path, default=default, metavar="FILE", help=t("new_prompts.help_output"))
     options = parser.parse_args(argv)
-    if options.count is not None:
-        if not (options.count.isascii() and options.count.isdigit() and 0 < int(options.count[:9]) <= 1_000_000):
-            raise UserError("bad_count", value=options.count)
-        options.count = int(options.count)
+    options.count = positive(options.count, "bad_count", most=1_000_000)
     options.output = options.output.resolve()
     if options.output.suffix.lower() != ".jsonl":
         raise UserError("no_jsonl_name", path=options.output)
@@ -138,7 +135,3 @@ def _setting(config: Settings, output: Path) -> str:
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
     names = [*config.generation.prompts, *([] if output in files else [path.as_posix()])]
     return f"prompts = {json.dumps(names, ensure_ascii=False)}"  # a string of TOML is one of JSON
-
-
-if __name__ == "__main__":
-    run(main)
