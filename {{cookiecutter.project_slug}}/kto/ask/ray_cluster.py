@@ -38,9 +38,7 @@ Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and
 _calls: ContextVar[Calls] = ContextVar("calls")  # of the batch that a task belongs to
 
 
-class _Outbox:
-    """Takes the place of `AnswerWriter` on another machine: keeps the calls until they are handed over."""
-
+class _Outbox:  # in the place of `AnswerWriter` on another machine: keeps the calls until they are handed over
     def __getattr__(self, name: str) -> Any:
         async def note(*arguments: Any) -> None:
             _calls.get().append((name, arguments))
@@ -98,19 +96,17 @@ class Cluster:
         raise UserError("ray_ended", log=self._log)
 
     async def _start(self, llm: "StoredLLM") -> Any:
-        """Start an actor for a model on the next machine that answers; this one comes last."""
+        """Start an actor for a model on the next machine that answers (Ray notices late which do); this comes last."""
         import ray
         from ray.util import scheduling_strategies as strategies
 
         nodes = [here := ray.get_runtime_context().get_node_id()]
         if llm.target.server and not llm.target.server.is_loopback:
-            # Ray itself notices only after a while that a machine is gone.
             alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
             others = [node["NodeID"] for node in alive if await asyncio.to_thread(_answers, node)]
             nodes = sorted(others, key=here.__eq__) or nodes
         strategy = strategies.NodeAffinitySchedulingStrategy(nodes[next(self._started) % len(nodes)], soft=False)
-        # An actor waits nearly all the time, so it takes no CPU from others.
-        actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()  # it mostly waits
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
         await actor.start.remote(ray.cloudpickle.dumps((llm.target, language)))
         return actor
