@@ -197,9 +197,12 @@ async def _run(
     generations = networkx.topological_generations(dag.G)
     [[root], *levels] = ([name for name in level if not only or name in only] for level in generations)
     steps: dict[str, _Step] = {name: dag.get_step(name)["step"] for name in (root, *itertools.chain(*levels))}
+    llms = {name: step.llm for name, step in steps.items() if isinstance(getattr(step, "llm", None), StoredLLM)}
+    wanted = [llm.wanted for llm in llms.values()]
     if not all(isinstance(step, _OURS) for step in steps.values()):
         dag.validate()  # takes 12 MB, because it imports scipy
-    llms = {name: step.llm for name, step in steps.items() if isinstance(getattr(step, "llm", None), StoredLLM)}
+    elif None not in wanted:  # no step needs the answers that are stored
+        skipped = {row["input"] for row in steps[root].data}.difference(*wanted)
     # The other steps may not be made for several threads.
     locks = {name: contextlib.nullcontext() if name in llms else asyncio.Lock() for name in steps}
     in_progress = asyncio.Semaphore(_AHEAD)
