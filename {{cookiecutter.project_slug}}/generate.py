@@ -19,7 +19,6 @@ from kto import left_out
 from kto.ask import costs, local_server, report
 from kto.ask import plan as plans
 from kto.ask.plan import Plan
-from kto.ask.servers import Server
 from kto.ask.store import copied_store, locked_store
 from kto.ask.table import GenerationsTable
 from kto.ask.targets import ModelTarget
@@ -85,7 +84,7 @@ def describe(
     return pipeline
 
 
-def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str, Row]:
+def run_pipeline(plan: Plan, writer: AnswerWriter, options: argparse.Namespace) -> dict[str, Row]:
     """Ask for everything that is missing; answers go to the store as they come.
 
     Models on this machine are asked first, one after the other, because memory is short; added steps run once, at the
@@ -93,27 +92,32 @@ def run_pipeline(plan: Plan, writer: AnswerWriter, ray: str | None) -> dict[str,
     """
     from kto.ask import ray_cluster
 
-    logs = plan.config.root / "data" / "logs"
-    joined = ray_cluster.joined(ray, logs / "ray.log") if ray else contextlib.nullcontext()
-    with joined as cluster, plan.language_worker() as language:
+    log = plan.config.root / "data" / "logs" / "ray.log"
+    joined = ray_cluster.joined(options.ray, log) if options.ray else contextlib.nullcontext()
+    with joined as cluster, plan.language_worker() as language, contextlib.ExitStack() as servers:
         from kto.ask import pipeline  # the language worker gets ready meanwhile
 
         def progress(targets: Sequence[ModelTarget]) -> contextlib.AbstractContextManager[None]:
             totals = {target.model: len(plan.to_ask(target)) for target in targets}
             return show_progress(t("generate.column_answered"), totals, writer.settled)
 
-        for position, target in enumerate((target for target in plan.incomplete if not target.server), 1):
-            log = logs / f"model-{position}.log"
-            print(t("generate.starting", model=target.model, log=log.relative_to(plan.config.root)), flush=True)
+        answers = describe(plan, plan.targets, writer, language)
+        added = pipeline.added_models(answers, {text for wanted in plan.wanted.values() for text in wanted})
+        costs.confirm_added(plan.config, added, options)
+        for target in (target for target in plan.incomplete if not target.server):
             try:
-                with local_server.running(plan.config, target.model, log) as url:
-                    target = dataclasses.replace(target, server=Server(url))
-                    with progress([target]):
-                        pipeline.ask_model(plan, target, writer, language)
+                with local_server.running(plan.config, target) as served, progress([served]):
+                    pipeline.ask_model(plan, served, writer, language)
             except UserError as error:
                 plan.unusable[target.model] = error
+        for llm, missing in added:
+            try:
+                if missing and not llm.target.server:
+                    llm.target = servers.enter_context(local_server.running(plan.config, llm.target))
+            except UserError as error:  # its answers stay missing
+                print(error, flush=True)
         with progress(plan.targets):
-            return pipeline.run(describe(plan, plan.targets, writer, language), cluster)
+            return pipeline.run(answers, cluster)
 
 
 def write(plan: Plan, writer: AnswerWriter, added: Mapping[str, Row], folder: Path) -> int:
@@ -155,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         with contextlib.closing(AnswerWriter(path, options.max_cost)) as writer:
             try:
-                added = run_pipeline(plan, writer, options.ray)
+                added = run_pipeline(plan, writer, options)
             except KeyboardInterrupt:
                 print(t("generate.interrupted"), file=sys.stderr)
                 raise

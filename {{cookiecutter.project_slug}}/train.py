@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kto.command_line import Parser, run
+from kto.command_line import Parser, positive, run
 from kto.errors import UserError
 from kto.keys import secret
 from kto.settings import load
@@ -45,9 +45,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default / "kto", metavar="DIR", help=t("train.help_data"))
     parser.add_argument("--output", type=Path, default=default / "model", metavar="DIR", help=t("train.help_output"))
     options = parser.parse_args(argv)
-    steps = options.max_steps
-    if steps is not None and not (steps.isascii() and steps.isdigit() and int(steps)):
-        raise UserError("bad_max_steps", steps=steps)
+    options.max_steps = positive(options.max_steps, "bad_max_steps")
     return options
 
 
@@ -136,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = KTOConfig(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
-        max_steps=int(options.max_steps or -1),
+        max_steps=options.max_steps or -1,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=learning_rate,

@@ -193,7 +193,7 @@ def test_encrypted_through_a_proxy(
 @BOTH
 @pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "10.0.0.0/8, 127.0.0.1", "*"])
 def test_no_proxy(plain: ModelServer, monkeypatch: pytest.MonkeyPatch, no_proxy: str, reach: Reach) -> None:
-    monkeypatch.setattr(Server, "is_local", False)  # as if the server were in the same building
+    monkeypatch.setattr(Server, "is_loopback", False)  # as if the server were in the same building
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert reach(plain.url) is True

@@ -533,20 +533,13 @@ def test_an_added_step_runs_once_after_all_models_on_this_machine(project: Path)
     assert all(row["count"] == 2 and all(row["generations"]) for row in table(project))
 
 
-def test_what_an_added_step_asks_counts_towards_the_limit(project: Path) -> None:
-    """Models that lack no answer have a price, too; one whose price nobody knows is not asked."""
-    with ModelServer(("acme/one", "acme/two")) as server, ModelServer(("acme/judge",)) as other:
-        server.about = {name: PRICES for name in server.names}
-        server.usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-        use(project, "generation", base_url=server.url, max_tokens=100)
-        assert run(project, "generate.py", "--max-cost", "1").returncode == 0
-        step = """
+JUDGE = """
         import dataclasses
         from distilabel.steps.tasks import TextGeneration
         from kto.ask.pipeline import StoredLLM
         from kto.ask.servers import Server
 
-        target = TARGET
+        target = targets[0]
         judge = StoredLLM(target=target, sink=writer)
         judged = {"instruction": "prompt_id"}  # not what the models were asked
         judgement = {"generation": "judgement", "model_name": "judge"}
@@ -554,8 +547,62 @@ def test_what_an_added_step_asks_counts_towards_the_limit(project: Path) -> None
             name="judge", llm=judge, input_mappings=judged, output_mappings=judgement
         )
 """
+
+
+def test_an_added_step_asks_a_model_on_this_machine(project: Path) -> None:
+    """It is started once more, after the models have answered, and only while the store lacks something."""
+    (project / "local_server.py").write_text(LOCAL_SERVER.format(tests=str(PARTS)), encoding="utf-8")
+    use(project, "generation", inference="local")
+    use(project, "local", command=[sys.executable, str(project / "local_server.py"), "{model}", "{port}"])
+    add_step(project, JUDGE)
+    done = run(project, "generate.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(project)
+    assert len(rows) == 5 and all(row["judgement"] and all(row["generations"]) for row in rows)
+    assert re.findall("Starting acme/(.*) on this", done.stdout) == ["one", "two", "one"]
+    again = run(project, "generate.py")
+    assert again.returncode == 0 and table(project) == rows and "Starting" not in again.stdout
+
+    use(project, "local", command=["no-such-command", "{model}"])
+    script = project / "generate.py"
+    code = script.read_text(encoding="utf-8")
+    other = 'dataclasses.replace(targets[0], arguments={"max_tokens": 9})'
+    script.write_text(code.replace("target = targets[0]", f"target = {other}"), encoding="utf-8")
+    done = run(project, "generate.py")
+    assert done.returncode == 0 and "did not start" in done.stdout
+    assert table(project) == [row | {"judgement": None} for row in rows]
+
+
+def test_what_an_added_step_asks_is_confirmed(project: Path, server: ModelServer) -> None:
+    use(project, "generation", inference="huggingface", router_url=server.url)
+    (project / ".env").write_text("HF_TOKEN=hf_secret\n", encoding="utf-8")
+    assert run(project, "generate.py", "--yes", "--limit", "3").returncode == 0
+    add_step(project, JUDGE)
+    asked = len(server.chats)
+    done = run(project, "generate.py", "--limit", "3")
+    assert done.returncode == 1 and "Asking for 3 answers (models: 1)" in done.stdout and "--yes" in done.stderr
+    assert len(server.chats) == asked
+    assert run(project, "generate.py", "--limit", "3", "--yes").returncode == 0 and len(server.chats) == asked + 3
+    done = run(project, "generate.py", "--limit", "3")
+    assert done.returncode == 0 and "Asking" not in done.stdout and len(server.chats) == asked + 3
+    done = run(project, "generate.py", "--yes")
+    assert done.returncode == 0 and len(server.chats) == asked + 3 + 2 * 3
+    assert [line for line in done.stdout.splitlines() if "Asking for" in line] == [
+        "Asking for 4 answers (models: 2) …",
+        "Asking for 2 answers (models: 1) …",
+    ]
+    assert all(row["judgement"] for row in table(project))
+
+
+def test_what_an_added_step_asks_counts_towards_the_limit(project: Path) -> None:
+    """Models that lack no answer have a price, too; one whose price nobody knows is not asked."""
+    with ModelServer(("acme/one", "acme/two")) as server, ModelServer(("acme/judge",)) as other:
+        server.about = {name: PRICES for name in server.names}
+        server.usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+        use(project, "generation", base_url=server.url, max_tokens=100)
+        assert run(project, "generate.py", "--max-cost", "1").returncode == 0
         asked = len(server.chats)
-        add_step(project, step.replace("TARGET", "targets[0]"))
+        add_step(project, JUDGE)
         assert run(project, "generate.py", "--max-cost", "0.0001").returncode == 0
         assert len(server.chats) == asked  # not one of them may be sent
         assert [row["judgement"] for row in table(project)] == [None] * 5

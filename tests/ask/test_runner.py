@@ -95,7 +95,8 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
                 return kept, str(failure or "")
 
             try:
-                return await asyncio.wait_for(asyncio.gather(*map(answer, prompts)), 60)
+                async with asyncio.timeout(60):
+                    return await asyncio.gather(*[await one.start(answer, prompt) for prompt in prompts])
             finally:
                 await one.close()
 

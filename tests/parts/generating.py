@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(TEMPLATE))
 
 COMMANDS = (
-    *("check.py", "kto/ask/prompts.py", "generate.py", "vote.py", "export.py", "train.py", "kto/ask/job.py"),
+    *("check.py", "generate.py prompts", "generate.py", "vote.py", "export.py", "train.py", "kto/ask/job.py"),
     *("kto/vote/outdated.py", "kto/vote/space.py", "kto/vote/argilla_server/server.py"),
 )
 """All that people start, but for kto/ask/serve.py, whose command line is that of `transformers serve`."""

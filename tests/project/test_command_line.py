@@ -28,9 +28,9 @@ HEAVY = (
 """Packages of which each takes from a twentieth of a second to three."""
 ASK = """
 import contextlib, io, json, runpy, sys
-script, ends = sys.argv[1], []
+[script, *words], ends = sys.argv[1:], []
 for option in ("--help", "--wrong"):
-    sys.argv[1:] = [option]
+    sys.argv[:] = [script, *words, option]
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
         try:
             runpy.run_path(script, run_name="__main__")
@@ -48,7 +48,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @functools.cache
 def asked(project: Path, command: str) -> tuple[tuple[object, str], tuple[object, str], list[str]]:
     """Return status and output of `--help` and of a wrong option, and the modules that both have imported."""
-    line = [sys.executable, "-c", ASK, str(project / command)]
+    script, *words = command.split()
+    line = [sys.executable, "-c", ASK, str(project / script), *words]
     env = environment({"PYTHONPATH": str(project)})
     done = subprocess.run(line, env=env, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
@@ -61,7 +62,8 @@ def test_all_commands_are_known() -> None:
         "kto/processes.py",
         "kto/ask/language_worker.py",
     }  # nobody but the commands starts these
-    assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*COMMANDS, *of_ours, "kto/ask/serve.py"}
+    scripts = {command.split()[0] for command in COMMANDS}
+    assert {path.relative_to(TEMPLATE).as_posix() for path in found} == {*scripts, *of_ours, "kto/ask/serve.py"}
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "kto/ask/job.py"])  # that has no texts
@@ -174,11 +176,12 @@ def test_only_enter_goes_on(monkeypatch: pytest.MonkeyPatch, said: str | None, g
         return said
 
     monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     if goes_on:
-        wait_for_enter("?")
+        wait_for_enter("?", "needs_yes")
     else:
         with pytest.raises(KeyboardInterrupt):
-            wait_for_enter("?")
+            wait_for_enter("?", "needs_yes")
 
 
 @pytest.mark.parametrize(

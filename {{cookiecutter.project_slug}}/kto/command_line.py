@@ -155,12 +155,12 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def positive(text: str | None, error: str) -> int | None:
+def positive(text: str | None, error: str, most: int = 10**9) -> int | None:
     """Return the positive integer given to an option, None if it is not given; else raise `UserError`."""
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise UserError(error, limit=text)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= most):
+        raise UserError(error, **dict.fromkeys(("value", "limit", "steps"), text))  # one of them is in the text
     return int(text)
 
 

@@ -115,7 +115,7 @@ class Project(_Section):
     )
     domain: NotEmpty = Field(description="What the prompts are about")
     hub_owner: str = Field(
-        pattern=r"^(?:[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?)?$",
+        pattern=r"^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9])?)?$",
         description="Your user or organisation on the Hub; empty: nothing is published",
     )
     license: NotEmpty = Field(description="Licence of the dataset, as the Hub writes it")
@@ -249,7 +249,9 @@ class Annotation(_Section):
         (), "User names to invite; this file is shared, so no real names"
     )
     contact: str = _default("", "Who runs this and how to reach them, as the consent says it")
-    space: str = _default("", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[\w.-]+/[\w.-]+)?$")
+    space: str = _default(
+        "", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$"
+    )
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
 
 

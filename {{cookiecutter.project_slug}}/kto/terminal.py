@@ -2,6 +2,8 @@
 
 import sys
 
+from kto.errors import UserError
+
 
 def enter_pressed(question: str) -> bool:
     """Ask and return whether Enter alone is the answer; False without asking if there is no terminal.
@@ -11,8 +13,13 @@ def enter_pressed(question: str) -> bool:
     return bool(sys.stdin and sys.stdin.isatty()) and not _answer(f"{question.rstrip()} ")
 
 
-def wait_for_enter(question: str) -> None:
-    """Ask and go on if Enter is pressed; anything else ends the command as Ctrl-C does."""
+def wait_for_enter(question: str, no_terminal: str) -> None:
+    """Ask and go on if Enter is pressed; anything else ends the command as Ctrl-C does.
+
+    Raises `UserError` with the text `no_terminal` if there is no terminal.
+    """
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise UserError(no_terminal)
     if _answer(question):  # perhaps a "no"
         raise KeyboardInterrupt
 

@@ -81,7 +81,7 @@ def certificates() -> ssl.SSLContext:
 
 def _proxy(server: Server) -> str:
     """Return the proxy for a server, "" for none; the environment is read as requests does."""
-    if server.is_local:
+    if server.is_loopback:
         return ""
     proxies = requests.utils.get_environ_proxies(server.base_url, no_proxy=None)
     proxy = requests.utils.select_proxy(server.base_url, proxies) or ""

@@ -2,17 +2,29 @@
 
 import argparse
 import shutil
-import sys
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from kto.ask import prompt_sources, report
-from kto.ask.plan import Plan
+from kto.ask.plan import Estimate, Plan
+from kto.ask.targets import ModelTarget
 from kto.errors import UserError
 from kto.keys import secret
+from kto.settings import Settings
 from kto.terminal import wait_for_enter
 from kto.texts import number, t
 
+if TYPE_CHECKING:
+    from kto.ask.pipeline import StoredLLM
+
 _BYTES_PER_ANSWER = 8192  # in the store, generously
 _ROOM = 50_000_000  # bytes for everything else
+
+
+def may_cost(config: Settings, targets: Collection[ModelTarget], estimates: Collection[Estimate]) -> bool:
+    """Tell whether the requests to these models may cost money."""
+    bills = any(target.sends_bill for target in targets)
+    return config.generation.inference == "huggingface" or bills or any(estimate.cost for estimate in estimates)
 
 
 def confirm(plan: Plan, options: argparse.Namespace) -> None:
@@ -33,8 +45,8 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
     print(t("generate.asking", number=requests, models=len(estimates)), flush=True)
     known = [estimate.cost for estimate in estimates.values() if estimate.cost is not None]
     unknown = [model for model, estimate in estimates.items() if estimate.cost is None]
-    bills = any(target.sends_bill for target in plan.targets if target.model in estimates)
-    paid = config.generation.inference == "huggingface" or bills or any(known)
+    asked = [target for target in plan.targets if target.model in estimates]
+    paid = may_cost(config, asked, estimates.values())
     if paid or options.dry_run:
         print(report.before(estimates))
         if known:
@@ -48,9 +60,24 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
     if shutil.disk_usage(plan.store.path.parent).free < requests * _BYTES_PER_ANSWER + _ROOM:
         raise UserError("no_room", path=plan.store.path)
     if (english or (paid and options.max_cost is None)) and not options.yes:
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise UserError("technical.english_needs_yes" if english else "needs_yes")
-        wait_for_enter(t("generate.go_on"))
+        wait_for_enter(t("generate.go_on"), "technical.english_needs_yes" if english else "needs_yes")
+
+
+def confirm_added(config: Settings, added: Sequence[tuple["StoredLLM", int]], options: argparse.Namespace) -> None:
+    """Say how many answers added steps will ask for; where they may cost money, go on only if it is wanted.
+
+    `added` is from `kto.ask.pipeline.added_models`. How long these answers are, nobody knows. Raises `UserError` if
+    there is no terminal to confirm in.
+    """
+    asking = [(llm.target, requests) for llm, requests in added if requests]
+    if not asking:
+        return
+    print(t("generate.asking", number=sum(requests for _, requests in asking), models=len(asking)), flush=True)
+    prices = [Estimate(requests, requests, requests, target.prices) for target, requests in asking]
+    if options.max_cost is None and may_cost(config, [target for target, _ in asking], prices):
+        print(t("generate.cost_unknown"))
+        if not options.yes:
+            wait_for_enter(t("generate.go_on"), "needs_yes")
 
 
 def end_dry_run(plan: Plan, options: argparse.Namespace) -> None:

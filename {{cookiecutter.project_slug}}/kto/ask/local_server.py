@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kto import processes
 from kto.ask.servers import Server
@@ -22,7 +24,10 @@ from kto.files import as_path
 from kto.keys import secret
 from kto.model_names import split_provider
 from kto.settings import Settings
-from kto.texts import ROOT
+from kto.texts import ROOT, t
+
+if TYPE_CHECKING:
+    from kto.ask.targets import ModelTarget
 
 SERVE = ROOT / "kto" / "ask" / "serve.py"
 _HOST = "127.0.0.1"
@@ -111,11 +116,15 @@ def _can_serve() -> bool:
 
 
 @contextlib.contextmanager
-def running(config: Settings, model: str, log: Path) -> Iterator[str]:
-    """Serve a model while the block runs; yield the server's base URL.
+def running(config: Settings, target: "ModelTarget") -> Iterator["ModelTarget"]:
+    """Serve a model while the block runs; yield the target with its server.
 
     Raises `UserError` if there is no way to start it, it ends by itself, or it is not ready in time.
     """
+    model = target.model
+    position = [*config.generation.models, model].index(model) + 1
+    log = config.root / "data" / "logs" / f"model-{position}.log"
+    print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
     with socket.socket() as free:
         free.bind((_HOST, 0))
         port = free.getsockname()[1]
@@ -127,7 +136,7 @@ def running(config: Settings, model: str, log: Path) -> Iterator[str]:
     url = f"http://{_HOST}:{port}/v1"
     with processes.running(command(config, model, port), log=log, cwd=config.root, env=env) as server:
         asyncio.run(_wait_until_ready(config, model, url, server, log))
-        yield url
+        yield dataclasses.replace(target, server=Server(url))
 
 
 async def _wait_until_ready(config: Settings, model: str, url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,9 +11,11 @@ import gc
 import itertools
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import networkx
 
 from kto.ask.lookups import Lookup, is_missing
 from kto.ask.prompt_sources import messages
@@ -68,7 +70,10 @@ class StoredLLM(LLM):
     wanted: Any = None
 
     _runner: ModelRunner = PrivateAttr()
+    _sends: bool = PrivateAttr(default=True)
+    _lacking: int = PrivateAttr(default=0)
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
+    _turn: asyncio.Lock = PrivateAttr()
     _cluster: "Cluster | None" = PrivateAttr()
 
     @property
@@ -81,10 +86,19 @@ class StoredLLM(LLM):
         """Sends the requests; set by `start`."""
         return self._runner
 
-    def start(self, cluster: "Cluster | None" = None) -> None:
-        """Get ready to send requests from the event loop that runs now, or from machines of a cluster."""
+    @property
+    def lacking(self) -> int:
+        """How many answers the store lacked while nothing was sent."""
+        return self._lacking
+
+    def start(self, cluster: "Cluster | None" = None, sends: bool = True) -> None:
+        """Get ready to send requests from the event loop that runs now, or from machines of a cluster.
+
+        Nothing is sent to a model that is not started, or without `sends`.
+        """
         self._runner = ModelRunner(self.target, self.sink, self.language)
-        self._loop, self._cluster = asyncio.get_running_loop(), cluster
+        self._loop, self._turn, self._cluster = asyncio.get_running_loop(), asyncio.Lock(), cluster
+        self._sends = sends and self.target.server is not None
 
     def generate(self, inputs: list[list[Message]], num_generations: int = 1) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return for each conversation one text as people read it, None without an answer; called in a thread."""
@@ -93,12 +107,17 @@ class StoredLLM(LLM):
 
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
         found = [await self._missing(conversation) for conversation in inputs]
-        if self._cluster:
+        if not self._sends:
+            self._lacking += sum(map(bool, found))
+            found = [()] * len(inputs)
+        elif self._cluster:
             missing = [(conversation, stored) for conversation, stored in zip(inputs, found, strict=True) if stored]
             if missing:
                 await self._cluster.ask(self, missing)
             found = [()] * len(inputs)
-        return await asyncio.gather(*map(self._answer, inputs, found))
+        async with self._turn:  # batches in their order
+            tasks = [await self._runner.start(self._answer, *request) for request in zip(inputs, found, strict=True)]
+        return await asyncio.gather(*tasks)
 
     async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
         """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
@@ -128,6 +147,9 @@ class AskModel(TextGeneration):
         return messages(input["system_prompt"], input["instruction"])
 
 
+_OURS = LoadDataFromDicts, AskModel, GroupColumns
+
+
 def ask_model(plan: "Plan", target: ModelTarget, writer: "AnswerWriter", language: "LanguageWorker | None") -> None:
     """Ask one model for the answers that it lacks, without the steps behind it."""
     with Pipeline(name="one-model") as pipeline:
@@ -137,23 +159,57 @@ def ask_model(plan: "Plan", target: ModelTarget, writer: "AnswerWriter", languag
     run(pipeline)
 
 
+def added_models(pipeline: Pipeline, unanswered: Collection[str]) -> list[tuple[StoredLLM, int]]:
+    """Return the models that added steps ask, and how many answers the store lacks of each.
+
+    The steps before them are run for the prompts that have all answers, without a request; a prompt that is
+    `unanswered` yet counts as one answer.
+    """
+    dag = pipeline.dag
+    steps = {name: dag.get_step(name)["step"] for name in dag}
+    llms = {name: step.llm for name, step in steps.items() if getattr(step, "llm", None)}
+    added = {name: llm for name, llm in llms.items() if isinstance(llm, StoredLLM) and llm.wanted is None}
+    if not added:
+        return []
+    needed = {*added}.union(*(networkx.ancestors(dag.G, name) for name in added))
+    [root] = dag.root_steps
+    rows = steps[root].data
+    if not all(isinstance(llm, StoredLLM) for name, llm in llms.items() if name in needed):
+        unanswered = {row["input"] for row in rows}  # a model that does not use the store would be asked now
+    asyncio.run(_run(pipeline, None, needed, unanswered))
+    steps[root].data = rows  # these are gone once they are read
+    return [(llm, llm.lacking + sum(row["input"] in unanswered for row in rows)) for llm in added.values()]
+
+
 def run(pipeline: Pipeline, cluster: "Cluster | None" = None) -> dict[str, Row]:
     """Run a pipeline; return by prompt id the columns that further steps have added. A `cluster` asks the models."""
     return asyncio.run(_run(pipeline, cluster))
 
 
-async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
+async def _run(
+    pipeline: Pipeline,
+    cluster: "Cluster | None",
+    only: Collection[str] = (),
+    skipped: Collection[str] = (),
+) -> dict[str, Row]:
+    """Do what `run` says; or run `only` these steps for the prompts that are not `skipped`, and send nothing."""
     dag = pipeline.dag
-    dag.validate()
-    [[root], *levels] = dag.iter_based_on_trophic_levels()
-    [leaf] = dag.leaf_steps
+    generations = networkx.topological_generations(dag.G)
+    [[root], *levels] = ([name for name in level if not only or name in only] for level in generations)
     steps: dict[str, _Step] = {name: dag.get_step(name)["step"] for name in (root, *itertools.chain(*levels))}
     llms = {name: step.llm for name, step in steps.items() if isinstance(getattr(step, "llm", None), StoredLLM)}
+    wanted = [llm.wanted for llm in llms.values()]
+    if not all(isinstance(step, _OURS) for step in steps.values()):
+        dag.validate()  # takes 12 MB, because it imports scipy
+    elif None not in wanted:  # no step needs the answers that are stored
+        skipped = {row["input"] for row in steps[root].data}.difference(*wanted)
     # The other steps may not be made for several threads.
     locks = {name: contextlib.nullcontext() if name in llms else asyncio.Lock() for name in steps}
     in_progress = asyncio.Semaphore(_AHEAD)
     known = {"distilabel_metadata", "model_name", *schema().names}
     added: dict[str, Row] = {}
+    by_batch = [*itertools.takewhile(lambda level: not any(steps[name].is_global for name in level), levels)]
+    at_end = levels[len(by_batch) :]  # from the first global step on, which gets the rows of all batches
 
     async def process(name: str, rows: dict[str, list[Row]]) -> None:
         inputs = [[dict(row) for row in rows[before]] for before in dag.get_step_predecessors(name)]
@@ -164,10 +220,10 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
         async with in_progress:
             for level in levels:
                 await asyncio.gather(*(process(name, rows) for name in level))
-        for row in rows.get(leaf, ()):
+        for row in itertools.chain.from_iterable(rows.get(leaf, ()) for leaf in dag.leaf_steps):
             if columns := {name: value for name, value in row.items() if name not in known}:
-                added[row["prompt_id"]] = columns
-        if leaf in rows:
+                added.setdefault(row["prompt_id"], {}).update(columns)
+        if levels is at_end or not at_end:
             rows.clear()
 
     # Threads enough for all steps of the batches in progress: those that ask models only wait.
@@ -175,14 +231,14 @@ async def _run(pipeline: Pipeline, cluster: "Cluster | None") -> dict[str, Row]:
     for step in steps.values():
         step.load()
     for llm in llms.values():
-        llm.start(cluster)
+        llm.start(cluster, sends=not only)
     try:
-        by_batch = [*itertools.takewhile(lambda level: not any(steps[name].is_global for name in level), levels)]
-        batches = [{root: rows} for rows, _ in steps[root].process_applying_mappings()]
+        read = steps[root].process_applying_mappings()
+        batches = [{root: [row for row in rows if row["input"] not in skipped]} for rows, _ in read]
         await asyncio.gather(*(process_levels(by_batch, rows) for rows in batches))
-        if batches and by_batch != levels:  # a global step gets the rows of all batches
+        if batches and at_end:
             all_rows = {name: [row for rows in batches for row in rows[name]] for name in batches[0]}
-            await process_levels(levels[len(by_batch) :], all_rows)
+            await process_levels(at_end, all_rows)
     finally:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:  # after an error: threads wait for these
             task.cancel()

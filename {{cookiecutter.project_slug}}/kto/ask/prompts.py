@@ -8,21 +8,19 @@ Every answer is kept in data/answers.sqlite as soon as it arrives, so a second r
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from kto.ask import local_server, report, servers, targets
+from kto.ask import costs, local_server, report, servers, targets
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.new_prompts import COUNTS, PromptMaker, PromptPool
 from kto.ask.plan import Estimate
 from kto.ask.prompt_sources import sources
-from kto.ask.servers import Server
 from kto.ask.store import locked_store
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
-from kto.command_line import Parser, run
+from kto.command_line import Parser, positive
 from kto.errors import UserError
 from kto.keys import secret
 from kto.progress import show_progress
@@ -44,10 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     default = ROOT / "prompts" / "new.jsonl"
     parser.add_argument("--output", type=Path, default=default, metavar="FILE", help=t("new_prompts.help_output"))
     options = parser.parse_args(argv)
-    if options.count is not None:
-        if not (options.count.isascii() and options.count.isdigit() and 0 < int(options.count[:9]) <= 1_000_000):
-            raise UserError("bad_count", value=options.count)
-        options.count = int(options.count)
+    options.count = positive(options.count, "bad_count", most=1_000_000)
     options.output = options.output.resolve()
     if options.output.suffix.lower() != ".jsonl":
         raise UserError("no_jsonl_name", path=options.output)
@@ -105,10 +100,7 @@ def make(
                 target = target.priced(servers.model_list(target.server))
             confirm(config, maker, target, options.yes)
             if not target.server:
-                log = config.root / "data" / "logs" / "model-1.log"
-                print(t("generate.starting", model=model, log=log.relative_to(config.root)), flush=True)
-                server = Server(stack.enter_context(local_server.running(only, model, log)))
-                target = dataclasses.replace(target, server=server)
+                target = stack.enter_context(local_server.running(config, target))
             before, totals = maker.counts["new"], {model: maker.missing}
             label = t("new_prompts.count_new")
             with show_progress(label, totals, lambda: {model: maker.counts["new"] - before}):
@@ -128,15 +120,13 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
     requests = maker.requests()
     written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
     estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
-    if config.generation.inference != "huggingface" and not target.sends_bill and not estimate.cost:
+    if not costs.may_cost(config, [target], [estimate]):
         return
     print(report.before({target.model: estimate}))
     if estimate.cost is None:
         print(t("generate.cost_unknown"))
     if not yes:
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise UserError("prompts_need_yes")
-        wait_for_enter(t("generate.go_on"))
+        wait_for_enter(t("generate.go_on"), "prompts_need_yes")
 
 
 def _setting(config: Settings, output: Path) -> str:
@@ -145,7 +135,3 @@ def _setting(config: Settings, output: Path) -> str:
     path = output.relative_to(config.root) if output.is_relative_to(config.root) else output
     names = [*config.generation.prompts, *([] if output in files else [path.as_posix()])]
     return f"prompts = {json.dumps(names, ensure_ascii=False)}"  # a string of TOML is one of JSON
-
-
-if __name__ == "__main__":
-    run(main)

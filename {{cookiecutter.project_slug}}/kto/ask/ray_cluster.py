@@ -1,8 +1,8 @@
 """`generate.py --ray`: the machines of a Ray cluster send the requests; the pipeline and the store stay here.
 
-The cluster needs the same Python and packages on all machines; this one must be part of it (`ray start`). distilabel's
-own run on Ray waits forever when a step dies, so each `StoredLLM` has an actor of ours, which hands its answers to the
-one process that writes, here. A kill costs the requests in flight and the answers on their way here.
+All machines, this one among them (`ray start`), need the same Python and packages. distilabel's own run on Ray waits
+forever when a step dies, so each `StoredLLM` has an actor of ours, which hands its answers over to be written here.
+A kill costs the requests in flight and the answers on their way.
 """
 
 import asyncio
@@ -19,9 +19,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kto.ask import lookups
 from kto.ask.language_worker import LanguageWorker
-from kto.ask.lookups import Lookup
+from kto.ask.lookups import Lookup, is_missing
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
 from kto.errors import UserError
@@ -31,22 +30,15 @@ if TYPE_CHECKING:
     from kto.ask.pipeline import StoredLLM
 
 _CONNECT, _JOIN = 10.0, 60.0  # seconds that a machine may take to answer, and a cluster to let us in
-_MOST = 3  # machines that a batch is given to
-_EVERY = 0.1  # seconds between two hand-overs of answers
-_SENT = {
-    "working_dir": str(ROOT),
-    "excludes": ["/*", "!/.", "!/kto", "!/texts.yaml"],
-    "env_vars": {"PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore"},
-}
+_MOST, _EVERY = 3, 0.1  # machines that a batch is given to, and seconds between two hand-overs of answers
+_SENT = {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/kto", "!/texts.yaml"], "env_vars": {"PYTHONUTF8": "1"}}
 
 Calls = list[tuple[str, tuple[Any, ...]]]  # methods of `AnswerWriter` and their arguments
 Missing = Sequence[tuple[list[Message], Sequence[Lookup]]]  # conversations, and what the store has for their requests
 _calls: ContextVar[Calls] = ContextVar("calls")  # of the batch that a task belongs to
 
 
-class _Outbox:
-    """Takes the place of `AnswerWriter` on another machine: keeps the calls until they are handed over."""
-
+class _Outbox:  # in the place of `AnswerWriter` on another machine: keeps the calls until they are handed over
     def __getattr__(self, name: str) -> Any:
         async def note(*arguments: Any) -> None:
             _calls.get().append((name, arguments))
@@ -62,12 +54,15 @@ class _Actor:
     async def ask(self, missing: Missing) -> AsyncIterator[Calls]:
         calls: Calls = []
         _calls.set(calls)
-        running = asyncio.gather(*(self._runner.answer(*request) for request in missing))
+        running = asyncio.create_task(self._answer(missing))
         while calls or not running.done():
             await asyncio.wait([running], timeout=_EVERY)
             handed_over = calls.copy()
             calls.clear()
             yield handed_over
+
+    async def _answer(self, missing: Missing) -> None:
+        await asyncio.gather(*[await self._runner.start(self._runner.answer, *request) for request in missing])
 
 
 class Cluster:
@@ -95,44 +90,38 @@ class Cluster:
                 self._log.parent.mkdir(parents=True, exist_ok=True)
                 with self._log.open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
-            found = [(conversation, await llm.runner.look_up(conversation)) for conversation, _ in missing]
-            missing = [(conversation, stored) for conversation, stored in found if lookups.is_missing(stored)]
+            missing = [(asked, found) for asked, _ in missing if is_missing(found := await llm.runner.look_up(asked))]
             if not missing:
                 return
         raise UserError("ray_ended", log=self._log)
 
     async def _start(self, llm: "StoredLLM") -> Any:
-        """Start an actor for a model on the next machine that answers; this one comes last."""
+        """Start an actor for a model on the next machine that answers (Ray notices late which do); this comes last."""
         import ray
         from ray.util import scheduling_strategies as strategies
 
         nodes = [here := ray.get_runtime_context().get_node_id()]
-        if llm.target.server and not llm.target.server.is_local:
-            others = [node["NodeID"] for node in ray.nodes() if await asyncio.to_thread(_answers, node)]
+        if llm.target.server and not llm.target.server.is_loopback:
+            alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+            others = [node["NodeID"] for node in alive if await asyncio.to_thread(_answers, node)]
             nodes = sorted(others, key=here.__eq__) or nodes
         strategy = strategies.NodeAffinitySchedulingStrategy(nodes[next(self._started) % len(nodes)], soft=False)
-        # An actor waits nearly all the time, so it takes no CPU from others.
-        actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        actor = ray.remote(_Actor).options(num_cpus=0, scheduling_strategy=strategy).remote()  # it mostly waits
         language = llm.language and (llm.language.gate.tag, llm.language.gate.script)
         await actor.start.remote(ray.cloudpickle.dumps((llm.target, language)))
         return actor
 
 
 def _answers(node: Mapping[str, Any]) -> bool:
-    """Tell whether a machine takes connections; Ray itself notices only after a while that one is gone."""
-    if node["Alive"] and node["Resources"].get("CPU"):
-        with contextlib.suppress(OSError):
-            socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT).close()
-            return True
+    with contextlib.suppress(OSError):
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT).close()
+        return True
     return False
 
 
 @contextlib.contextmanager
 def joined(address: str, log: Path) -> Iterator[Cluster]:
-    """Belong to the cluster at `address` ("auto": the one on this machine) while the block runs.
-
-    Raises `UserError` where Ray is not installed (`no_ray`), or no cluster lets us in (`ray_address`).
-    """
+    """Belong to the cluster at `address` ("auto": on this machine) in the block; `UserError` if it does not let us."""
     try:
         import ray
     except ImportError:

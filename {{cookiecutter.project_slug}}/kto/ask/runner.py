@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from kto import errors
 from kto.ask import lookups, request_fields
@@ -19,6 +19,8 @@ from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.texts import t
+
+T = TypeVar("T")
 
 _FIRST_WAIT = 1.0  # seconds before the second attempt; doubles with each further one
 _FIRST_WAIT_FAILED = 0.25  # the same after a 500, which often is about one request only
@@ -76,6 +78,13 @@ class ModelRunner:
         """Return the answer that the store has, None if there is none."""
         return lookups.best(await self.look_up(conversation))
 
+    async def start(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> asyncio.Task[T]:
+        """Start work on a prompt when few others are in progress: tasks that only wait would take memory."""
+        await self._window.acquire()
+        task = asyncio.create_task(work(*arguments))
+        task.add_done_callback(lambda _: self._window.release())
+        return task
+
     async def answer(
         self, conversation: Sequence[Message], found: Sequence[Lookup]
     ) -> tuple[StoredAnswer | None, UserError | None]:
@@ -87,8 +96,7 @@ class ModelRunner:
         failure: UserError | None = None
         try:
             if lookups.is_missing(found):
-                async with self._window:
-                    await self._complete(conversation, found)
+                await self._complete(conversation, found)
         except UserError as error:
             failure = error
         except Exception as error:  # a prompt's failure stays with that prompt, whatever it is

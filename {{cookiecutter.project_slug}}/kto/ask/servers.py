@@ -45,8 +45,8 @@ class Server:
         return self.key.startswith(_BASIC)
 
     @property
-    def is_local(self) -> bool:
-        """True for addresses of this machine, which bypass proxies."""
+    def is_loopback(self) -> bool:
+        """True for addresses that lead nowhere but to the machine itself; they bypass proxies."""
         host = (urlsplit(self.base_url).hostname or "").rstrip(".")
         try:
             address = ipaddress.ip_address(host)

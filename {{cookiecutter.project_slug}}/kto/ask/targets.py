@@ -61,7 +61,7 @@ class ModelTarget:
     def sends_bill(self) -> bool:
         """Whether the server may take money: it is on another machine, and takes a key."""
         server = self.server
-        return server is not None and not server.is_local and bool(server.key) and not server.has_login
+        return server is not None and not server.is_loopback and bool(server.key) and not server.has_login
 
     def cost(self, read: int, written: int) -> float:
         """Return the dollars for these tokens, 0 where there is no price."""
