@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         names = [] if options.open else list(dict.fromkeys(options.names or links_file.annotators(config, links)))
         if not (names or options.open):
-            raise UserError("technical.invite_nobody")
+            raise UserError("invite_nobody")
         for name in names:  # all of them, before one gets a link
             links_file.require_person(links, name)
         made = {name: links.make(name) for name in names}

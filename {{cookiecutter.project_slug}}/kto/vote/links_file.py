@@ -79,7 +79,7 @@ def opened(config: Settings, home: Path | None) -> Iterator[Links]:
         raise UserError("vote.elsewhere", url=url)
     home = home or usual
     if not is_ready(home):
-        raise UserError("technical.invite_first")
+        raise UserError("invite_first")
     path = config.root / "data" / "private" / "links.csv"
     try:
         with contextlib.closing(database.connect(home / "argilla.db")) as connection:

@@ -46,16 +46,16 @@ def show(config: Settings, links: Links) -> None:
 
     def line(name: str, users: set[str], is_valid: bool, left_out: bool, limit: int | None = None) -> None:
         count = sum(votes.get(user, 0) for user in users)
-        state = "technical.invite_valid" if is_valid else "technical.invite_closed"
+        state = "invite.valid" if is_valid else "invite.shut"
         values = {
-            "state": t("technical.invite_left_out_state" if left_out else state),
+            "state": t("invite.left_out" if left_out else state),
             "joined": number(len(users)) + (f" / {number(limit)}" if limit else ""),
             "votes": number(count),
             "percent": number(100 * count / max(1, sum(votes.values()))),
         }
-        print(t("technical.invite_line", name=name, **values))
+        print(t("invite.line", name=name, **values))
 
     for name, is_valid, left_out, limit in links.connection.execute(_LINKS).fetchall():
-        line(name or t("technical.invite_open_link"), joined.get(name, set()), is_valid, left_out, limit)
+        line(name or t("invite.open_link"), joined.get(name, set()), is_valid, left_out, limit)
     for _, name, user, is_out in sorted(guests)[:_GUESTS]:
         line(f"  {name}", {user}, not is_out, user in out)
