@@ -32,23 +32,16 @@ def pytest_sessionstart() -> None:
             shutil.rmtree(folder)
 
 
-LONG = ["test_end_to_end", "test_voting_page", "test_training", "test_ray"]
+LONG = [
+    *("test_end_to_end", "test_voting_page", "test_training", "test_ray", "test_voting_server", "test_link_to_row"),
+    *("test_page_offline", "test_page_votes", "test_page_looks", "test_voting_safety", "test_votes_in_argilla"),
+    *("test_invite", "test_open_links"),
+]
 SLOW = (
     *("annotation", "answers_page", "argilla_local", "argilla_network", "blind", "connections", "earlier"),
     *("earlier_answers", "end_to_end", "export", "export_texts", "generate", "hook", "hostile_answers", "job"),
-    *(
-        "kill",
-        "left_out",
-        "local_server",
-        "new_prompts",
-        "page_looks",
-        "page_offline",
-        "page_votes",
-        "pages",
-        "privacy",
-        "prompt_sources",
-        "publish",
-    ),
+    *("invite", "kill", "left_out", "link_to_row", "local_server", "new_prompts", "open_links", "page_looks"),
+    *("page_offline", "page_votes", "pages", "privacy", "prompt_sources", "publish"),
     *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
     *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_load"),
     *("voting_page", "voting_safety", "voting_server", "voting_service", "votes_in_argilla", "http", "practice"),

@@ -576,7 +576,7 @@ def in_terminal(local: LocalVoting, columns: int, **env: str) -> str:
         sys.executable,
         ["vote.py", "invite", "ann"],
         cwd=str(local.project),
-        env={**os.environ, **usual, **env},
+        env={name: value for name, value in {**os.environ, **usual, **env}.items() if name != "COLUMNS"},
         dimensions=(60, columns),
         encoding="utf-8",
         codec_errors="replace",
