@@ -1,16 +1,17 @@
 """The voting page in Chromium, as a person with a phone uses it."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Error, Locator
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, TimeoutError
 from playwright.sync_api import Page as PlaywrightPage
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1400, "height": 850}, "has_touch": False, "is_mobile": False}
-WAIT = 10_000  # milliseconds
+WAIT = 30_000  # milliseconds
 _SCREEN = "document.querySelector('#main').innerText + document.querySelector('#actions').innerText"
 
 
@@ -41,7 +42,14 @@ class Phone:
         locator = self.page.locator(what) if isinstance(what, str) else what
         locator.wait_for()
         before = self._screen()
-        self.eventually(lambda: (locator.is_visible() and locator.click()) or self._screen() != before)
+
+        def changed() -> bool:
+            with contextlib.suppress(TimeoutError):  # the click before has taken it away just now
+                if locator.is_visible():
+                    locator.click(timeout=1000)
+            return self._screen() != before
+
+        self.eventually(changed)
 
     def _screen(self) -> str:
         try:
