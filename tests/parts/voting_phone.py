@@ -40,13 +40,14 @@ class Phone:
     def click(self, what: str | Locator) -> None:
         """Click until the screen is another one."""
         locator = self.page.locator(what) if isinstance(what, str) else what
+        self.page.bring_to_front()  # a tab in the background paints seldom, and takes no tap before it has
         locator.wait_for()
         before = self._screen()
 
         def changed() -> bool:
             with contextlib.suppress(TimeoutError):  # the click before has taken it away just now
                 if locator.is_visible():
-                    locator.click(timeout=1000)
+                    locator.click(timeout=WAIT / 6)
             return self._screen() != before
 
         self.eventually(changed)
