@@ -161,6 +161,7 @@ def test_practice_without_a_server_for_votes(browser: Browser, voting: VotingSer
         with phone(browser) as person:
             person.page.on("request", lambda request: calls.append(request.url))
             person.open(f"{voting.url}/vote/")
+            person.page.locator("#actions button").first.wait_for()
             assert person.page.locator("#actions button").count() == 1
             person.action()
             for number in range(1, 7):

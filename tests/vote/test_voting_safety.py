@@ -200,10 +200,11 @@ def test_one_bad_request_spoils_no_other(voting: VotingService) -> None:
     """Requests that are written in one transaction: one of them fails, the others are taken."""
     writer = voting.service._writer
     assert writer
-    waiting, done = threading.Event(), []
+    begun, waiting, done = threading.Event(), threading.Event(), []
 
     def hold(connection: sqlite3.Connection) -> None:
-        waiting.wait(10)
+        begun.set()
+        waiting.wait(30)
 
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO kto_state VALUES ('bad', 'x')")
@@ -220,9 +221,11 @@ def test_one_bad_request_spoils_no_other(voting: VotingService) -> None:
             done.append(str(error))
 
     threads = [threading.Thread(target=run, args=(write,)) for write in (hold, fail, good)]
-    for thread in threads:
+    threads[0].start()
+    assert begun.wait(30)
+    for number, thread in enumerate(threads[1:], start=1):
         thread.start()
-        while writer._waiting.empty() and thread is not threads[0]:
+        while writer._waiting.qsize() < number:  # nobody takes them out before `waiting` is set
             time.sleep(0.01)
     waiting.set()
     for thread in threads:
