@@ -171,9 +171,9 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-@contextmanager
-def chromium_or_skip() -> Iterator[Browser]:
-    """Start the browser, or skip the test on a machine that has none."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The browser of a module; on a machine that has none, its tests are skipped."""
     if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
         pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
     with chromium() as browser:

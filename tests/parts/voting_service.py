@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from argilla_server import ROOT, copy_project, interpreter
 
@@ -346,6 +347,15 @@ class VotingProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="module")
+def voting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VotingService]:
+    """A server with the `ANSWERS` of a test module, and with its `PRACTICE`, if there is one."""
+    home = tmp_path_factory.mktemp("page") / "home"
+    examples = {"examples": request.module.PRACTICE} if hasattr(request.module, "PRACTICE") else {}
+    with VotingService(make_home(home, request.module.ANSWERS, overlap=90), words(**examples)) as service:
+        yield service
 
 
 def main(path: str, port: str, page: str = "") -> None:

@@ -130,8 +130,8 @@ def test_names_that_are_others(local: LocalVoting) -> None:
         for taken in ("owner", name, "guest-1"):
             status, said, errors = local.invite("good", taken)
             assert (status, said) == (1, "") and taken in errors
-        with pytest.raises(UserError, match="owner"):
-            links_file.link_for(local.config, None, "owner")
+        with pytest.raises(UserError, match="owner"), links_file.opened(local.config, None) as links:
+            links_file.require_person(links, "owner")
         guest.close()
     assert not (local.data / "private" / "links.csv").exists()
 

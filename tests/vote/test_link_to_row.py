@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,23 +10,17 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from browser import chromium
+from browser import browser
 from playwright.sync_api import Browser
 from rendering import REPOSITORY, read_yaml, render
 from vote_command import Vote
 from voting import Task
 from voting_phone import DESKTOP, PHONE, Phone, phone
 
+__all__ = ["browser"]
+
 ANSWERS = {f"{number}?": [f"{number}+{number}", f"{number}-{number}"] for number in range(1, 7)}
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for uv is a shell script")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
-        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
-    with chromium() as browser:
-        yield browser
 
 
 class Votes:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium_or_skip
+from browser import browser
 from payloads import PAYLOADS
 from playwright.sync_api import Browser
 from voting_phone import DESKTOP, Phone, phone
-from voting_service import VotingService, make_home, words
+from voting_service import VotingService, make_home, voting, words
+
+__all__ = ["browser", "voting"]
 
 CODE = (
     "Like this:\n\n```python\nwith open('notes.txt') as file:\n    print(file.read())\n```\n\n# The end\n\nThat is all."
@@ -46,19 +48,6 @@ HIDDEN = """() => [...document.querySelectorAll("button")].filter(made => made.o
     .filter(made => { made.scrollIntoView({block: "center"}); const box = made.getBoundingClientRect();
         const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
         return !top || !made.contains(top); }).map(made => made.innerText)"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium_or_skip() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def voting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VotingService]:
-    home = tmp_path_factory.mktemp("page") / "home"
-    with VotingService(make_home(home, ANSWERS, overlap=90), words()) as service:
-        yield service
 
 
 def states(person: Phone, link: str) -> Iterator[str]:

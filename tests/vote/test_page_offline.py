@@ -2,14 +2,15 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium_or_skip
+from browser import browser
 from playwright.sync_api import Browser, Request, Route
 from voting_phone import Phone, phone
-from voting_service import VotingService, make_home, words
+from voting_service import VotingService, make_home, voting, words
+
+__all__ = ["browser", "voting"]
 
 ANSWERS = {f"Question {number}?": [f"Answer {number}."] for number in range(40)}
 NO_STORAGE = (
@@ -21,19 +22,6 @@ KEPT = """caches.open("kto-1").then(cache => cache.keys()).then(all => all.map(r
 INSECURE = """for (const [owner, name] of [[Crypto.prototype, "subtle"], [Crypto.prototype, "randomUUID"],
     [Navigator.prototype, "locks"], [Navigator.prototype, "serviceWorker"], [Navigator.prototype, "clipboard"]])
         Object.defineProperty(owner, name, {value: undefined});"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium_or_skip() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def voting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VotingService]:
-    home = tmp_path_factory.mktemp("page") / "home"
-    with VotingService(make_home(home, ANSWERS, overlap=90), words()) as service:
-        yield service
 
 
 def votes(voting: VotingService, name: str) -> int:

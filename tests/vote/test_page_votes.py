@@ -1,13 +1,14 @@
 """The voting page: from a link to votes that are stored, on a phone and with keys."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium_or_skip
+from browser import browser
 from playwright.sync_api import Browser
 from voting_phone import DESKTOP, phone
-from voting_service import VotingService, make_home, words
+from voting_service import VotingService, make_home, voting, words
+
+__all__ = ["browser", "voting"]
 
 PRACTICE = [
     {"prompt": f"Practice {number}?", "answer": f"<p>It is {number}.</p>", "raw": f"It is {number}.", "vote": vote}
@@ -21,19 +22,6 @@ ANSWERS = {
     "Is this " + "a long question with many words, " * 30 + "or not?": ["It is."],
     **{f"Question {number}?": [f"Answer {number}."] for number in range(30)},
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium_or_skip() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def voting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VotingService]:
-    home = tmp_path_factory.mktemp("page") / "home"
-    with VotingService(make_home(home, ANSWERS, overlap=90), words(examples=PRACTICE)) as service:
-        yield service
 
 
 def stored(voting: VotingService, name: str) -> list[tuple[str, str]]:

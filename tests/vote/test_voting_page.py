@@ -5,18 +5,18 @@ The pictures go to `KTO_SCREENSHOTS`, if that is set.
 
 import functools
 import os
-import shutil
 import subprocess
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from argilla_server import ArgillaServer
-from browser import chromium, open_page
+from browser import browser, open_page
 from playwright.sync_api import Browser
 from rendering import read_yaml, render
 from voting import Task
+
+__all__ = ["browser"]
 
 LANGUAGES = ["nl", "ar", "fa", "he", "hi", "th", "ja", "am", "ta"]
 CUT = """ours => [...document.querySelectorAll("label, h1, h2, h3, span, p")]
@@ -59,14 +59,6 @@ def boxes(shown: list[tuple[str, set[str]]]) -> list[str]:
         for text, used in shown
         if any(not families_with(char) & used for char in letters[text] if ord(char) not in marks)
     ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if shutil.which("chromium") is None and not os.environ.get("KTO_CHROMIUM"):
-        pytest.skip("no Chromium on this machine; KTO_CHROMIUM names one")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -139,13 +139,6 @@ def _is_forgotten(private: Path, name: str) -> bool:
     return bool(forgotten) and not forgotten.isdisjoint({name, pseudonym(files.read_key(), name)})
 
 
-def link_for(config: Settings, home: Path | None, name: str) -> str:
-    """Return the personal link of a name, which is made if there is none; raise `UserError` if nobody may get one."""
-    with opened(config, home) as links:
-        require_person(links, name)
-        return links.make(name)
-
-
 def own_link(config: Settings, home: Path | None) -> str:
     """Return the link of the lead, who votes with the account of Argilla's owner."""
     path = (home or config.root / local.HOME) / "credentials.json"

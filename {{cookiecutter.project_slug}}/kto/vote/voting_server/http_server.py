@@ -1,6 +1,6 @@
 """HTTP: the page's files, its API below /vote/api (docs/votes.md), and Argilla behind all other addresses.
 
-Secrets are never compared one by one: each is random (128 bits) and looked up by its SHA-256, so the time that a
+Secrets are never compared one by one: each is random (130 bits) and looked up by its SHA-256, so the time that a
 look-up takes tells nothing about another secret.
 """
 
