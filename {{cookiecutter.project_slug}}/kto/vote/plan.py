@@ -96,7 +96,7 @@ def measured(database: Path) -> list[float]:
         contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection,
     ):
         lines = connection.execute("SELECT line FROM kto_lines").fetchall()
-    times = [vote["ms"] for (line,) in lines for vote in [json.loads(line)] if vote.get("vote") in ("good", "bad")]
+    times = [vote.get("ms") for (line,) in lines for vote in [json.loads(line)] if vote.get("vote") in ("good", "bad")]
     return [milliseconds / 1000 for milliseconds in times if milliseconds]
 
 
