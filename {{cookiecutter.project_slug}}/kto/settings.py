@@ -252,6 +252,9 @@ class Annotation(_Section):
     space: str = _default(
         "", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$"
     )
+    seconds_per_card: Annotated[float, Field(ge=1, le=3600)] | None = _default(
+        None, "For vote.py plan; default: measured, or guessed from the length of the answers"
+    )
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
 
 

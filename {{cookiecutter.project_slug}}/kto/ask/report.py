@@ -42,7 +42,7 @@ def _table(columns: Mapping[str, Sequence[str]]) -> str:
     rows = [*zip(*kept.values(), strict=True)]
     widths = [max(map(cell_len, (head, *cells))) for head, cells in zip(heads, kept.values(), strict=True)]
     if sum(widths) + _BETWEEN * (len(widths) - 1) <= _WIDTH:
-        return _lines(rows, heads, widths)
+        return aligned(rows, heads, widths)
     labels = min(max(map(cell_len, heads)), _LONGEST_LABEL)
     figures = max((cell_len(cell) for _, *cells in rows for cell in cells), default=0)
     narrowest = max(figures, min(max(map(cell_len, kept["model"]), default=0), _SHORTEST_NAME))
@@ -54,11 +54,11 @@ def _table(columns: Mapping[str, Sequence[str]]) -> str:
         broken = [_broken(name, width) for name in names]
         widths = [max(figures, *(min(cell_len(line), width) for line in name.split("\n"))) for name in broken]
         transposed = [*zip(heads[1:], *zip(*cells, strict=True), strict=True)]
-        tables.append(_lines(transposed, [heads[0], *broken], [labels, *widths]))
+        tables.append(aligned(transposed, [heads[0], *broken], [labels, *widths]))
     return "\n\n".join(tables)
 
 
-def _lines(rows: Iterable[Sequence[str]], heads: Sequence[str], widths: Sequence[int | None]) -> str:
+def aligned(rows: Iterable[Sequence[str]], heads: Sequence[str], widths: Sequence[int | None]) -> str:
     """Return a table with these widths, None for as wide as it takes; words that are too long are broken."""
     table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_header=any(heads))
     for position, (head, width) in enumerate(zip(heads, widths, strict=True)):
@@ -71,7 +71,7 @@ def _lines(rows: Iterable[Sequence[str]], heads: Sequence[str], widths: Sequence
 
 
 def _broken(name: str, width: int) -> str:
-    """Return a model's name on lines of this width, broken behind a sign; longer parts are left to `_lines`."""
+    """Return a model's name on lines of this width, broken behind a sign; longer parts are left to `aligned`."""
     lines = [""]
     for part in re.findall(r"[^/:.-]+[/:.-]*|[/:.-]+", name):
         if lines[-1] and cell_len(lines[-1] + part) > width:
@@ -82,7 +82,7 @@ def _broken(name: str, width: int) -> str:
 
 def pairs(cells: Mapping[str, str]) -> str:
     """Return a table of names and figures."""
-    return _lines(cells.items(), ["", ""], [None, None])
+    return aligned(cells.items(), ["", ""], [None, None])
 
 
 def before(estimates: Mapping[str, Estimate]) -> str:

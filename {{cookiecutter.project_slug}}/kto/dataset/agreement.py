@@ -1,25 +1,135 @@
-"""Agreement beyond chance: Krippendorff's α for nominal values, any number of votes per answer.
+"""Agreement beyond chance: Krippendorff's α and Gwet's AC1, any number of votes per answer, with an interval.
 
 K. Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, section D: α = 1 − D_o / D_e over the coincidences
-of pairable values.
+of pairable values. K. L. Gwet, "Computing inter-rater reliability and its variance in the presence of high agreement",
+British Journal of Mathematical and Statistical Psychology 61, 2008, 29–48: AC1 = (p_a − p_e) / (1 − p_e), where p_e is
+the chance that two agree by guessing on a hard answer; where nearly all votes are the same, α says little, AC1 more.
+
+A third vote that is asked for where two differ would make both too good, so it does not count: `counts_for_agreement`.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Units = Iterable[Iterable[Hashable]]
+REPEATS, SEED = 2000, 0  # of the bootstrap
 
 
-def krippendorff_alpha(units: Iterable[Iterable[Hashable]]) -> float | None:
+class Agreement(NamedTuple):
+    """A figure and its 95 % interval over answers; all None where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def counts_for_agreement(votes: int, is_measured: bool, first: int = 2) -> list[bool]:
+    """Return for each vote on an answer, in the order in which they were cast, whether it counts for agreement.
+
+    Those are the `first` ones; all of them on an answer of the measured share, which was drawn before anybody voted.
+    """
+    return [is_measured or index < first for index in range(votes)]
+
+
+def krippendorff_alpha(units: Units) -> float | None:
     """Return α for nominal values: 1 is full agreement, 0 what chance gives, below 0 is systematic disagreement.
 
     `units` has for each answer the values that people gave it; with fewer than two it does not count. The result is
     None if α is undefined: no answer counts, or all values are the same.
     """
-    counts = [Counter(unit) for unit in units]
-    counts = [count for count in counts if count.total() >= 2]
-    totals: Counter[Hashable] = sum(counts, Counter())
-    n = totals.total()
-    expected = n * n - sum(c * c for c in totals.values())  # pairs of different values, ignoring units
-    if not expected:
-        return None
-    observed = sum((m * m - sum(c * c for c in count.values())) / (m - 1) for count in counts for m in [count.total()])
-    return 1 - (n - 1) * observed / expected
+    return _Table(units).alpha().value
+
+
+def gwet_ac1(units: Units, categories: int = 2) -> float | None:
+    """Return AC1 for nominal values, `categories` of them possible; `units` is that of `krippendorff_alpha`.
+
+    An answer with one value counts for how frequent the values are, but not for agreement. The result is None if no
+    answer has two. Unlike α it is defined where all values are the same: it is 1.
+    """
+    return _Table(units).ac1(categories).value
+
+
+def agreement(units: Units, categories: int = 2) -> tuple[Agreement, Agreement]:
+    """Return α and AC1 with intervals: the middle 95 % of 2,000 bootstrap samples of the answers, with a fixed seed.
+
+    Samples for which a figure is undefined do not count. `units` is that of `krippendorff_alpha`.
+    """
+    table = _Table(units)
+    times = table.resampled(REPEATS, SEED)
+    return table.alpha(times), table.ac1(categories, times)
+
+
+class _Table:
+    """The answers, counted by the values that they got: most are like many others, so this table is small."""
+
+    def __init__(self, units: Units) -> None:
+        import numpy as np
+
+        found = Counter(frozenset(Counter(unit).items()) for unit in units)
+        found.pop(frozenset(), None)
+        kinds = sorted(found, key=lambda kind: sorted(map(repr, kind)))  # else samples would depend on the order
+        values = sorted({value for kind in kinds for value, _ in kind}, key=repr)
+        self.counts = np.array([[dict(kind).get(value, 0) for value in values] for kind in kinds], float)
+        self.counts = self.counts.reshape(len(kinds), len(values))  # also if there are none
+        self.times = np.array([found[kind] for kind in kinds], float)
+        self.votes = self.counts.sum(axis=1)
+
+    def resampled(self, repeats: int, seed: int) -> "np.ndarray":
+        """Return how often each kind of answer occurs in bootstrap samples: one row per sample."""
+        import numpy as np
+
+        total = int(self.times.sum())
+        if not total:
+            return np.zeros((repeats, 0))
+        return np.random.default_rng(seed).multinomial(total, self.times / total, repeats).astype(float)
+
+    def alpha(self, samples: "np.ndarray | None" = None) -> Agreement:
+        is_pair = self.votes >= 2
+        counts, votes = self.counts[is_pair], self.votes[is_pair]
+        pairs = (votes**2 - (counts**2).sum(axis=1)) / (votes - 1)  # of different values within an answer
+
+        def alpha(times: "np.ndarray") -> "np.ndarray":
+            times = times[:, is_pair]
+            n = times @ votes
+            expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
+            return 1 - _divide((n - 1) * (times @ pairs), expected)
+
+        return self._figure(alpha, samples)
+
+    def ac1(self, categories: int, samples: "np.ndarray | None" = None) -> Agreement:
+        is_pair = self.votes >= 2
+        counts, votes = self.counts[is_pair], self.votes[is_pair]
+        agreeing = (counts * (counts - 1)).sum(axis=1) / (votes * (votes - 1))
+        shares = self.counts / self.votes[:, None]
+
+        def ac1(times: "np.ndarray") -> "np.ndarray":
+            observed = _divide(times[:, is_pair] @ agreeing, times[:, is_pair].sum(axis=1))
+            frequent = _divide(times @ shares, times.sum(axis=1)[:, None])
+            chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
+            return _divide(observed - chance, 1 - chance)
+
+        return self._figure(ac1, samples)
+
+    def _figure(self, statistic: "Callable[[np.ndarray], np.ndarray]", samples: "np.ndarray | None") -> Agreement:
+        import numpy as np
+
+        value = float(statistic(self.times[None])[0])
+        if np.isnan(value):
+            return Agreement(None, None, None)
+        if samples is None:
+            return Agreement(value, None, None)
+        found = statistic(samples)
+        low, high = np.percentile(found[~np.isnan(found)], [2.5, 97.5]).tolist()
+        return Agreement(value, low, high)
+
+
+def _divide(above: "np.ndarray", below: "np.ndarray") -> "np.ndarray":
+    """Divide; what is divided by nothing is not a number."""
+    import numpy as np
+
+    below = np.broadcast_to(below, above.shape)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)
