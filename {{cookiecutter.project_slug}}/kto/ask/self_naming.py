@@ -2,7 +2,7 @@
 
 A sentence counts if it says one of the phrases in `technical.self_naming` of the texts (the project's language, and
 English) with a name in it, outside quotation marks. Answers *about* a model or a maker do not count. A name that is
-also a word or a first name (Claude, Gemini) counts only beside a clear one, or a word for what models are ("assistant").
+also a word or a first name (Claude, Gemini) counts only beside a clear one, or a word for what models are.
 """
 
 import dataclasses
@@ -24,13 +24,14 @@ NAMES = """
     Microsoft, مايكروسوفت, माइक्रोसॉफ्ट
     Cohere, كوهير, कोहेयर
     xAI, Grok, غروك, ग्रोक
-    IBM, NVIDIA, Nemotron, Hugging Face, SmolLM, Zephyr AI, EleutherAI, BLOOM AI, Stability AI, Aleph Alpha, Teuken, LeoLM
+    IBM, NVIDIA, Nemotron, Hugging Face, SmolLM, EleutherAI, Stability AI, Aleph Alpha, Teuken, LeoLM
     AI21, Amazon Titan, Perplexity, Inflection AI, Databricks, Snowflake Arctic, Allen Institute for AI, Ai2, OLMo
     Moonshot AI, Zhipu, ChatGLM, Baidu, ERNIE Bot, MiniMax, Baichuan, StepFun, Tencent, Hunyuan, ByteDance, Doubao
     智谱, 百度, 文心一言, 腾讯, 混元, 豆包, 月之暗面
     Yandex, YandexGPT, GigaChat, Яндекс, Сбер, ChatGPT-4, Technology Innovation Institute, معهد الابتكار التكنولوجي
     SDAIA, ALLaM, سدايا, Inception AI, جامعة محمد بن زايد, Sarvam, Krutrim, BharatGPT, Airavata, सर्वम एआई
     EuroLLM, Apertus, Minerva AI, Naver, HyperCLOVA, EXAONE, Sakana AI, ELYZA, SeaLLM, SEA-LION, Typhoon AI
+    GEITje, Fietje, Barcelona Supercomputing Center, Lucie AI, CroissantLLM, LightOn, Vigogne
     InkubaLM, Lelapa, Jacaranda Health, UlizaLlama
 """
 """Models and makers, one maker per line as far as possible. Reviewed in November 2026; add what your models call
@@ -38,6 +39,7 @@ themselves."""
 WORDS_TOO = """
     Claude, كلود, क्लॉड, Gemini, جيميناي, جيمناي, جيميني, जेमिनी, Bard, बार्ड, Gemma, Llama, لاما, Meta, ميتا, मेटा
     Mistral, Phi, Copilot, Aya, آية, आया, Command R, Granite, Nova, Falcon, فالكون, Jais, جيس, علام, सर्वम, Kimi, Apple
+    Salamandra, Lucie, Le Chat
 """
 """The same, but also words or first names."""
 
@@ -45,12 +47,12 @@ _LESS = re.compile("[\u0300-\u036f\u0640\u064b-\u0655\u0670\u093c\u200b-\u200f*_
 _QUOTED = re.compile('["“”„«「『][^"“”„«»「」『』\n]{12,}["“”»」』]')
 _SENTENCES = re.compile("[.!?؟।](?=\\s)|[。！？\n]")
 _CLEAR, _UNCLEAR = "\ue000", "\ue001"  # stand in a text for a name
-_GAP = ".{0,60}?"
+_SIGNS = {"…": ".{0,60}?", "^": "^"}
 _BETWEEN = "[\\s\"'(),،、，:–—-]{0,3}"
 _START = r"(?<!\w)"
 _ARABIC = "[\u0600-\u06ff]"
 _NO_SPACES = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]"
-_PLAIN_WORDS = frozenset("base chat instruct local meta model mini small large test tiny".split())
+_PLAIN_WORDS = frozenset(("base", "chat", "instruct", "local", "model", "mini", "small", "large", "test", "tiny"))
 """First words in the names of models that say nothing."""
 
 
@@ -140,8 +142,8 @@ def _phrase(line: str) -> str:
     """Return the pattern for a line of `technical.self_naming`; `{name}` stays in it."""
     parts: list[str] = []
     for token in line.split():
-        if token == "…":
-            parts.append(_GAP)
+        if token in _SIGNS:
+            parts.append(_SIGNS[token])
             continue
         choices = []
         for choice in token.replace("{name}", "\0").replace("*", "\1").split("/"):
