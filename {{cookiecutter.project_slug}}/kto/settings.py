@@ -253,6 +253,7 @@ class Annotation(_Section):
         "", "owner/name of an Argilla Space, if you use one", pattern=r"^(?:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$"
     )
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
+    self_naming: bool = _default(False, "true: people also vote on answers that say which model wrote them")
 
 
 class Export(_Section):

@@ -1,0 +1,114 @@
+"""Answers that say which model wrote them: recognised in several languages, marked in the table, and not voted on.
+
+`self_naming/gold.jsonl` was written before the rule, the two `held_out` files after it: 60 answers each, on which the
+first and the second rule had precision 1.00 and 0.88, recall 0.59 and 0.47. The rule has learned from them since.
+"""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from generating import PROMPTS, figures, generate, use
+from kto.ask import self_naming
+from kto.settings import load
+from kto.vote.records import make_records, read_generations
+from model_server import ModelServer
+from rendering import LANGUAGES, REPOSITORY, read_yaml
+
+pytest_plugins = ["generating_fixtures"]
+
+FOLDER = Path(__file__).parent / "self_naming"
+MODELS = (
+    *("Qwen/Qwen2.5-7B-Instruct", "CohereLabs/aya-expanse-8b", "google/gemma-3-4b-it:nebius"),
+    *("Jacaranda/UlizaLlama3", "LSX-UniWue/LLaMmlein_7B_chat"),
+)
+GOLD, HELD_OUT = ("en", "de", "ar", "hi", "sw"), ("nl", "es", "fr")
+NAMED = "I am Qwen, a large language model made by Alibaba Cloud. Put the bread into a paper bag."
+ABOUT = "Qwen is a family of language models by Alibaba Cloud. I put my bread into a paper bag."
+
+
+def rule(tag: str, monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...] = MODELS) -> self_naming.SelfNaming:
+    phrases = [read_yaml(REPOSITORY / "languages" / f"{name}.yaml")["technical"]["self_naming"] for name in (tag, "en")]
+    monkeypatch.setattr("kto.texts.load", lambda: {"technical": {"self_naming": "".join(phrases)}})
+    return self_naming.for_models(models)
+
+
+def judged(tag: str, files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[bool, bool]]:
+    """Return how many answers (name their model, are said to)."""
+    lines = [line for file in files for line in (FOLDER / file).read_text(encoding="utf-8").splitlines()]
+    answers = [answer for answer in map(json.loads, lines) if answer["language"] == tag]
+    tells = rule(tag, monkeypatch)
+    return Counter((answer["names_itself"], tells(answer["answer"])) for answer in answers)
+
+
+@pytest.mark.parametrize("tag", GOLD)
+def test_the_gold_answers(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judged(tag, ("gold.jsonl",), monkeypatch)
+    assert found.total() == 40
+    assert found[True, True] / (found[True, True] + found[False, True]) >= 0.95
+    assert found[True, True] / (found[True, True] + found[True, False]) >= 0.8
+
+
+@pytest.mark.parametrize("tag", ["en", *HELD_OUT])
+def test_answers_that_it_has_learned_from(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judged(tag, ("held_out.jsonl", "held_out_2.jsonl"), monkeypatch)
+    assert found.total() == 30
+    assert found[True, True] / (found[True, True] + found[False, True]) >= 0.9
+    assert found[True, True] / (found[True, True] + found[True, False]) >= 0.6
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_phrases_of_a_language_are_some(tag: str) -> None:
+    text = read_yaml(REPOSITORY / "languages" / f"{tag}.yaml").get("technical", {}).get("self_naming")
+    if text is not None:
+        phrases = ["{name}" in line for line in text.splitlines()]
+        assert len(phrases) > 10 and True in phrases and False in phrases
+
+
+def test_names_of_the_projects_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    tells = rule("en", monkeypatch, ("acme/zebulon-7b-chat", "/home/ann/models/quokka-sft", "llama3.2:3b"))
+    for name in ("Zebulon", "zebulon-7b-chat", "Quokka"):
+        assert tells(f"I am {name}. How are you?") and not rule("en", monkeypatch)(f"I am {name}. How are you?")
+    assert not tells("My name is Ann, and these are my models: one is large, one is a chat model.")
+
+
+def test_hostile_text_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tells = rule("en", monkeypatch)
+    for hostile in ("I am an AI " * 10_000 + "OpenAI", "OpenAI " * 15_000, "as a model by " * 7_000 + "Qwen", "“" * 99_999):
+        start = time.process_time()
+        tells(hostile)
+        assert time.process_time() - start < 5
+
+
+# --- the table, and who votes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("english")
+def test_it_is_marked_counted_kept_and_not_voted_on(project: Path) -> None:
+    path = project / "data" / "generations" / "train.parquet"
+    with ModelServer(names=("acme/one", "acme/two")) as server:
+        server.reply = lambda body: NAMED if body["model"] == "acme/two" else ABOUT
+        done = generate(project, "--base-url", server.url)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(path).to_pylist()
+    assert all(row["names_itself"] == [False, True] and row["generations"] == [ABOUT, NAMED] for row in rows)
+    assert {model: row["Names itself"] for model, row in figures(done.stdout).items()} == {
+        "acme/one": "0",
+        "acme/two": "5",
+    }
+    config = load(project)
+    generations = read_generations(config)
+    assert {record["fields"]["answer"] for record in make_records(generations)} == {ABOUT}
+    assert sum(sum(row["names_itself"]) for row in generations) == len(PROMPTS)
+
+    # A table of an earlier version has no such column.
+    pq.write_table(pq.read_table(path).drop_columns("names_itself"), path)
+    assert read_generations(config) == generations
+
+    use(project, "annotation", self_naming=True)
+    generations = read_generations(load(project))
+    assert {record["fields"]["answer"] for record in make_records(generations)} == {ABOUT, NAMED}
+    assert not any(any(row["names_itself"]) for row in generations)
