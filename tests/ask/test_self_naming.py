@@ -77,7 +77,12 @@ def test_names_of_the_projects_own_models(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_hostile_text_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tells = rule("en", monkeypatch)
-    for hostile in ("I am an AI " * 10_000 + "OpenAI", "OpenAI " * 15_000, "as a model by " * 7_000 + "Qwen", "“" * 99_999):
+    for hostile in (
+        "I am an AI " * 10_000 + "OpenAI",
+        "OpenAI " * 15_000,
+        "as a model by " * 7_000 + "Qwen",
+        "“" * 99_999,
+    ):
         start = time.process_time()
         tells(hostile)
         assert time.process_time() - start < 5

@@ -135,24 +135,30 @@ def _bounded(name: str) -> str:
 def _whole(pattern: str, text: str) -> str:
     """Let `pattern` match whole words only, unless `text` is in a script without spaces between words."""
     start = "" if re.match(_NO_SPACES, text) else _START
-    return start + pattern + ("" if re.search(f"(?:{_NO_SPACES}|\\*)$", text) else r"(?!\w)")
+    return start + pattern + ("" if re.search(f"(?:{_NO_SPACES}|\1)$", text) else r"(?!\w)")
 
 
 def _phrase(line: str) -> str:
     """Return the pattern for a line of `technical.self_naming`; `{name}` stays in it."""
-    parts: list[str] = []
-    for token in line.split():
-        if token in _SIGNS:
-            parts.append(_SIGNS[token])
+    parts = [_part(part) for part in line.replace("{name}", "\0").replace("*", "\1").split(" + ")]
+    whole = parts[0] if len(parts) == 1 else "^" + "".join(f"(?=.*?{part})" for part in parts)
+    return whole.replace("\0", "{name}")
+
+
+def _part(words: str) -> str:
+    patterns: list[str] = []
+    for word in words.split():
+        if word in _SIGNS:
+            patterns.append(_SIGNS[word])
             continue
         choices = []
-        for choice in token.replace("{name}", "\0").replace("*", "\1").split("/"):
+        for choice in word.split("/"):
             text = _plain(choice.replace("_", " "))
             pattern = re.escape(text).replace("\1", r"\w*")
-            choices.append(pattern if "\0" in text else _whole(pattern, text.replace("\1", "*")))
+            choices.append(pattern if "\0" in text else _whole(pattern, text))
         start = _START if all(choice.startswith(_START) for choice in choices) else ""
-        parts.append(f"{start}(?:{'|'.join(choice.removeprefix(start) for choice in choices)})")
-    return _BETWEEN.join(parts).replace("\0", "{name}")
+        patterns.append(f"{start}(?:{'|'.join(choice.removeprefix(start) for choice in choices)})")
+    return _BETWEEN.join(patterns)
 
 
 def _either(patterns: Iterable[str]) -> re.Pattern[str]:
