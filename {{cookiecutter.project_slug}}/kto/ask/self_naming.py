@@ -140,11 +140,9 @@ def _whole(pattern: str, text: str) -> str:
 
 def _phrase(line: str) -> str:
     """Return the pattern for a line of `technical.self_naming`; `{name}` stays in it."""
-    parts = line.replace("{name}", "\0").replace("*", "\1").split(" + ")
-    if len(parts) == 1:
-        return _part(line.replace("{name}", "\0").replace("*", "\1")).replace("\0", "{name}")
-    looks = (f"(?!.*?{_part(part[1:])})" if part.startswith("!") else f"(?=.*?{_part(part)})" for part in parts)
-    return f"^{''.join(looks)}".replace("\0", "{name}")
+    parts = [_part(part) for part in line.replace("{name}", "\0").replace("*", "\1").split(" + ")]
+    whole = parts[0] if len(parts) == 1 else "^" + "".join(f"(?=.*?{part})" for part in parts)
+    return whole.replace("\0", "{name}")
 
 
 def _part(words: str) -> str:
