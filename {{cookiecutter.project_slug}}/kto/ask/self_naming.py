@@ -15,7 +15,7 @@ from kto.model_names import public_names, split_provider
 from kto.texts import t
 
 NAMES = """
-    ChatGPT, GPT, GPT-OSS, OpenAI, شات جي بي تي, تشات جي بي تي, أوبن إيه آي, أوبن أي آي, चैटजीपीटी, चैट जीपीटी, ओपनएआई
+    ChatGPT, GPT, OpenAI, شات جي بي تي, تشات جي بي تي, أوبن إيه آي, أوبن أي آي, चैटजीपीटी, चैट जीपीटी, ओपनएआई
     Anthropic, أنثروبيك, أنثروبك, एंथ्रोपिक, एन्थ्रोपिक
     Google, DeepMind, جوجل, غوغل, गूगल
     Alibaba, Qwen, QwQ, Tongyi, علي بابا, كوين, अलीबाबा, क्वेन, 通义千问, 通義千問, 千问, 阿里巴巴, 阿里云
@@ -28,14 +28,13 @@ NAMES = """
     AI21, Amazon Titan, Perplexity, Inflection AI, Databricks, Snowflake Arctic, Allen Institute for AI, Ai2, OLMo
     Moonshot AI, Zhipu, ChatGLM, Baidu, ERNIE Bot, MiniMax, Baichuan, StepFun, Tencent, Hunyuan, ByteDance, Doubao
     智谱, 百度, 文心一言, 腾讯, 混元, 豆包, 月之暗面
-    Yandex, YandexGPT, GigaChat, Яндекс, Сбер, ChatGPT-4, Technology Innovation Institute, معهد الابتكار التكنولوجي
+    Yandex, YandexGPT, GigaChat, Яндекс, Сбер, Technology Innovation Institute, معهد الابتكار التكنولوجي
     SDAIA, ALLaM, سدايا, Inception AI, جامعة محمد بن زايد, Sarvam, Krutrim, BharatGPT, Airavata, सर्वम एआई
     EuroLLM, Apertus, Minerva AI, Naver, HyperCLOVA, EXAONE, Sakana AI, ELYZA, SeaLLM, SEA-LION, Typhoon AI
     GEITje, Fietje, Barcelona Supercomputing Center, Lucie AI, CroissantLLM, LightOn, Vigogne
     InkubaLM, Lelapa, Jacaranda Health, UlizaLlama
 """
-"""Models and makers, one maker per line as far as possible. Reviewed in November 2026; add what your models call
-themselves."""
+"""Models and makers, as models write them, as of November 2026; those of the project's own models are added."""
 WORDS_TOO = """
     Claude, كلود, क्लॉड, Gemini, جيميناي, جيمناي, جيميني, जेमिनी, Bard, बार्ड, Gemma, Llama, لاما, Meta, ميتا, मेटा
     Mistral, Phi, Copilot, Aya, آية, आया, Command R, Granite, Nova, Falcon, فالكون, Jais, جيس, علام, सर्वम, Kimi, Apple
