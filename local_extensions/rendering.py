@@ -49,9 +49,11 @@ def page(answers: Mapping[str, str], name: str) -> str:
 
 
 def project_texts(answers: Mapping[str, str]) -> dict:
-    """Return the content of `kto/texts.yaml`."""
+    """Return the content of `kto/texts.yaml`; in all languages, models also name themselves in English."""
     own = {key: value for key, value in texts(answers).items() if key not in NOT_IN_TEXTS}
-    return {"numbers": header_of(facts(answers))["numbers"], **own}
+    phrases = [each["technical"]["self_naming"] for each in (own, catalogue("en") or {})]
+    technical = {**own["technical"], "self_naming": "".join(dict.fromkeys(phrases))}
+    return {"numbers": header_of(facts(answers))["numbers"], **own, "technical": technical}
 
 
 def example_texts(answers: Mapping[str, str]) -> str:

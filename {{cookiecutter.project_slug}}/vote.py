@@ -80,6 +80,8 @@ def set_up(argilla: "Argilla", config: "Settings", home: Path | None) -> str:
     generations = read_generations(config)
     task = make_task(argilla, config)
     print(t("notebook.uploaded", count=upload_records(task, generations, config)), flush=True)
+    if count := sum(sum(row["names_itself"]) for row in generations):
+        print(t("technical.names_itself", count=count), flush=True)
     leave_queue(task, config)
     invited = len(invite(argilla, config))
     if fill_cards(argilla, config, generations, home):

@@ -247,6 +247,21 @@ def test_only_what_is_missing_is_added(task: Task) -> None:
     assert after[water, ANSWERS[water][0]] == before[water, ANSWERS[water][0]]
 
 
+def test_an_answer_that_names_its_model_is_not_asked_about_and_its_votes_stay(task: Task) -> None:
+    bread, named = "How do I keep bread fresh?", "I am Qwen, made by Alibaba Cloud. Put it into a bag."
+    task.set(self_naming="true")
+    task.generate({bread: ["Freeze it.", named]})
+    task.setup()
+    task.vote("amina", task.records()[bread, named], "good")
+    task.set(self_naming="false")
+    task.generate({bread: ["Freeze it.", named], "How long?": ["One day.", f"{named} For a day."]})
+    done = run_vote(task)
+    assert done.returncode == 0, done.stderr
+    assert "the model names itself or its maker in them: 2." in done.stdout
+    records = task.records()
+    assert len(records) == 3 and len(records[bread, named]["responses"]) == 1
+
+
 def test_an_upload_that_broke_off_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kto.vote.records.BATCH", 4)
     rows = make_generations({f"Question {n}?": [f"one {n}", f"two {n}"] for n in range(10)})

@@ -256,6 +256,7 @@ class Annotation(_Section):
         None, "For vote.py plan; default: measured, or guessed from the length of the answers"
     )
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
+    self_naming: bool = _default(False, "true: people also vote on answers that say which model wrote them")
 
 
 class Export(_Section):

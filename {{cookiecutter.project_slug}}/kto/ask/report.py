@@ -112,6 +112,7 @@ def after(targets: Sequence[ModelTarget], counts: Mapping[str, TableCounts], run
         "cut": [number(count.cut) for count in in_table],
         "empty": [number(count.empty) for count in in_table],
         "refused": [number(count.refused) for count in in_table],
+        "names_itself": [number(count.names_itself) for count in in_table],
         "right": [share_right(count.verdicts["right"], count.verdicts["wrong"]) for count in in_table],
         "wrong": [number(count.verdicts["wrong"]) for count in in_table],
         "unchecked": [number(count.verdicts["unchecked"]) for count in in_table],

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto.ask import lookups
+from kto.ask import lookups, self_naming
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
 from kto.ask.prompt_sources import Prompt, messages
@@ -49,6 +49,7 @@ def schema() -> "pa.Schema":
             ("language", pa.list_(pa.string())),  # what the gate saw, "" if it did not look
             ("language_score", pa.list_(pa.float32())),  # how surely, 0 to 1
             ("language_verdict", pa.list_(pa.string())),  # "right", "wrong" or "unchecked"
+            ("names_itself", pa.list_(pa.bool_())),  # whether it says which model wrote it (kto.ask.self_naming)
             ("asked_again", pa.list_(pa.int32())),  # how often before, for its language, with a firmer instruction
             ("prompt_tokens", pa.list_(pa.int64())),  # as the server counted them; null if it did not
             ("completion_tokens", pa.list_(pa.int64())),
@@ -93,6 +94,7 @@ class TableCounts:
     empty: int = 0  # of these, with an answer that has no text
     cut: int = 0  # by `max_tokens`
     refused: int = 0
+    names_itself: int = 0  # says which model wrote it, or who made that
     verdicts: Counter[str] = dataclasses.field(default_factory=Counter)  # "right", "wrong", "unchecked" → answers
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)  # why answers are missing
 
@@ -120,6 +122,7 @@ class GenerationsTable:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
         self.gaps: list[Row] = []
+        self._names_itself = self_naming.for_models(plan.config.generation.models)
 
     def write(self, folder: Path) -> int:
         """Replace `train.parquet` and `gaps.jsonl`; return the number of rows, 0 (and both stay) without any answer."""
@@ -181,7 +184,7 @@ class GenerationsTable:
             raise _NoAnswers
 
     def _earlier_rows(self, path: Path, further: Sequence[str]) -> Iterator[Row]:
-        for batch in read_batches(path, [*schema().names, *further], optional=("sent",)):
+        for batch in read_batches(path, [*schema().names, *further], optional=("sent", "names_itself")):
             yield from (cleared(row, self._plan.left_out) for row in batch)
 
     def _row(self, prompt: Prompt, is_asked: bool) -> Row | None:
@@ -232,6 +235,8 @@ class GenerationsTable:
         count.answers += 1
         count.cut += answer.finish_reason == "length"
         count.refused += refused
+        names_itself = self._names_itself(text)
+        count.names_itself += names_itself
         count.verdicts[check.verdict] += 1
         return {
             **_as_it_came(answer, found.key),
@@ -240,6 +245,7 @@ class GenerationsTable:
             "language": check.language,
             "language_score": check.score,
             "language_verdict": check.verdict,
+            "names_itself": names_itself,
             "asked_again": number,
         }
 

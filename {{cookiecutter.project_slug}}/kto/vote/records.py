@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from kto import left_out, progress
+from kto.ask import self_naming
 from kto.errors import UserError
 from kto.record_ids import record_ids, text_id
 from kto.rendering import argilla_answer, as_written
@@ -23,23 +24,30 @@ BATCH = 250  # records per request; Argilla takes 1000, but then a request lasts
 def read_generations(config: Settings) -> list[Row]:
     """Return the rows of `data/generations`, with a column `record_ids` in place of the raw answers, which are long.
 
-    Answers that are left out, and those in the wrong language unless `[annotation] wrong_language` wants them, become
-    None. Raises `UserError` if there is no row or the file cannot be read.
+    Answers that nobody is asked about become None: those that are left out, those in the wrong language and those that
+    name their model, unless `[annotation] wrong_language` and `self_naming` want them. `names_itself` tells which are
+    None for that last reason alone. Raises `UserError` if there is no row or the file cannot be read.
     """
     path = config.root / "data" / "generations" / "train.parquet"
-    columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict")
+    columns = ("prompt_id", "generation_model", "generation_prompt", "generations", "language_verdict", "names_itself")
     out = left_out.read(config.root)
     unwanted = () if config.annotation.wrong_language else ("wrong",)
+    names_itself = self_naming.for_models(config.generation.models)
     rows: list[Row] = []
-    for batch in read_batches(path, (*columns, "raw_generation_responses")) if path.exists() else ():
+    wanted = (*columns, "raw_generation_responses")
+    for batch in read_batches(path, wanted, optional=("names_itself",)) if path.exists() else ():
         for row in (row for row in batch if row["prompt_id"] not in out.ids):
             raw_answers = row.pop("raw_generation_responses")
             row["record_ids"] = []
+            marks = row["names_itself"] or map(names_itself, row["generations"])  # earlier tables have no marks
+            row["names_itself"] = [bool(mark) and not config.annotation.self_naming for mark in marks]
             for index, answer in enumerate(row["generations"]):
                 prompt = row["generation_prompt"][index][-1]["content"]
                 ids = record_ids(prompt, answer, raw_answers[index]) if answer else []
                 row["record_ids"].append(ids)
                 if row["language_verdict"][index] in unwanted or not out.ids.isdisjoint(ids):
+                    row["generations"][index], row["names_itself"][index] = None, False
+                elif row["names_itself"][index]:
                     row["generations"][index] = None
             rows.append(row)
     if not rows:
