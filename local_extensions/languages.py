@@ -30,7 +30,7 @@ RARE = re.compile(
     r"|new_prompts\.(?:count_|help_|context)|train\.(?:help_|weights|too_long|left_out|stopp)"
     r"|server\.(?:help_|job|dotenv_kept|unencrypted|others)"
     r"|vote\.(?:help_|tunnel_reads|address_changed|argilla|elsewhere)|invite\.(?:help_|closed|revoked|votes_)"
-    r"|plan\.|commands\.plan|export\.(?:help_|lost|deleted|replace|pull_request|forgotten|left_out)"
+    r"|export\.(?:help_|lost|deleted|replace|pull_request|forgotten|left_out)"
     r"|generate\.(?:help_|bad_line|more_lines|line_|failed_|empty_rows|gone|loading|starting|ray_again|gap)"
     r"|generate\.column_(?:cut|empty|refused|names_itself|unchecked|read|written|seconds|requests|stored)"
     r"|check\.(?:other_provider|instead|not_readable|size|no_chat|no_list|not_listed|bad_token|unreachable|disabled)"
