@@ -31,7 +31,7 @@ sys.path.insert(0, str(TEMPLATE))
 # ruff: noqa: E402 - the modules of the template are found now
 
 from kto.record_ids import text_id
-from kto.vote.questions import REASONS
+from kto.questions import REASONS
 from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
 from kto.vote.voting_server.http_server import VotingServer

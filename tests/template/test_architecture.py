@@ -16,7 +16,7 @@ COOKIECUTTER |= {"markdown_it"}  # rich asks for it
 """What a bare install of cookiecutter brings."""
 BARE = (
     *("kto.pages", "kto.texts", "kto.model_names", "kto.hub_lookup", "kto.ask.prompt_files"),
-    *("kto.examples", "kto.answer_markdown", "kto.vote.page_json", "kto.vote.questions"),
+    *("kto.examples", "kto.answer_markdown", "kto.vote.page_json", "kto.questions"),
 )
 """Modules that the template itself uses."""
 NOT_YET: set[tuple[str, str]] = set()

@@ -25,7 +25,7 @@ from kto import examples, pages, texts
 from kto.answer_markdown import to_html
 from kto.rendering import answer_html
 from kto.vote.page_json import page_json
-from kto.vote.questions import BAD, GOOD, REASONS
+from kto.questions import BAD, GOOD, REASONS
 
 from local_extensions import languages, rendering
 

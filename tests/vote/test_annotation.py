@@ -24,7 +24,7 @@ from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.vote.client import connect
 from kto.vote.people import invite, read_passwords
-from kto.vote.questions import BAD, GOOD, REASONS
+from kto.questions import BAD, GOOD, REASONS
 from kto.vote.records import list_records, make_records, read_generations, upload_records
 from kto.vote.task import find_task, make_task
 

@@ -14,7 +14,7 @@ from rendering import REPOSITORY, TEMPLATE, read_yaml
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.vote.questions import COMMENT_MAX, REASONS
+from kto.questions import COMMENT_MAX, REASONS
 
 PAGE = TEMPLATE / "kto" / "vote" / "page"
 SCRIPTS = sorted(PAGE.glob("*.js"))

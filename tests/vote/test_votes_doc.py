@@ -9,7 +9,7 @@ from argilla_server import ROOT, TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.vote.questions import COMMENT_MAX, REASONS
+from kto.questions import COMMENT_MAX, REASONS
 from kto.vote.voting_server import database, deck, limits, service, votes
 from kto.vote.voting_server.http_messages import BadRequest
 from kto.vote.voting_server.service import Service

@@ -19,7 +19,7 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto.record_ids import text_id
 from kto.vote.client import connect
-from kto.vote.questions import REASONS
+from kto.questions import REASONS
 from kto.vote.task import make_task
 from kto.vote.voting_server import database, links
 from kto.vote.voting_server.service import Service

@@ -16,7 +16,7 @@ from voting_service import DATASET, WORKSPACE, Refused, VotingService, add_datas
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.vote.questions import COMMENT_MAX
+from kto.questions import COMMENT_MAX
 from kto.vote.voting_server import limits, links, service
 from kto.vote.voting_server.http_server import BadRequest
 from kto.vote.voting_server.service import Service

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from kto.ask.request_fields import BASIC_FIELDS
 from kto.errors import UserError
 from kto.model_names import hide_login, is_address
+from kto.questions import ASPECTS, BAD, FLAGS, GOOD, REASONS, TASK
 from kto.texts import ROOT, settings_file, t
 
 try:
@@ -78,6 +79,7 @@ NotEmpty = Annotated[str, Field(pattern=r"\S")]
 Model = Annotated[str, Field(pattern=r"^[^\r\n]*\S[^\r\n]*$")]
 """A Hub id with an optional `:provider`, or the name that a server or a folder has."""
 Texts = Annotated[tuple[str, ...], Strict(False)]
+Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], ...], Strict(False)]
 Positive = Annotated[int, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(ge=1, le=86_400)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -239,12 +241,27 @@ class Local(_Section):
     start_timeout: Seconds = _default(1800.0, "Seconds; the first start downloads the model")
 
 
+class Reasons(_Section):
+    """Reasons that people can give, each with a text `task.reason_NAME`; an empty list asks for none."""
+
+    good: Names = _default(REASONS[GOOD], "For a thumbs up")
+    bad: Names = _default(REASONS[BAD], "For a thumbs down")
+    flags: Names = _default(FLAGS, "For both; they take an answer away until the lead has looked at it")
+
+
 class Annotation(_Section):
     """The task that people see in Argilla."""
 
     dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}$", description="Name of the dataset in Argilla")
     workspace: str = _default("argilla", "Workspace in Argilla", pattern=r"^[a-z0-9][a-z0-9_-]{0,199}$")
+    task: int = _default(1, "What people are asked: 1 as before November 2026, 2 as today", ge=1, le=TASK)
     min_submitted: Votes = _default(2, "Votes per record before it leaves the queue")
+    third_vote: bool = _default(True, "Somebody else is asked where the votes on an answer are tied (task 2)")
+    measured_share: Annotated[float, Field(ge=0, le=1)] = _default(
+        0.1, "Share of the answers that get one vote more, to measure agreement (task 2)"
+    )
+    aspects: Names = _default(ASPECTS, "What people can say after the thumb, each a section in `aspects` of the texts")
+    reasons: Reasons = _default(Reasons(), "Reasons that people can give")
     annotators: Annotated[tuple[UserName, ...], Strict(False)] = _default(
         (), "User names to invite; this file is shared, so no real names"
     )
@@ -258,10 +275,24 @@ class Annotation(_Section):
     wrong_language: bool = _default(False, "true: people also vote on answers in the wrong language")
     self_naming: bool = _default(False, "true: people also vote on answers that say which model wrote them")
 
+    @property
+    def asks_third(self) -> bool:
+        """Whether somebody else is asked where the votes on an answer are tied."""
+        return self.task >= TASK and self.third_vote
+
+    @property
+    def measured(self) -> float:
+        """Share of the answers that get one vote more, to measure agreement."""
+        return self.measured_share if self.task >= TASK else 0.0
+
 
 class Export(_Section):
     """From votes to rows."""
 
+    rule: Literal["majority", "unanimous", "confidence"] = _default(
+        "majority", "Which answers get a row: those with a majority, those without a differing vote, or those that are sure"
+    )
+    min_confidence: float = _default(0.8, 'How sure a label is at least, with rule = "confidence"', ge=0.5, le=1)
     test_fraction: float = _default(0.1, "Share of the prompts that goes into the test split", ge=0, le=0.9)
     seed: int = _default(0, "Seed of the split and of the order of rows", ge=0, le=2**32 - 1)
     min_votes: Votes | None = _default(

@@ -19,7 +19,7 @@ from kto.answer_markdown import to_html
 from kto.examples import Example, examples
 from kto.pages import fill_markdown, whole_text
 from kto.texts import checked, digits, fill
-from kto.vote.questions import REASONS
+from kto.questions import REASONS
 
 NAME = "voting/page.json"
 """Where the file is in `publish/`."""

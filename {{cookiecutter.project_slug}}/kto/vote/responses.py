@@ -19,7 +19,7 @@ from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
 from kto.vote.deletions import Seen
-from kto.vote.questions import GOOD
+from kto.questions import GOOD
 from kto.vote.records import list_records
 from kto.vote.voting_server import links
 

@@ -10,7 +10,7 @@ from kto.pages import fill_text, values_of
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
-from kto.vote.questions import BAD, GOOD, REASONS
+from kto.questions import BAD, GOOD, REASONS
 
 if TYPE_CHECKING:
     import argilla as rg

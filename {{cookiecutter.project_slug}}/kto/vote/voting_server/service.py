@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from kto.rendering import answer_html
-from kto.vote.questions import REASONS
+from kto.questions import REASONS
 from kto.vote.voting_server import links, votes
 from kto.vote.voting_server.database import Readers, Writer
 from kto.vote.voting_server.deck import Deck

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from kto.vote.questions import COMMENT_MAX
+from kto.questions import COMMENT_MAX
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
