@@ -42,7 +42,7 @@ class Overlap(NamedTuple):
     def is_complete(self, record_id: str, metadata: Mapping[str, Any], submitted: Iterable[Mapping[str, Any]]) -> bool:
         """Tell whether nobody is asked about a record any more; `submitted` are the values of its responses.
 
-        Also a dataset whose responses have no vote, which this project has not made, gets its overlap.
+        Responses without a thumb are of a dataset that this project has not made: it has Argilla's own rule.
         """
         good = bad = others = 0
         is_flagged = False
@@ -52,7 +52,9 @@ class Overlap(NamedTuple):
             is_flagged |= self.is_flag(reasons or ())
         if is_flagged and not metadata.get(LOOKED_AT):
             return True
-        return good + bad + others >= self.wanted(good, bad, self.is_measured(record_id))
+        if others:
+            return good + bad + others >= self.votes
+        return good + bad >= self.wanted(good, bad, self.is_measured(record_id))
 
 
 def overlap_of(annotation: "Annotation") -> Overlap:

@@ -92,11 +92,8 @@ def refuse_weak(credentials: dict[str, str], home: Path) -> None:
             raise UserError("technical.weak_credentials", name=name, path=home / "credentials.json")
 
 
-def prepare_database(home: Path, overlap: Overlap, dataset: str) -> None:
-    """Create the tables, or bring those of an older Argilla up to date; refuse those of a newer one.
-
-    `overlap` is that of the dataset with this name.
-    """
+def prepare_database(home: Path, overlap: Overlap) -> None:
+    """Create the tables, or bring those of an older Argilla up to date; refuse those of a newer one."""
     import alembic.command
     import argilla_server._version
     import sqlalchemy.exc
@@ -115,7 +112,7 @@ def prepare_database(home: Path, overlap: Overlap, dataset: str) -> None:
                 # Argilla may be killed between a vote and the status of the record that follows from it, and the
                 # settings may have changed: such a record would be shown for ever, or never.
                 now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-                recount(database, overlap, dataset, now)
+                recount(database, overlap, now)
     except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
         if sqlite_files.is_full(home / "argilla.db", getattr(error, "orig", None) or error):
             raise UserError("technical.store_full", path=home / "argilla.db") from None  # another folder has no votes

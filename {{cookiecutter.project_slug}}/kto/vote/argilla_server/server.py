@@ -79,11 +79,8 @@ def configure(home: Path, credentials: dict[str, str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
 
-def import_argilla(overlap: Overlap, dataset: str) -> Any:
-    """Import `argilla_server` with our jobs and search, closed where it is not blind, and return its application.
-
-    `overlap` is that of the dataset with this name.
-    """
+def import_argilla(overlap: Overlap) -> Any:
+    """Import `argilla_server` with our jobs, search and overlap, closed where it is not blind; return its app."""
     from kto.vote.argilla_server import jobs
 
     jobs.install()
@@ -96,7 +93,7 @@ def import_argilla(overlap: Overlap, dataset: str) -> Any:
     from kto.vote.argilla_server import blind, search, third_vote  # noqa: F401  search registers itself
 
     blind.close(app)
-    third_vote.install(overlap, dataset)
+    third_vote.install(overlap)
 
     # A connection per session: a request that searches holds two, and jobs use theirs in an event loop of their own.
     engine = create_async_engine(settings.database_url, poolclass=NullPool, **settings.database_engine_args)
@@ -182,15 +179,15 @@ def main(argv: list[str] | None = None) -> int:
         if not is_loopback(listener):
             homes.refuse_weak(credentials, home)
         configure(home, credentials)
-        language, overlap, dataset = "", Overlap(), ""
+        language, overlap = "", Overlap(flags=())
         with contextlib.suppress(UserError):  # without settings people can vote all the same
             config = load(ROOT)
-            language, overlap, dataset = config.language.tag, overlap_of(config.annotation), config.annotation.dataset
-        app = import_argilla(overlap, dataset)
+            language, overlap = config.language.tag, overlap_of(config.annotation)
+        app = import_argilla(overlap)
         page.clean(home / PAGE, language)
         page.add_headers(app, page.policy(home / PAGE))
         with parent.working:
-            homes.prepare_database(home, overlap, dataset)
+            homes.prepare_database(home, overlap)
             asyncio.run(homes.ensure_owner(credentials))
         url, others = addresses(options.host, listener)
         fill_dotenv(options.address or url, credentials["api_key"], say)

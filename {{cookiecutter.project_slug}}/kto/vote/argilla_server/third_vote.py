@@ -12,13 +12,10 @@ from argilla_server.enums import RecordStatus
 from kto.vote.overlap import Overlap
 
 
-def install(overlap: Overlap, dataset: str) -> None:
-    """Replace the rule for the dataset with this name; all others keep Argilla's."""
-    theirs = distribution._update_record_status_with_overlap_strategy
+def install(overlap: Overlap) -> None:
+    """Replace Argilla's rule."""
 
     async def update(db: Any, record: Any) -> Any:
-        if record.dataset.name != dataset:
-            return await theirs(db, record)
         rule = overlap._replace(votes=record.dataset.distribution["min_submitted"])
         submitted = [response.values or {} for response in record.responses_submitted]
         is_complete = rule.is_complete(record.external_id or record.id.hex, record.metadata_ or {}, submitted)

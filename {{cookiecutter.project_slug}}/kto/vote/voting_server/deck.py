@@ -7,8 +7,8 @@ minutes is given to somebody else, too: rather a vote more than wanted than a pe
 wait for somebody who has left.
 """
 
+import hashlib
 import time
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -145,10 +145,10 @@ class Deck:
         postponed: list[_Card] = []
         for card in self._available(user, have, now, short=False):
             (postponed if card.prompt in seen else near).append(card)
-            if len(near) == _NEXT or len(postponed) == _LOOKED_AT:
+            if len(near) == max(_NEXT, count) or len(postponed) == _LOOKED_AT:
                 break
         drawn: list[_Card] = []
-        for card in sorted(near, key=lambda card: zlib.crc32(f"{user} {card.id}".encode())):
+        for card in sorted(near, key=lambda card: _mixed(user, card)):
             if card.prompt not in seen and len(drawn) < count:
                 drawn.append(card)
                 seen.add(card.prompt)
@@ -235,6 +235,10 @@ class Deck:
     def progress(self, user: str) -> dict[str, int]:
         """Return how many answers this person has judged, the votes that count towards the goal, and the goal."""
         return {"mine": self._mine[user], "all": self._votes, "all_goal": self._goal}
+
+
+def _mixed(user: str, card: _Card) -> bytes:
+    return hashlib.blake2b(f"{user} {card.id}".encode(), digest_size=8).digest()
 
 
 def _fill(drawn: list[_Card], others: list[_Card], count: int) -> None:

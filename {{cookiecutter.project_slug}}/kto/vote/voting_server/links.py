@@ -314,10 +314,10 @@ def _add_account(connection: sqlite3.Connection, user: str, name: str) -> str:
     return user
 
 
-def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap, dataset: str) -> None:
+def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> None:
     """Take a person's votes back, as if they had discarded each without a value, and let nobody in as this person.
 
-    The lines that they sent, with their comments, are deleted. `overlap` is that of the dataset with this name.
+    The lines that they sent, with their comments, are deleted.
     """
     now = _time()
     voted = "SELECT record_id FROM responses WHERE user_id = ?"
@@ -330,7 +330,7 @@ def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap, datase
         WHERE user_id = ? AND (status != 'discarded' OR "values" != '{}')""",  # null would break Argilla's page
         (now, user),
     )
-    record_status.recount(connection, overlap, dataset, now, f"records.id IN ({voted.replace('?', ':1')})", [user])
+    record_status.recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':1')})", [user])
     connection.execute("DELETE FROM kto_lines WHERE user_id = ?", (user,))
     connection.execute("DELETE FROM kto_leases WHERE user_id = ?", (user,))
     connection.execute("UPDATE kto_voters SET withdrawn_at = ?, credit = NULL WHERE user_id = ?", (now, user))

@@ -259,7 +259,7 @@ class Service:
         voter = self._voter(secret)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> None:
-            links.withdraw(connection, voter.user, dataset.overlap, dataset.name)
+            links.withdraw(connection, voter.user, dataset.overlap)
 
         self._write(write, lambda _: self._forget())
         return {}

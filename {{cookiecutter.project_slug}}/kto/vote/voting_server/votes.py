@@ -50,7 +50,6 @@ class Dataset(NamedTuple):
     """A dataset of Argilla: ids are 32 hexadecimal digits; `questions` are those that it asks, with their labels."""
 
     id: str
-    name: str
     workspace: str
     overlap: Overlap
     questions: Mapping[str, Collection[str]]
@@ -131,7 +130,7 @@ def find_dataset(connection: sqlite3.Connection, name: str, workspace: str, over
     questions = connection.execute("SELECT name, settings FROM questions WHERE dataset_id = ?", found[:1])
     options = {name: json.loads(settings).get("options") or [] for name, settings in questions}
     labels = {name: [option["value"] for option in found] for name, found in options.items()}
-    return Dataset(found[0], name, found[1], overlap._replace(votes=found[2]), labels)
+    return Dataset(found[0], found[1], overlap._replace(votes=found[2]), labels)
 
 
 def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, dataset: Dataset) -> Applied:
@@ -161,7 +160,7 @@ def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, data
         applied = Applied("applied", STATUS[line.vote], line.vote, is_flagged, is_first=response is None)
         updated_at = _write_response(connection, line, user, dataset, now, response)
         connection.execute("UPDATE datasets SET last_activity_at = ? WHERE id = ?", (now, dataset.id))
-        recount(connection, dataset.overlap, dataset.name, now, "records.id = :1", [line.record])
+        recount(connection, dataset.overlap, now, "records.id = :1", [line.record])
         connection.execute("DELETE FROM kto_leases WHERE record_id = ? AND user_id = ?", where)
     connection.execute(
         "INSERT INTO kto_lines (id, record_id, user_id, line, state, response_updated_at, link, received_at) "
