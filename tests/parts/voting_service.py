@@ -30,8 +30,9 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
 # ruff: noqa: E402 - the modules of the template are found now
 
+from kto.questions import FLAGS, REASONS
 from kto.record_ids import text_id
-from kto.questions import REASONS
+from kto.vote.overlap import Overlap
 from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
 from kto.vote.voting_server.http_server import VotingServer
@@ -44,10 +45,11 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from kto.vote.argilla_server import home as homes, server
+from kto.vote.overlap import Overlap
 home = Path(sys.argv[2])
 credentials, _ = homes.load_credentials(home)
 server.configure(home, credentials)
-homes.prepare_database(home)
+homes.prepare_database(home, Overlap())
 asyncio.run(homes.ensure_owner(credentials))
 """
 
@@ -95,9 +97,11 @@ def add_dataset(database: sqlite3.Connection, workspace: str, overlap: int) -> s
     def options(values: Sequence[str]) -> list[dict[str, Any]]:
         return [{"value": value, "text": value, "description": None} for value in values]
 
-    reasons = options([*REASONS["good"], *REASONS["bad"]])
+    reasons = options([*REASONS["good"], *FLAGS, *REASONS["bad"]])
+    language = options(["natural", "understandable", "wrong"])
     questions = {
         "vote": {"type": "label_selection", "options": options(["good", "bad"]), "visible_options": None},
+        "language": {"type": "label_selection", "options": language, "visible_options": None},
         "reasons": {"type": "multi_label_selection", "options": reasons, "visible_options": None}
         | {"options_order": "natural"},
         "comment": {"type": "text", "use_markdown": False},
@@ -242,13 +246,19 @@ class _Server(VotingServer):
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
-    def __init__(self, path: Path, page: Mapping[str, Any] | None = None, host: str = "127.0.0.1") -> None:
-        self.path, self.page, self.host = path, dict(page or words()), host
+    def __init__(
+        self,
+        path: Path,
+        page: Mapping[str, Any] | None = None,
+        host: str = "127.0.0.1",
+        overlap: Overlap | None = None,
+    ) -> None:
+        self.path, self.page, self.host, self.overlap = path, dict(page or words()), host, overlap
         self.port = 0
 
     def start(self) -> "VotingService":
         """Start it, on the port that it had before if it was stopped."""
-        self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
+        self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"], self.overlap)
         self.service.open()
         listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
