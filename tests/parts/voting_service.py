@@ -30,7 +30,7 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
 # ruff: noqa: E402 - the modules of the template are found now
 
-from kto import texts
+from kto import texts as project_texts
 from kto.questions import TASK, questions
 from kto.record_ids import text_id
 from kto.vote import page_json
@@ -141,9 +141,9 @@ def add_records(database: sqlite3.Connection, answers: Mapping[str, Sequence[str
 def words(language: str = "en", version: str = "1", task: int = TASK, **more: Any) -> dict[str, Any]:
     """Return words.json, from the catalogue of a language, without its longer texts."""
     own = yaml.load((ROOT / "languages" / f"{language}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
-    catalogue = texts._merge(ENGLISH, own)  # as a project is rendered
+    catalogue = project_texts._merge(ENGLISH, own)  # as a project is rendered
     asked = questions({"task": task}, catalogue)
-    said = page_json._asked_words(asked).items()
+    said = page_json.asked_words(asked).items()
     example = {"prompt": "What is the capital of Australia?", "answer": "<p>Sydney.</p>", "raw": "Sydney."}
     return {
         "format": 1,
@@ -156,7 +156,7 @@ def words(language: str = "en", version: str = "1", task: int = TASK, **more: An
         "guidelines": "<h2>How to decide</h2><p>…</p>",
         "reasons": {vote: list(names) for vote, names in asked.reasons.items()},
         "aspects": {name: list(values) for name, values in asked.aspects.items()},
-        "words": {**catalogue["page"], **{name: texts.look_up(catalogue, key) for name, key in said}}
+        "words": {**catalogue["page"], **{name: project_texts.look_up(catalogue, key) for name, key in said}}
         | {"question": catalogue["task"]["prompt"], "answer": "Answer"},
         "examples": [{**example, "vote": "bad", "reason": "It is Canberra."}] * 6,
         "version": version,
