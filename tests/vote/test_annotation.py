@@ -183,6 +183,12 @@ def test_reasons_and_aspects_of_ones_own(task: Task, has_reasons: bool) -> None:
     if has_reasons:
         texts = [option["text"] for option in asked["reasons"]["settings"]["options"]]
         assert texts == ["Made me laugh", "Unsafe or hurtful"]
+        with task.together():
+            for record in task.records().values():
+                for name in ("amina", "piet"):
+                    task.vote(name, record, "good", reasons=["funny"], tone="a")
+        assert task.export().returncode == 0
+        assert {tuple(vote["reasons"]) for vote in task.table("votes")} == {("funny",)}
 
 
 def test_people_do_not_see_the_model_nor_a_suggestion(task: Task) -> None:
