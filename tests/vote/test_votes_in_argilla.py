@@ -90,6 +90,7 @@ STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
     ("piet", 1, "bad", {"reasons": ["not_true"]}),  # re-opens
     ("wanjiku", 1, "bad", {"reasons": ["unpublishable", "not_true"], "aspects": {"language": "natural"}}),
     ("wanjiku", 1, "bad", {}),  # complete with the third vote
+    ("piet", 2, None, {}),  # re-opens
 ]
 
 
