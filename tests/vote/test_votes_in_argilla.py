@@ -1,6 +1,7 @@
 """What the voting page's server writes is what Argilla's own handlers write: every row and column of every table."""
 
 import contextlib
+import itertools
 import json
 import re
 import sqlite3
@@ -330,3 +331,56 @@ def test_a_dataset_of_an_earlier_version_gets_only_what_it_can_hold(
         assert json.loads(values) == {"vote": {"value": "bad"}, "reasons": {"value": ["not_true"]}}
         (kept,) = connection.execute("SELECT line FROM kto_lines WHERE id = ?", (line["id"],)).fetchone()
         assert json.loads(kept) == line
+
+
+def pending(task: Task, who: str, dataset: str) -> list[dict[str, Any]]:
+    """What Argilla's page shows a person as pending, in order."""
+    terms = [
+        {"type": "terms", "scope": {"entity": scope, "property": "status"}, "values": ["pending"]}
+        for scope in ("response", "record")
+    ]
+    url, query = f"/api/v1/me/datasets/{dataset}/records/search", {"filters": {"type": "and", "and": terms}}
+    reply = task.person(who).post(url, json=query, params={"limit": 1000}).raise_for_status()
+    return [item["record"] for item in reply.json()["items"]]
+
+
+def test_argillas_page_asks_somebody_else_where_two_differ(task: Task, sides: tuple[Handlers, Ours]) -> None:
+    """Whichever page people vote on, and before the server has looked at anything."""
+    handlers, ours = sides
+    for side in sides:
+        measured = [RULE.is_measured(text_id(prompt, text)) for prompt, texts in QUESTIONS.items() for text in texts]
+        for answer, (first, second) in enumerate([("good", "bad"), ("good", "good"), ("bad", "bad"), ("bad", "good")]):
+            for who, vote in (("amina", first), ("piet", second)):
+                if side is handlers:
+                    handlers.vote(task, who, answer, vote, {})
+                else:
+                    assert ours.send(who, ours.line(who, answer, vote, {})) == ["applied"]
+        wanted = {side.records[answer] for answer in range(4) if answer in (0, 3) or measured[answer]}
+        assert {record["id"] for record in pending(task, "wanjiku", side.dataset)} == wanted
+        assert pending(task, "amina", side.dataset) == pending(task, "piet", side.dataset) == []
+        for answer in range(4):
+            body = {"status": "submitted", "values": {"vote": {"value": "good"}}}
+            url = f"/api/v1/records/{side.records[answer]}/responses"
+            task.person("wanjiku").post(url, json=body).raise_for_status()
+        assert pending(task, "wanjiku", side.dataset) == []
+
+
+def test_answers_to_one_prompt_do_not_follow_each_other_on_argillas_page(task: Task) -> None:
+    task.generate(
+        {f"Question {number}?": [f"{number} {word}" for word in ("one", "two", "three")] for number in range(9)}
+    )
+    make_task(connect(task.config), task.config)
+    task.setup()
+    orders = []
+    for who in PEOPLE:
+        for turn in range(3):  # also when the first ones are answered
+            records = pending(task, who, task.dataset_id)
+            assert len(records) == 28 - 2 * turn
+            prompts = [record["fields"]["prompt"] for record in records]
+            assert all(one != two for one, two in itertools.pairwise(prompts)), who
+            if not turn:
+                orders.append(tuple(record["id"] for record in records))
+            for record in records[:2]:
+                body = {"status": "discarded", "values": {}}
+                task.person(who).post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
+    assert len({*orders}) == len(PEOPLE)
