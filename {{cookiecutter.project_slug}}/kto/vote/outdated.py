@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kto import left_out
+from kto import decisions, left_out
 from kto.ask.prompt_sources import load as load_prompts
 from kto.command_line import Parser, run
 from kto.dataset.privacy import VoteFiles
@@ -27,6 +27,8 @@ from kto.vote.task import Task, find_task
 
 OUTDATED = "outdated"
 """Metadata of such a record, and of one that is left out; kto/vote/argilla_server/search.py reads it."""
+LOOKED_AT = "looked_at"
+"""Metadata of a record about which the lead has decided with `vote.py ties`: its flags do not count any more."""
 _DELETED = 100  # records per request; the most that Argilla takes
 
 
@@ -54,17 +56,23 @@ def is_outdated(prompt_id: str | None, in_use: PromptsInUse) -> bool:
 
 
 def leave_queue(task: Task, config: Settings) -> None:
-    """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others."""
+    """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others.
+
+    Records about which the lead has decided are marked, too.
+    """
     in_use, out = prompts_in_use(config), left_out.read(config.root)
+    looked_at = decisions.read(config.root).looked_at
     changed: list[dict[str, Any]] = []
     waiting: list[str] = []
     unwanted: list[str] = []  # pending ones that are left out
     for record in list_records(task):
         before = record["metadata"] or {}
+        metadata = {name: value for name, value in before.items() if name != LOOKED_AT}
+        if record["external_id"] in looked_at:
+            metadata[LOOKED_AT] = True
         taken_out = out.has_record(record)
-        if not taken_out and not in_use.complete:
-            continue
-        metadata = {name: value for name, value in before.items() if name != OUTDATED}
+        if taken_out or in_use.complete:
+            metadata.pop(OUTDATED, None)
         if taken_out or is_outdated(before.get("prompt_id"), in_use):
             metadata[OUTDATED] = True
             if record["status"] == "pending":
