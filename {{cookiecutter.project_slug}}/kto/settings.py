@@ -290,7 +290,8 @@ class Export(_Section):
     """From votes to rows."""
 
     rule: Literal["majority", "unanimous", "confidence"] = _default(
-        "majority", "Which answers get a row: those with a majority, those without a differing vote, or those that are sure"
+        "majority",
+        "Which answers get a row: those with a majority, those without a differing vote, or those that are sure",
     )
     min_confidence: float = _default(0.8, 'How sure a label is at least, with rule = "confidence"', ge=0.5, le=1)
     test_fraction: float = _default(0.1, "Share of the prompts that goes into the test split", ge=0, le=0.9)

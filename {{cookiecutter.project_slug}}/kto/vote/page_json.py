@@ -18,8 +18,8 @@ from markdown_it.token import Token
 from kto.answer_markdown import to_html
 from kto.examples import Example, examples
 from kto.pages import fill_markdown, whole_text
-from kto.texts import checked, digits, fill
 from kto.questions import REASONS
+from kto.texts import checked, digits, fill
 
 NAME = "voting/page.json"
 """Where the file is in `publish/`."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kto import texts
 from kto.errors import UserError
 from kto.pages import fill_text, values_of
+from kto.questions import BAD, GOOD, REASONS
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
-from kto.questions import BAD, GOOD, REASONS
 
 if TYPE_CHECKING:
     import argilla as rg
