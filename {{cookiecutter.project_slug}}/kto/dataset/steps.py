@@ -15,13 +15,12 @@ from kto.dataset.labels import CONFIDENCE, UNANIMOUS
 from kto.dataset.privacy import FOR_AGREEMENT, StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
-from kto.questions import questions
 from kto.settings import Settings
 from kto.tables import Row, write_rows, write_text, writing
-from kto.texts import load as load_texts
 from kto.texts import number, t
 from kto.vote import deletions, outdated
 from kto.vote.deletions import Seen
+from kto.vote.overlap import overlap_of
 from kto.vote.responses import Responses
 
 
@@ -136,8 +135,8 @@ class Export:
         """
         all_votes = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
         lead = decisions.read(self.config.root)
-        asked = questions(self.config.annotation.model_dump(), load_texts())
-        flags = voted_answers.flags_on(all_votes, asked.flags)
+        overlap = overlap_of(self.config.annotation)
+        flags = voted_answers.flags_on(all_votes, overlap.flags)
         flags = {id: names for id, names in flags.items() if id not in lead.looked_at}
         rule = voted_answers.rule_of(self.config)
         kept = [vote for vote in all_votes if vote["record_id"] not in flags]
@@ -147,10 +146,10 @@ class Export:
             flagged,
             flags,
             answers,
-            voted_answers.overlap_of(self.config, collected.asks_third),
+            overlap._replace(asks_third=overlap.asks_third and collected.asks_third),
             lambda prompt_id: outdated.is_outdated(prompt_id, in_use),
         )
-        marks = voted_answers.for_agreement(kept, voted_answers.overlap_of(self.config))
+        marks = voted_answers.for_agreement(kept, overlap)
         marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
         if rule.name == UNANIMOUS:  # nobody decides a tie there
             waiting = [item._replace(is_tie=False) for item in waiting if item.flags]

@@ -63,12 +63,6 @@ def rule_of(config: Settings) -> Rule:
     return Rule(settings.rule, config.min_votes, settings.min_confidence, config.annotation.min_submitted)
 
 
-def overlap_of(config: Settings, asks_third: bool = True) -> Overlap:
-    """Return how many votes the project's answers get; `asks_third` says whether third votes can be asked for."""
-    annotation = config.annotation
-    return Overlap(annotation.min_submitted, annotation.asks_third and asks_third, annotation.measured)
-
-
 def for_agreement(votes: Sequence[Row], overlap: Overlap) -> list[bool]:
     """Return for each vote, in the order in which they were cast, whether agreement is computed from it."""
     if not overlap.asks_third:

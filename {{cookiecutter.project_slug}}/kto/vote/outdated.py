@@ -21,14 +21,13 @@ from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions
 from kto.vote.client import connect
+from kto.vote.overlap import LOOKED_AT
 from kto.vote.records import list_records, put_records
 from kto.vote.responses import utc
 from kto.vote.task import Task, find_task
 
 OUTDATED = "outdated"
 """Metadata of such a record, and of one that is left out; kto/vote/argilla_server/search.py reads it."""
-LOOKED_AT = "looked_at"
-"""Metadata of a record about which the lead has decided with `vote.py ties`: its flags do not count any more."""
 _DELETED = 100  # records per request; the most that Argilla takes
 
 
