@@ -1,5 +1,6 @@
 """People on the voting page of a project, from whose votes tests export, and what the lead decides about them."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,15 +16,19 @@ PAPER, FREEZE, GARDENS, NO = "In paper.", "Freeze it.", "In gardens.", "No."
 class Community:
     """People on the voting page of a project whose answers get two votes each."""
 
-    def __init__(self, local: LocalVoting, service: VotingService) -> None:
-        self.local, self._service = local, service
+    def __init__(self, local: LocalVoting) -> None:
+        self.local = local
+        self._stack = contextlib.ExitStack()
+        self._service: VotingService | None = None  # not before the first vote: it notices later changes after a second
         self._devices: dict[str, Device] = {}
         self._cast: dict[tuple[str, str], str] = {}  # lines of the vote format
 
     def vote(self, name: str, answer: str, vote: str, *reasons: str, **aspects: str) -> None:
         """Vote, or vote again."""
+        self._service = self._service or self._stack.enter_context(self.local.service)
         if name not in self._devices:
             self._devices[name] = self._service.device(name)
+            self._stack.callback(self._devices[name].close)
         ((record,),) = self.local.rows("SELECT id FROM records WHERE json_extract(fields, '$.answer') = ?", answer)
         before = self._cast.get((name, answer))
         line = self._devices[name].vote(record, vote, before, reasons=[*reasons], aspects=aspects)
@@ -36,29 +41,7 @@ class Community:
                 self.vote(name, answer, "good" if sign == "+" else "bad")
 
     def close(self) -> None:
-        for device in self._devices.values():
-            device.close()
-
-
-def ask_everything(local: LocalVoting) -> None:
-    """Let the task ask what that of today asks, whatever the fixture made."""
-    with local.database() as database:
-        ((dataset, reasons),) = database.execute("SELECT dataset_id, settings FROM questions WHERE name = 'reasons'")
-        settings = json.loads(reasons)
-        have = {option["value"] for option in settings["options"]}
-        for name in ("personal_data", "unpublishable"):
-            if name not in have:
-                settings["options"].append({"value": name, "text": name, "description": None})
-        database.execute("UPDATE questions SET settings = ? WHERE name = 'reasons'", (json.dumps(settings),))
-        options = [
-            {"value": name, "text": name, "description": None} for name in ("natural", "understandable", "wrong")
-        ]
-        language = json.dumps({"type": "label_selection", "options": options, "visible_options": None})
-        database.execute(
-            """INSERT INTO questions SELECT ?, 'language', 'language', NULL, 0, ?, ?, inserted_at, updated_at
-            FROM questions WHERE name = 'vote' AND NOT EXISTS (SELECT 1 FROM questions WHERE name = 'language')""",
-            ("1" * 32, language, dataset),
-        )
+        self._stack.close()
 
 
 @pytest.fixture
@@ -67,11 +50,9 @@ def community(tmp_path: Path, english: None, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name, raising=False)
     local = make(tmp_path, overlap=2)
     local.set(measured_share="0.0", test_fraction="0.0")
-    ask_everything(local)
-    with local.service as service:
-        community = Community(local, service)
-        yield community
-        community.close()
+    community = Community(local)
+    yield community
+    community.close()
 
 
 def lines(community: Community, name: str) -> list[dict[str, Any]]:

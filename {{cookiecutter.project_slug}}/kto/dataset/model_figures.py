@@ -1,5 +1,6 @@
 """What people say about each model, as a table: the thumbs, and apart from them the language of its answers."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -42,7 +43,9 @@ class Table(NamedTuple):
             language = Counter(vote[LANGUAGE] for vote in own if vote[LANGUAGE])
             models.append(Model(name, len(own), sum(vote["vote"] for vote in own), language))
             said += language
-        usual = questions(config.annotation.model_dump(), load()).aspects.get(LANGUAGE, ())
+        usual: Sequence[str] = ()
+        with contextlib.suppress(TextsError):  # check.py says what is missing
+            usual = questions(config.annotation.model_dump(), load()).aspects.get(LANGUAGE, ())
         return cls(models, tuple(dict.fromkeys((*usual, *sorted(said)))) if said else ())
 
     def in_terminal(self) -> str:

@@ -1,4 +1,4 @@
-"""The annotation task: two thumbs, reasons and a comment on each answer, as a dataset in Argilla."""
+"""The annotation task: two thumbs, aspects, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
 from collections.abc import Collection, Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kto import texts
 from kto.errors import UserError
 from kto.pages import fill_text, values_of
-from kto.questions import BAD, GOOD, REASONS
+from kto.questions import BAD, GOOD, TASK, questions
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
@@ -44,7 +44,10 @@ def find_task(argilla: Argilla, config: Settings) -> Task | None:
 
 
 def check_task(config: Settings, vote: Mapping[str, Any], fields: Collection[str]) -> None:
-    """Raise `UserError` unless a dataset with these settings of the question `vote` asks what the export needs."""
+    """Raise `UserError` unless a dataset with these settings of the question `vote` asks what the export needs.
+
+    That is the same in all versions of the task.
+    """
     if {option["value"] for option in vote.get("options", ())} != {GOOD, BAD} or {*fields} != {"prompt", "answer"}:
         raise UserError("other_task", name=config.annotation.dataset)
 
@@ -92,10 +95,11 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
 def _create(argilla: Argilla, config: Settings) -> None:
     import argilla as rg
 
-    values = values_of(config)
+    known, values = texts.load(), values_of(config)
+    asked = questions(config.annotation.model_dump(), known)
 
     def text(key: str) -> str:
-        return t(key, language=values["language"], domain=config.project.domain)
+        return fill_text(known, key, values)
 
     def title(key: str) -> str:
         # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
@@ -105,17 +109,24 @@ def _create(argilla: Argilla, config: Settings) -> None:
     def words(name: str) -> dict[str, str]:
         return {"title": title(name), "description": title(f"{name}_help")}
 
+    def about(aspect: str) -> rg.LabelQuestion:
+        key = f"aspects.{aspect}"
+        options = {value: title(f"{key}.{value}") for value in asked.aspects[aspect]}
+        return rg.LabelQuestion(aspect, options, title(f"{key}.question"), title(f"{key}.help"), required=False)
+
     thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
-    reasons = {value: title(f"task.reason_{value}") for value in REASONS[GOOD] + REASONS[BAD]}
+    reasons = {value: title(f"task.reason_{value}") for value in asked.all_reasons}
+    why = words("task.why" if config.annotation.task >= TASK else "task.reasons")
     settings = rg.Settings(
-        guidelines=fill_text(texts.load(), "task.guidelines", values),
+        guidelines=fill_text(known, "task.guidelines", values),
         fields=[
             rg.TextField("prompt", title("task.prompt")),
             rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
         ],
         questions=[  # without suggestions: Argilla preselects them, and that is no vote
             rg.LabelQuestion("vote", thumbs, **words("task.vote")),
-            rg.MultiLabelQuestion("reasons", reasons, **words("task.reasons"), required=False),
+            *[about(aspect) for aspect in asked.aspects],
+            *([rg.MultiLabelQuestion("reasons", reasons, **why, required=False)] if reasons else []),
             rg.TextQuestion("comment", **words("task.comment"), required=False),
         ],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
