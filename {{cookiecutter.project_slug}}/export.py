@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     if not export.stored.votes and not collected.votes:
         raise UserError("no_votes")
 
-    # Decide: by majority, which answers are good and which are bad; prompts go to train or to test.
+    # Decide: by the rule of the settings, which answers are good and which are bad; prompts go to train or to test.
     dataset = export.decide(collected, out)
 
     # Write: what is private first, then the public votes, the rows and the card.

@@ -2,6 +2,7 @@
 
     uv run vote.py [--port N] [--host ADDRESS] [--tunnel] [--url ADDRESS] [--argilla] [--home DIR]
     uv run vote.py invite NAME                       a link for a person; --open: one for a channel
+    uv run vote.py ties                              decide about ties, and look at what somebody has flagged
     uv run vote.py plan                              how many votes and evenings it will take, and what they give
     python vote.py practice                          what people will see, without answers and without any package
 

@@ -87,7 +87,10 @@ def with_lists(votes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the votes of an earlier version as this one has them: it wrote the models as one text, and less."""
     models = [vote["generation_model"] for vote in votes]
     lists = [names.split(", ") if isinstance(names, str) else names for names in models]
-    return [{"open_link": False} | vote | {"generation_model": names} for vote, names in zip(votes, lists, strict=True)]
+    return [
+        {"open_link": False, "language": None, "aspects": []} | vote | {"generation_model": names}
+        for vote, names in zip(votes, lists, strict=True)
+    ]
 
 
 def everything(task: Task) -> dict[str, Any]:

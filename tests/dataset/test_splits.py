@@ -237,7 +237,9 @@ WORDS = st.lists(
 def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataObject) -> None:
     by_id = {f"p{n}": text for n, text in enumerate(texts)}
     before = {id: data.draw(st.sampled_from(["train", "test"])) for id in by_id if data.draw(st.booleans())}
+    from kto.dataset.labels import Rule
     from kto.dataset.rows import KnownPrompts
+    from kto.dataset.voted_answers import decide_all
 
     known = KnownPrompts(by_id, before, 0.7, 5)
     votes = [
@@ -247,11 +249,12 @@ def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataOb
             "prompt": [{"role": "user", "content": text}],
             "completion": [],
             "generation_model": ["m"],
+            "annotator": "a",
             "vote": True,
         }
         for id, text in by_id.items()
     ]
-    found = rows.make_splits(votes, 0.5, 0, known=known)
+    found = rows.make_splits(decide_all(votes, Rule(min_votes=1)), 0.5, 0, known)
     parts = [{row["prompt_id"] for row in part} for part in (found.train, found.test, found.left_out)]
     assert sorted(itertools.chain(*parts)) == sorted(by_id), "each in one place"
     assert found.train

@@ -75,3 +75,28 @@ def test_every_vote_stays(task: Task) -> None:
     assert replaced.read_text("utf-8").count("\n") == 2
     comments = (task.data / "private" / "votes" / "comments.csv").read_text("utf-8")
     assert "Zo maakte mijn oma het." in comments and "Er staat Engels voor" in comments
+
+
+def test_every_row_stays(task: Task) -> None:
+    """Where one vote is enough, as it was then: the same labels in the same splits."""
+    dataset = task.config.annotation.dataset
+    put_into(task.project)
+    task.set(dataset=json.dumps(dataset), seed="1\nmin_votes = 1")
+    task.setup()
+    done = task.export()
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        {
+            (name, row["prompt_id"], row["completion"][0]["content"]): (row["label"], row["n_votes"], row["agreement"])
+            for name in ("train", "test")
+            for row in pq.read_table(data / "kto" / f"{name}.parquet").to_pylist()
+        }
+        for data in (FILES / "data", task.data)
+    )
+    assert after == before and len(after) == 5
+    rows = [*task.table("kto/train.parquet"), *task.table("kto/test.parquet")]
+    assert {row["label_from"] for row in rows} == {"majority"} and {row["confidence"] for row in rows} == {None}
+    public = task.table("votes/train.parquet")
+    assert all(vote["for_agreement"] and vote["language"] is None and vote["aspects"] == [] for vote in public)
+    card = (task.project / "dataset" / "README.md").read_text("utf-8")
+    assert "for_agreement" not in card

@@ -14,35 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from kto.errors import UserError
+from kto import strict_lines
 from kto.record_ids import record_ids
-from kto.tables import Row, reading, write_lines
-from kto.texts import t
-
-try:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
-except ModuleNotFoundError as error:
-    raise SystemExit(t("technical.no_package", name=error.name)) from None
+from kto.tables import Row, write_lines
 
 REASONS = ("personal_data", "harmful", "copyright", "wrong_prompt", "asked")
-DELETED = "deleted_in_argilla"
+DELETED, DECIDED = "deleted_in_argilla", "decided_by_lead"
+_BY_THEMSELVES = (DELETED, DECIDED)  # reasons that nobody types
 LEAD = "lead"
 FILE = Path("prompts") / "left_out.jsonl"
-_SHOWN = 5  # bad lines that a message lists
-_RecordId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+_RecordId = Annotated[str, strict_lines.Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-class _Line(BaseModel):
+class _Line(strict_lines.Line):
     """One line of the file."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    id: str = Field(pattern=r"^([0-9a-f]{32}|[0-9a-f]{16})$")  # of a record or a prompt
-    who: str = Field(pattern=rf"^({LEAD}|annotator-[0-9a-f]{{10}})$")
+    id: str = strict_lines.Field(pattern=r"^([0-9a-f]{32}|[0-9a-f]{16})$")  # of a record or a prompt
+    who: str = strict_lines.Field(pattern=rf"^({LEAD}|annotator-[0-9a-f]{{10}})$")
     day: datetime.date
-    reason: str = Field(pattern=f"^({'|'.join((*REASONS, DELETED))})$")
-    also: list[_RecordId] = []  # other ids of the record, see `kto.record_ids`
-    asked: list[_RecordId] = []  # see `asked_id`
+    reason: str = strict_lines.Field(pattern=f"^({'|'.join((*REASONS, *_BY_THEMSELVES))})$")
+    also: list[_RecordId] = strict_lines.Field(default_factory=list)  # other ids of the record, see `kto.record_ids`
+    asked: list[_RecordId] = strict_lines.Field(default_factory=list)  # see `asked_id`
 
 
 @dataclass(frozen=True)
@@ -89,24 +81,8 @@ def asked_id(model: str, conversation: Sequence[Mapping[str, str]]) -> str:
 
 def read(root: Path) -> LeftOut:
     """Return what the project leaves out; raise `UserError` if the file cannot be read or has wrong lines."""
-    path = root / FILE
-    with reading(path):
-        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    lines, problems = [], []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            _Line.model_validate_json(line)
-            lines.append(json.loads(line))
-        except ValidationError as error:
-            fields = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
-            names = [json.dumps(field, ensure_ascii=False) for field in fields]
-            problems.append(f"  - {number}: {', '.join(names) or 'JSON'}")
-    if problems:
-        shown = "\n".join(problems[:_SHOWN] + ["  - …"] * (len(problems) > _SHOWN))
-        raise UserError("technical.bad_left_out", path=path, reasons=", ".join((*REASONS, DELETED)), problems=shown)
-    return LeftOut(tuple(lines))
+    reasons = ", ".join((*REASONS, *_BY_THEMSELVES))
+    return LeftOut(tuple(strict_lines.read(root / FILE, _Line, "technical.bad_left_out", reasons=reasons)))
 
 
 def add(root: Path, lines: Iterable[Row]) -> LeftOut:

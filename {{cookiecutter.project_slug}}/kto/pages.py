@@ -103,8 +103,12 @@ def page_values(
 
 def list_models(names: Iterable[str], direction: str) -> str:
     """Return a list of models in Markdown that reads in `direction`."""
-    lines = "\n".join(f"- `{name}`" for name in names)
-    return _CODE.sub(_left_to_right, lines) if direction == "rtl" else lines
+    return code_in_direction("\n".join(f"- `{name}`" for name in names), direction)
+
+
+def code_in_direction(markdown: str, direction: str) -> str:
+    """Return Markdown whose code stays left to right in a text that reads in `direction`."""
+    return _CODE.sub(_left_to_right, markdown) if direction == "rtl" else markdown
 
 
 def values_of(settings: "Settings") -> dict[str, Any]:

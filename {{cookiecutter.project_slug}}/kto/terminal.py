@@ -10,7 +10,7 @@ def enter_pressed(question: str) -> bool:
 
     Raises `KeyboardInterrupt` for Ctrl-C and at the end of the input.
     """
-    return bool(sys.stdin and sys.stdin.isatty()) and not _answer(f"{question.rstrip()} ")
+    return has_terminal() and not ask(f"{question.rstrip()} ")
 
 
 def wait_for_enter(question: str, no_terminal: str) -> None:
@@ -18,13 +18,19 @@ def wait_for_enter(question: str, no_terminal: str) -> None:
 
     Raises `UserError` with the text `no_terminal` if there is no terminal.
     """
-    if not (sys.stdin and sys.stdin.isatty()):
+    if not has_terminal():
         raise UserError(no_terminal)
-    if _answer(question):  # perhaps a "no"
+    if ask(question):  # perhaps a "no"
         raise KeyboardInterrupt
 
 
-def _answer(question: str) -> str:
+def has_terminal() -> bool:
+    """Tell whether somebody can answer."""
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
+def ask(question: str) -> str:
+    """Return what somebody types, without spaces around it; `KeyboardInterrupt` is raised as in `enter_pressed`."""
     try:
         return input(question).strip()
     except (EOFError, OSError):  # Ctrl-D, or the terminal is gone

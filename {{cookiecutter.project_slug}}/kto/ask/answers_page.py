@@ -5,7 +5,7 @@ One file without scripts that loads nothing from anywhere. An answer looks as it
 
 import itertools
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kto.ask import targets
@@ -36,36 +36,49 @@ def write(config: Settings, table: Path, prompts: int) -> Path:
         *([] if checked else [t("generate.not_judged", language=config.language.autonym)]),
     ]
     rows = (row for batch in read_batches(table, ("input", *_LISTS)) for row in batch)
-    page = string.Template(_PAGE.read_text(encoding="utf-8")).substitute(
+    articles = []
+    for position, row in enumerate(itertools.islice(rows, SHOWN), 1):
+        items = [dict(zip(_LISTS, item, strict=True)) for item in zip(*map(row.get, _LISTS), strict=True)]
+        sections = [
+            section(item["generation_model"], list(_marks(item, checked)), item["generations"]) for item in items
+        ]
+        articles.append(article(number(position), row["input"], sections))
+    path = table.with_name(NAME)
+    write_text(path, page(config, about, articles))
+    return path
+
+
+def page(config: Settings, about: Iterable[str], articles: Iterable[str]) -> str:
+    """Return a page of `articles`, HTML of `article`, below lines of text `about` it."""
+    values = values_of(config)
+    return string.Template(_PAGE.read_text(encoding="utf-8")).substitute(
         lang="en" if values["untranslated"] else values["tag"],
         tag=values["tag"],
         direction=values["direction"],
         title=as_written(str(values["project_name"])),
         about="".join(f'<p class="about" dir="auto">{as_written(line)}</p>\n' for line in about),
-        articles="".join(_article(*row, checked) for row in enumerate(itertools.islice(rows, SHOWN), 1)),
-    )
-    path = table.with_name(NAME)
-    write_text(path, page)
-    return path
-
-
-def _article(position: int, row: Row, checked: bool) -> str:
-    """Return a prompt with its answers."""
-    items = [dict(zip(_LISTS, item, strict=True)) for item in zip(*map(row.get, _LISTS), strict=True)]
-    return (
-        f'<article>\n<p class="number">{number(position)}</p>\n'
-        f'<h2 dir="auto">{as_written(row["input"])}</h2>\n<div class="answers">\n'
-        f"{''.join(_answer(item, checked) for item in items)}</div>\n</article>\n"
+        articles="".join(articles),
     )
 
 
-def _answer(item: Row, checked: bool) -> str:
-    marks = " ".join(f'<span class="{name}">{as_written(text)}</span>' for name, text in _marks(item, checked))
-    answer = answer_html(item["generations"]).replace(TABLE, "<table>") if item["generations"] else ""
+def article(position: str, prompt: str, sections: Iterable[str]) -> str:
+    """Return a prompt with its answers, HTML of `section`."""
     return (
-        f"<section>\n<h3><bdi>{as_written(item['generation_model'])}</bdi></h3>\n"
-        + (f'<p class="marks">{marks}</p>\n' if marks else "")
-        + (f'<div class="text">{answer}</div>\n' if answer else "")
+        f'<article>\n<p class="number">{as_written(position)}</p>\n'
+        f'<h2 dir="auto">{as_written(prompt)}</h2>\n<div class="answers">\n{"".join(sections)}</div>\n</article>\n'
+    )
+
+
+def section(head: str, marks: Iterable[tuple[str, str]], answer: str | None, commands: Iterable[str] = ()) -> str:
+    """Return an answer below a heading and what is remarkable (a class, and words), with commands to copy below it."""
+    spans = " ".join(f'<span class="{name}">{as_written(text)}</span>' for name, text in marks)
+    shown = answer_html(answer).replace(TABLE, "<table>") if answer else ""
+    return (
+        "<section>\n"
+        + (f"<h3><bdi>{as_written(head)}</bdi></h3>\n" if head else "")
+        + (f'<p class="marks">{spans}</p>\n' if spans else "")
+        + (f'<div class="text">{shown}</div>\n' if shown else "")
+        + "".join(f'<pre class="command" dir="ltr">{as_written(command)}</pre>\n' for command in commands)
         + "</section>\n"
     )
 

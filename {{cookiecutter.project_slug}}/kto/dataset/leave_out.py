@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from kto import left_out
@@ -60,8 +60,15 @@ def find(config: Settings, beginning: str) -> str:
     with contextlib.suppress(UserError):  # the prompts may be on the Hub, and there may be no network
         token = secret(config, "HF_TOKEN")
         known.update(prompt.id for prompt in prompt_sources.load(config, token=token).prompts)
+    return whole_id(beginning, known)
+
+
+def whole_id(beginning: str, known: Collection[str]) -> str:
+    """Return the one of the known ids that begins like this; raise `UserError` if none does, or several do."""
     beginning = beginning.strip().lower()
-    ids = {beginning} & known or {id for id in known if len(beginning) >= _SHORTEST and id.startswith(beginning)}
+    ids = {id for id in known if len(beginning) >= _SHORTEST and id.startswith(beginning)}
+    if beginning in ids:  # the id of a prompt may be how that of a record begins
+        return beginning
     if len(ids) > 1:
         raise UserError("technical.several_left_out", id=beginning, count=len(ids))
     if not ids:

@@ -15,7 +15,7 @@ import secrets
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import tables
 from kto.dataset import votes
@@ -28,7 +28,10 @@ from kto.vote.voting_server.links import Person
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NEW = ("open_link",)  # columns that tables of earlier versions lack
+_NEW: Mapping[str, Any] = {"open_link": False, "language": None, "aspects": []}
+"""Columns that tables of earlier versions lack, and what they have in their place."""
+FOR_AGREEMENT = "for_agreement"
+"""Whether agreement is computed from a vote, too; which ones those are depends on all votes, so it is public only."""
 _COARSE = ("inserted_at", "updated_at")
 _COMMENT_COLUMNS = ("vote_id", "annotator", "vote", "prompt", "answer", "comment", "updated_at")
 _PEOPLE_COLUMNS = ("annotator", "open_link", "consent", "consented_at", "credit", "left_out")
@@ -44,11 +47,12 @@ def public_schema() -> "pa.Schema":
     import pyarrow as pa
 
     columns = [field for field in votes.schema() if field.name != "vote_id"]
-    return pa.schema([(field.name, pa.date32() if field.name in _COARSE else field.type) for field in columns])
+    public = [(field.name, pa.date32() if field.name in _COARSE else field.type) for field in columns]
+    return pa.schema([*public, (FOR_AGREEMENT, pa.bool_())])
 
 
 def public_votes(all_votes: Iterable[Row]) -> list[Row]:
-    """Return rows of `public_schema` for rows of `votes.schema`; days are those of UTC."""
+    """Return rows of `public_schema` for rows of `votes.schema` with `FOR_AGREEMENT`; days are those of UTC."""
     days = [vote | {name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE} for vote in all_votes]
     rows = [{name: vote[name] for name in public_schema().names} for vote in days]
     return sorted(rows, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
@@ -208,7 +212,7 @@ def _completed(rows: Iterable[Row]) -> list[Row]:
     """Return votes of an earlier version as this one has them: the models as a list, and what it did not know yet."""
     name = "generation_model"
     lists = [vote | {name: tables.split_models(vote[name])} if name in vote else vote for vote in rows]
-    return [vote | {new: bool(vote[new]) for new in _NEW if new in vote} for vote in lists]
+    return [vote | {new: vote[new] or empty for new, empty in _NEW.items() if new in vote} for vote in lists]
 
 
 def _joined(log: Iterable[Row], more: Iterable[Row]) -> list[Row]:

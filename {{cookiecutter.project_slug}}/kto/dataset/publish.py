@@ -3,14 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kto import card as cards
 from kto import texts
+from kto.dataset.labels import CONFIDENCE, MAJORITY
 from kto.errors import UserError
-from kto.pages import fill_marked, fill_page, in_direction, list_models, values_of
+from kto.pages import fill_marked, fill_page, in_direction, values_of
+from kto.questions import TASK
 from kto.settings import Settings
 from kto.tables import Row
-from kto.texts import TextsError, t
+from kto.texts import TextsError, number, t
+
+if TYPE_CHECKING:
+    from kto.dataset.model_figures import Table
 
 ROWS, VOTES = "kto", "votes"
 """The two configurations of the dataset; `load_dataset(repo_id)` without a name gives the first."""
@@ -32,15 +38,19 @@ def read_card(config: Settings) -> str:
         raise UserError("bad_card", path=path, reason=error) from None
 
 
-def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str], credits: Sequence[str] = ()) -> str:
+def fill_card(config: Settings, figures: Mapping[str, str], models: "Table", credits: Sequence[str] = ()) -> str:
     """Return the dataset's card with these figures, models and names; everything else stays as people wrote it.
 
     What follows from figures stands in their part, so that the cards of earlier versions have a place for it.
     """
     lines = [f"| {t(name)} | {figure} |" for name, figure in figures.items()]
     table = "\n".join(["| | |", "|---|---|", *lines, "", t("dataset_card.agreement_text")])
+    if config.annotation.asks_third:
+        table += f" {t('dataset_card.agreement_votes')}"
     if "dataset_card.open_link_votes" in figures:
         table += f" {t('dataset_card.open_link_text')}"
+    if rule := _rule_text(config):
+        table += f"\n\n{rule}"
     if credits:
         names = "\n".join(f"- {as_name(name)}" for name in credits)
         table += f"\n\n## {t('dataset_card.credits')}\n\n{names}"
@@ -48,9 +58,18 @@ def fill_card(config: Settings, figures: Mapping[str, str], models: Sequence[str
     page = read_card(config)
     try:
         page = fill_marked(page, "numbers", in_direction(table, direction))
-        return fill_marked(page, "models", list_models(models, direction))
+        return fill_marked(page, "models", models.on_card(direction))
     except TextsError as error:
         raise UserError("bad_card", path=card_path(config), reason=error) from None
+
+
+def _rule_text(config: Settings) -> str:
+    """Return the sentence about which answers have a row; the cards of projects with task 1 have one of their own."""
+    rule, annotation = config.export.rule, config.annotation
+    if rule == MAJORITY and not annotation.asks_third:
+        return t("technical.rule_without_third") if annotation.task >= TASK else ""
+    values = {"confidence": number(config.export.min_confidence, 2)} if rule == CONFIDENCE else {}
+    return t(f"dataset_card.rule_{rule}", **values)
 
 
 def as_name(name: str) -> str:

@@ -1,16 +1,17 @@
-"""From votes to rows for KTO: the majority decides, a tie gives no row; mixed order, and a split for each prompt.
+"""From votes to rows for KTO: the rule of the dataset decides; mixed order, and a split for each prompt.
 
 Once exported, a prompt stays in its split: somebody may have trained on it. A new near-duplicate joins the split of the
 prompt that it resembles, so that the test split never contains trained prompts. All others are drawn at random.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kto.dataset.voted_answers import VotedAnswer, VotedAnswers
 from kto.near_duplicates import NearDuplicates, size_for
 from kto.settings import Settings
 from kto.tables import Row, messages_type, read_csv, read_rows, write_csv
@@ -34,7 +35,12 @@ def schema() -> "pa.Schema":
             ("label", pa.bool_()),
             ("generation_model", pa.list_(pa.string())),  # several, if they gave the same answer
             ("n_votes", pa.int32()),
-            ("agreement", pa.float32()),  # share of the votes that say the same as the label
+            (
+                "agreement",
+                pa.float32(),
+            ),  # share of the votes that say the same as the label, which may be the lead's
+            ("confidence", pa.float32()),  # that the label is right; null if too few votes overlap
+            ("label_from", pa.string()),  # majority, third_vote or lead
             ("prompt_id", pa.string()),
         ]
     )
@@ -42,12 +48,11 @@ def schema() -> "pa.Schema":
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of each split, and the numbers of answers without a row."""
+    """The rows of each split, and what has no row."""
 
     train: list[Row]
     test: list[Row]  # may be empty
-    ties: int  # answers without a majority
-    few: int = 0  # answers with too few votes
+    without: Counter[str] = field(default_factory=Counter)  # answers without a row, by the reason in `labels.Decision`
     left_out: list[Row] = field(default_factory=list)  # of test prompts that are nearly the same as one in train
 
     @property
@@ -116,20 +121,15 @@ def write_splits(path: Path, splits: Mapping[str, str]) -> None:
     write_csv(path, _SPLIT_COLUMNS, sorted(splits.items()))
 
 
-def make_splits(
-    votes: Iterable[Mapping[str, Any]],
-    test_fraction: float,
-    seed: int,
-    min_votes: int = 1,
-    known: KnownPrompts | None = None,
-) -> Splits:
-    """Return the rows for these votes, split so that all rows of a prompt are in one split.
+def make_splits(answers: VotedAnswers, test_fraction: float, seed: int, known: KnownPrompts | None = None) -> Splits:
+    """Return a row for each of these answers that has a label, split so that all rows of a prompt are in one split.
 
     About `test_fraction` of the prompts go to the test split. Which ones depends on the prompt and the seed alone, so
     a prompt keeps its split when there are more votes later; what is `known` of it comes first. Only if nothing were
-    left to train on, nothing is held back. Answers with fewer than `min_votes` votes are left out.
+    left to train on, nothing is held back.
     """
-    rows, ties, few = _decide(votes, min_votes)
+    rows = {id: _row(answer) for id, answer in answers.by_id.items() if answer.label is not None}
+    without = Counter[str](answer.origin for answer in answers.by_id.values() if answer.label is None)
 
     def draw(prompt_id: str) -> str:
         return "test" if _fraction(seed, "split", prompt_id) < test_fraction else "train"
@@ -144,27 +144,19 @@ def make_splits(
     leaking = known.near(prompts - trained.keys(), trained) if known else set()
     left_out = [row for row in test.values() if row["prompt_id"] in leaking]
     test = {id: row for id, row in test.items() if row["prompt_id"] not in leaking}
-    return Splits(_mix(train, seed), _mix(test, seed), ties, few, left_out)
+    return Splits(_mix(train, seed), _mix(test, seed), without, left_out)
 
 
-def _decide(votes: Iterable[Mapping[str, Any]], min_votes: int) -> tuple[dict[str, Row], int, int]:
-    """Return a row by record id for each answer with a majority, the number of ties, and that of too few votes."""
-    votes_on: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for vote in votes:
-        votes_on[vote["record_id"]].append(vote)
-    rows: dict[str, Row] = {}
-    ties = few = 0
-    for record_id, ballot in votes_on.items():
-        up, count = sum(vote["vote"] for vote in ballot), len(ballot)
-        if count < min_votes:
-            few += 1
-        elif 2 * up == count:
-            ties += 1
-        else:
-            row = {name: ballot[0][name] for name in ("prompt", "completion", "generation_model", "prompt_id")}
-            row |= {"label": 2 * up > count, "n_votes": count, "agreement": max(up, count - up) / count}
-            rows[record_id] = row
-    return rows, ties, few
+def _row(answer: VotedAnswer) -> Row:
+    count = len(answer.votes)
+    row = {name: answer.votes[0][name] for name in ("prompt", "completion", "generation_model", "prompt_id")}
+    return row | {
+        "label": answer.label,
+        "n_votes": count,
+        "agreement": (answer.up if answer.label else count - answer.up) / count,
+        "confidence": answer.confidence,
+        "label_from": answer.origin,
+    }
 
 
 def _mix(rows: Mapping[str, Row], seed: int) -> list[Row]:

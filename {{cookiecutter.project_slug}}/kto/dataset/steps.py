@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kto.dataset import copies, publish, rows, votes
-from kto.dataset.agreement import krippendorff_alpha
-from kto.dataset.privacy import StoredVotes, VoteFiles, people_rows
+from kto import decisions
+from kto.dataset import copies, model_figures, publish, rows, undecided, voted_answers, votes
+from kto.dataset.agreement import Agreement, agreement
+from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
+from kto.dataset.labels import CONFIDENCE, UNANIMOUS
+from kto.dataset.privacy import FOR_AGREEMENT, StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.settings import Settings
@@ -17,6 +20,7 @@ from kto.tables import Row, write_rows, write_text, writing
 from kto.texts import number, t
 from kto.vote import deletions, outdated
 from kto.vote.deletions import Seen
+from kto.vote.overlap import overlap_of
 from kto.vote.responses import Responses
 
 
@@ -36,6 +40,7 @@ class Collected(NamedTuple):
     in_argilla: frozenset[str]  # ids of the votes that it held
     unknown: int  # number of its votes on answers whose text is nowhere any more
     people: list[dict[str, str]]  # as `privacy.people_rows` makes them
+    asks_third: bool = True  # whether Argilla can ask for third votes
 
     @property
     def left_out(self) -> set[str]:
@@ -43,16 +48,31 @@ class Collected(NamedTuple):
         return {row["annotator"] for row in self.people if row["left_out"]}
 
 
+class Counted(NamedTuple):
+    """The votes that count, and what they decide."""
+
+    votes: list[Row]  # to publish, with `privacy.FOR_AGREEMENT`
+    answers: voted_answers.VotedAnswers
+    flagged: int  # number of answers that are kept back until the lead has looked at them
+    undecided: list[undecided.Undecided]
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """What is going to be written: everything collected, the votes to publish, the rows, the figures and the card."""
+    """What is going to be written: everything collected, the votes that count, the rows, the figures and the card."""
 
     collected: Collected
-    votes: list[Row]
+    counted: Counted
     rows: rows.Splits
     splits: Mapping[str, str]
     figures: Mapping[str, str]
+    models: model_figures.Table
     card: str
+
+    @property
+    def votes(self) -> list[Row]:
+        """The votes to publish."""
+        return self.counted.votes
 
     @property
     def tables(self) -> dict[str, list[Row]]:
@@ -105,19 +125,47 @@ class Export:
             frozenset(vote["vote_id"] for vote in new),
             len(responses.submitted) - len(now),
             _without(people, self.forgotten),
+            responses.asks_third,
         )
+
+    def count(self, collected: Collected, out: LeftOut, in_use: outdated.PromptsInUse) -> Counted:
+        """Let the votes on everything that is not left out decide, by the rule of the settings; nothing is written.
+
+        Nobody counts an answer that somebody has flagged until the lead has looked at it.
+        """
+        all_votes = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
+        lead = decisions.read(self.config.root)
+        overlap = overlap_of(self.config.annotation)
+        flags = voted_answers.flags_on(all_votes, overlap.flags)
+        flags = {id: names for id, names in flags.items() if id not in lead.looked_at}
+        rule = voted_answers.rule_of(self.config)
+        kept = [vote for vote in all_votes if vote["record_id"] not in flags]
+        answers = voted_answers.decide_all(kept, rule, lead.labels)
+        flagged = voted_answers.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
+        waiting = undecided.find(
+            flagged,
+            flags,
+            answers,
+            overlap._replace(asks_third=overlap.asks_third and collected.asks_third),
+            lambda prompt_id: outdated.is_outdated(prompt_id, in_use),
+        )
+        marks = voted_answers.for_agreement(kept, overlap)
+        marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
+        if rule.name == UNANIMOUS:  # nobody decides a tie there
+            waiting = [item._replace(is_tie=False) for item in waiting if item.flags]
+        return Counted(marked, answers, len(flags), waiting)
 
     def decide(self, collected: Collected, out: LeftOut) -> Dataset:
         """Make rows, figures and card of the votes on everything that is not left out; nothing is written."""
-        counted = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
         in_use = outdated.prompts_in_use(self.config)
-        known = rows.read_known(self.config, self.output / "kto", self.files.splits, in_use.texts, counted)
+        counted = self.count(collected, out, in_use)
+        known = rows.read_known(self.config, self.output / "kto", self.files.splits, in_use.texts, counted.votes)
         settings = self.config.export
-        parts = rows.make_splits(counted, settings.test_fraction, settings.seed, self.config.min_votes, known)
+        parts = rows.make_splits(counted.answers, settings.test_fraction, settings.seed, known)
         numbers = figures(parts, counted, in_use, out)
-        models = sorted({name for vote in counted for name in vote["generation_model"]})
-        card = publish.fill_card(self.config, numbers, models, credits_of(collected.people, counted))
-        return Dataset(collected, counted, parts, {**known.exported, **parts.by_prompt}, numbers, card)
+        models = model_figures.Table.of(counted.votes, self.config)
+        card = publish.fill_card(self.config, numbers, models, credits_of(collected.people, counted.votes))
+        return Dataset(collected, counted, parts, {**known.exported, **parts.by_prompt}, numbers, models, card)
 
     def write(self, dataset: Dataset) -> None:
         """Write everything, what is private first: a run may end at any point."""
@@ -156,12 +204,10 @@ class Export:
     def report(self, dataset: Dataset) -> None:
         """Print the figures and warnings; raise `UserError` if there is no row to train on."""
         parts, collected = dataset.rows, dataset.collected
-        if not parts.train:
-            if parts.few:
-                raise UserError("too_few_votes", count=parts.few, min_votes=self.config.min_votes)
-            raise UserError("only_ties", count=parts.ties) if parts.ties else UserError("no_votes")
+        self._require_rows(dataset)
         for name, figure in dataset.figures.items():
             print(f"{t(name)}: {figure}")
+        print(dataset.models.in_terminal())
         if out := sum(vote["annotator"] in collected.left_out for vote in collected.votes):
             print(t("invite.votes_out", count=out))
         print(t("export.written", path=self.output / "kto"))
@@ -172,11 +218,40 @@ class Export:
             print(t("technical.unknown_answers", count=collected.unknown), file=sys.stderr)
         if len({row["label"] for row in parts.train}) < 2:
             print(t("export.one_class"), file=sys.stderr)
+        _say_what_waits(dataset)
+
+    def _require_rows(self, dataset: Dataset) -> None:
+        """Raise `UserError` if there is no row to train on, or if the rule needs more votes than there are."""
+        without, settings = dataset.rows.without, self.config.export
+        if settings.rule == CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
+            raise UserError("technical.too_few_for_confidence", people=MIN_PEOPLE, votes=MIN_OVERLAP)
+        if dataset.rows.train:
+            return
+        _say_what_waits(dataset)
+        if without["few"]:
+            raise UserError("too_few_votes", count=without["few"], min_votes=self.config.min_votes)
+        if without["tie"]:
+            raise UserError("only_ties", count=without["tie"])
+        if without["not_unanimous"]:
+            raise UserError("technical.none_unanimous", count=without["not_unanimous"])
+        if without["unsure"]:
+            raise UserError(
+                "technical.none_sure", count=without["unsure"], confidence=number(settings.min_confidence, 2)
+            )
+        if dataset.counted.flagged:
+            raise UserError("technical.only_flagged", count=dataset.counted.flagged)
+        raise UserError("no_votes")
 
     def publish(self, dataset: Dataset) -> None:
         """Send the dataset to the Hub, if this export is to do that."""
         if self.push:
             publish.push(self.config, dataset.tables, dataset.votes, dataset.card)
+
+
+def _say_what_waits(dataset: Dataset) -> None:
+    """Tell the lead how many answers nobody else decides about."""
+    if count := sum(item.waits_for_lead for item in dataset.counted.undecided):
+        print(t("ties.waiting", count=count))
 
 
 def _without(table: Iterable[Row], people: Collection[str]) -> list[Row]:
@@ -190,30 +265,48 @@ def credits_of(people: Sequence[Mapping[str, str]], counted: Sequence[Row]) -> l
     return sorted(names, key=lambda name: (name.casefold(), name))
 
 
-def figures(parts: rows.Splits, counted: Sequence[Row], in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
+def figures(parts: rows.Splits, counted: Counted, in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
     """Return the figures of the dataset by the key of the text that names them."""
     every = [*parts.train, *parts.test]
     labels = [row["label"] for row in every]
-    units: dict[str, list[bool]] = {}
-    for vote in counted:
-        units.setdefault(vote["record_id"], []).append(vote["vote"])
-    alpha = krippendorff_alpha(units.values())
+    origins = [row["label_from"] for row in every]
     share = {}
-    if by_open_link := sum(vote["open_link"] for vote in counted):
-        percent = number(100 * by_open_link / len(counted))
+    if by_open_link := sum(vote["open_link"] for vote in counted.votes):
+        percent = number(100 * by_open_link / len(counted.votes))
         share["dataset_card.open_link_votes"] = f"{number(by_open_link)} ({percent} %)"
+    outdated_votes = sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in counted.votes)
+    measured = voted_answers.by_record(vote for vote in counted.votes if vote[FOR_AGREEMENT])
+    alpha, ac1 = agreement([[vote["vote"] for vote in own] for own in measured.values()])
     return {
         "dataset_card.prompts": number(len({row["prompt_id"] for row in every})),
         "dataset_card.rows": f"{number(len(labels))} ({number(len(parts.train))} + {number(len(parts.test))})",
         "dataset_card.desirable": number(sum(labels)),
         "dataset_card.undesirable": number(len(labels) - sum(labels)),
-        "dataset_card.ties": number(parts.ties),
-        "dataset_card.few_votes": number(parts.few),
+        **_if_any("dataset_card.third_votes", origins.count("third_vote")),
+        **_if_any("dataset_card.by_lead", origins.count("lead")),
+        "dataset_card.ties": number(parts.without["tie"]),
+        **_if_any("dataset_card.not_unanimous", parts.without["not_unanimous"]),
+        **_if_any("dataset_card.unsure", parts.without["unsure"]),
+        **_if_any("dataset_card.flagged", counted.flagged),
+        "dataset_card.few_votes": number(parts.without["few"]),
         "dataset_card.near_duplicates": number(len(parts.left_out)),
         "dataset_card.taken_out": number(len(out.lines)),
-        "dataset_card.votes": number(len(counted)),
+        "dataset_card.votes": number(len(counted.votes)),
         **share,
-        "dataset_card.outdated_votes": number(sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in counted)),
-        "dataset_card.annotators": number(len({vote["annotator"] for vote in counted})),
-        "dataset_card.agreement": t("dataset_card.no_agreement") if alpha is None else number(alpha, 2),
+        "dataset_card.outdated_votes": number(outdated_votes),
+        "dataset_card.annotators": number(len({vote["annotator"] for vote in counted.votes})),
+        "dataset_card.agreement": _with_interval(alpha),
+        "dataset_card.agreement_ac1": _with_interval(ac1),
     }
+
+
+def _if_any(key: str, count: int) -> dict[str, str]:
+    """Return a figure that is rare, nothing if it is 0."""
+    return {key: number(count)} if count else {}
+
+
+def _with_interval(figure: Agreement) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return t("dataset_card.no_agreement")
+    value, low, high = (number(part, 2) for part in (figure.value, figure.low, figure.high))
+    return t("dataset_card.interval", value=value, low=low, high=high)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+LANGUAGE = "language"
+"""The aspect that has a column of its own."""
+
+
 def schema() -> "pa.Schema":
     """Return the columns of the private table of votes; see `kto/dataset/privacy.py` for the public ones."""
     import pyarrow as pa
@@ -41,6 +45,8 @@ def schema() -> "pa.Schema":
             ("inserted_at", pa.timestamp("us", tz="UTC")),
             ("updated_at", pa.timestamp("us", tz="UTC")),
             ("open_link", pa.bool_()),  # by somebody who came by an open link; false in tables of earlier versions
+            ("language", pa.string()),  # what they said about the language; null if nothing
+            ("aspects", pa.list_(pa.string())),  # what they said about a project's own aspects, as "name: value"
         ]
     )
 
@@ -103,6 +109,8 @@ def from_responses(
                 "inserted_at": response.inserted_at,
                 "updated_at": response.updated_at,
                 "open_link": response.open_link,
+                "language": response.aspects.get(LANGUAGE),
+                "aspects": [f"{name}: {value}" for name, value in response.aspects.items() if name != LANGUAGE],
             }
         )
     return votes, comments
@@ -132,7 +140,7 @@ def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]
         same = vote_ids.get((vote["record_id"], vote["annotator"]))
         for vote_id in dict.fromkeys((vote["vote_id"], same)):
             old = counts.pop(vote_id, vote)
-            if (old["vote"], old["reasons"]) != (vote["vote"], vote["reasons"]):
+            if _said(old) != _said(vote):
                 replaced.append(old)
         counts[vote["vote_id"]] = vote
         vote_ids[vote["record_id"], vote["annotator"]] = vote["vote_id"]
@@ -140,6 +148,11 @@ def merge(earlier: Iterable[Row], now: Iterable[Row], withdrawn: Collection[str]
     known = {(vote["vote_id"], vote["updated_at"]) for vote in earlier}
     replaced = [vote for vote in replaced if (vote["vote_id"], vote["updated_at"]) in known]
     return sorted(counts.values(), key=lambda vote: (vote["inserted_at"], vote["vote_id"])), replaced
+
+
+def _said(vote: Row) -> tuple[object, ...]:
+    """Return what a person says with a vote; earlier versions did not ask for all of it."""
+    return vote["vote"], vote["reasons"], vote.get("language"), vote.get("aspects") or []
 
 
 def join_comments(

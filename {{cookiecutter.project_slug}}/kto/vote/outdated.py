@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kto import left_out
+from kto import decisions, left_out
 from kto.ask.prompt_sources import load as load_prompts
 from kto.command_line import Parser, run
 from kto.dataset.privacy import VoteFiles
@@ -21,6 +21,7 @@ from kto.tables import read_rows
 from kto.texts import t
 from kto.vote import deletions
 from kto.vote.client import connect
+from kto.vote.overlap import LOOKED_AT
 from kto.vote.records import list_records, put_records
 from kto.vote.responses import utc
 from kto.vote.task import Task, find_task
@@ -54,17 +55,23 @@ def is_outdated(prompt_id: str | None, in_use: PromptsInUse) -> bool:
 
 
 def leave_queue(task: Task, config: Settings) -> None:
-    """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others."""
+    """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others.
+
+    Records about which the lead has decided are marked, too.
+    """
     in_use, out = prompts_in_use(config), left_out.read(config.root)
+    looked_at = decisions.read(config.root).looked_at
     changed: list[dict[str, Any]] = []
     waiting: list[str] = []
     unwanted: list[str] = []  # pending ones that are left out
     for record in list_records(task):
         before = record["metadata"] or {}
+        metadata = {name: value for name, value in before.items() if name != LOOKED_AT}
+        if record["external_id"] in looked_at:
+            metadata[LOOKED_AT] = True
         taken_out = out.has_record(record)
-        if not taken_out and not in_use.complete:
-            continue
-        metadata = {name: value for name, value in before.items() if name != OUTDATED}
+        if taken_out or in_use.complete:
+            metadata.pop(OUTDATED, None)
         if taken_out or is_outdated(before.get("prompt_id"), in_use):
             metadata[OUTDATED] = True
             if record["status"] == "pending":

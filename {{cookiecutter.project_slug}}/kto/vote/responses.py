@@ -25,6 +25,8 @@ from kto.vote.voting_server import links
 
 Record = Mapping[str, Any]
 
+_LABELS = "label_selection"  # Argilla's type of a question with one answer of several: the vote, and the aspects
+
 
 class Response(NamedTuple):
     """One person's submitted answer about one record."""
@@ -42,6 +44,7 @@ class Response(NamedTuple):
     inserted_at: datetime.datetime  # in UTC, with time zone
     updated_at: datetime.datetime
     open_link: bool = False  # by somebody who came by an open link
+    aspects: Mapping[str, str] = {}  # what was said apart from the vote, such as language → natural
 
 
 class Responses(NamedTuple):
@@ -52,6 +55,7 @@ class Responses(NamedTuple):
     answered: frozenset[str] = frozenset()  # ids of the records that have responses of any kind
     seen: Seen = Seen()
     people: tuple[links.Person, ...] = ()  # those of the voting page
+    asks_third: bool = True  # whether somebody else can be asked here where votes are tied; see `kto/vote/overlap.py`
 
 
 def read(config: Settings) -> Responses:
@@ -61,6 +65,7 @@ def read(config: Settings) -> Responses:
     """
     home = config.root / local.HOME
     people: list[links.Person] = []
+    asks_third = True
     if _is_here(config, home):
         facts, records, people = _read_database(config, home)
     else:
@@ -69,6 +74,9 @@ def read(config: Settings) -> Responses:
             raise UserError("no_task", name=config.annotation.dataset)
         facts = {"id": dataset.id, "activity": dataset.last_activity, "min_submitted": dataset.min_submitted}
         facts["names"] = {user["id"]: user["username"] for user in dataset.argilla.items("/users")}
+        questions = dataset.argilla.items(f"/datasets/{dataset.id}/questions")
+        facts["labels"] = [item["name"] for item in questions if item["settings"]["type"] == _LABELS]
+        asks_third = bool(dataset.argilla.request("GET", "/status")["search_engine"].get("blind"))  # it is one of ours
         records = list_records(dataset, include="responses")
     wanted = config.annotation.min_submitted
     if facts["min_submitted"] != wanted:
@@ -78,11 +86,12 @@ def read(config: Settings) -> Responses:
     submitted: list[Response] = []
     others: set[str] = set()
     authors: dict[str, dict[str, str]] = {}
+    aspects = [name for name in facts["labels"] if name != "vote"]
     for record in records:
         responses = record["responses"]
         for response in responses:
             if response["status"] == "submitted" and _value(response, "vote") is not None:
-                submitted.append(_response(record, response, facts["names"], guests))
+                submitted.append(_response(record, response, facts["names"], guests, aspects))
             else:
                 others.add(response["id"])
         if id := record["external_id"]:
@@ -90,14 +99,16 @@ def read(config: Settings) -> Responses:
     seen = Seen(facts["id"], (facts["activity"] or "").replace(" ", "T"), authors, frozenset(facts["names"]))
     deleted = deletions.responses(deletions.read(config.root / "data" / "private"), seen)
     answered = frozenset(record["external_id"] for record in records if record["external_id"] and record["responses"])
-    return Responses(tuple(submitted), frozenset(others | deleted), answered, seen, tuple(people))
+    return Responses(tuple(submitted), frozenset(others | deleted), answered, seen, tuple(people), asks_third)
 
 
 def _value(response: Record, question: str) -> Any:
     return ((response["values"] or {}).get(question) or {}).get("value")
 
 
-def _response(record: Record, response: Record, names: Mapping[str, str], guests: Collection[str]) -> Response:
+def _response(
+    record: Record, response: Record, names: Mapping[str, str], guests: Collection[str], aspects: Collection[str]
+) -> Response:
     metadata = record["metadata"] or {}
     fields = record["fields"]["prompt"], record["fields"]["answer"]
     models = metadata.get("model", [])
@@ -115,6 +126,7 @@ def _response(record: Record, response: Record, names: Mapping[str, str], guests
         inserted_at=utc(response["inserted_at"]),
         updated_at=utc(response["updated_at"]),
         open_link=response["user_id"] in guests,
+        aspects={name: value for name in aspects if (value := _value(response, name))},
     )
 
 
@@ -131,6 +143,10 @@ SELECT json_object(
     'id', uuid(datasets.id), 'activity', last_activity_at,
     'min_submitted', json_extract(distribution, '$.min_submitted'),
     'vote', json((SELECT settings FROM questions WHERE dataset_id = datasets.id AND name = 'vote')),
+    'labels', json((
+        SELECT json_group_array(name) FROM questions
+        WHERE dataset_id = datasets.id AND json_extract(settings, '$.type') = :labels
+    )),
     'fields', json((SELECT json_group_array(name) FROM fields WHERE dataset_id = datasets.id)),
     'names', json((SELECT json_group_object(uuid(id), username) FROM users))
 ) FROM datasets JOIN workspaces ON workspaces.id = workspace_id
@@ -166,7 +182,7 @@ def _is_here(config: Settings, home: Path) -> bool:
 
 def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[links.Person]]:
     """Return facts about the task, the records as `list_records` does, and the people of the voting page."""
-    wanted = {"dataset": config.annotation.dataset, "workspace": config.annotation.workspace}
+    wanted = {"dataset": config.annotation.dataset, "workspace": config.annotation.workspace, "labels": _LABELS}
     try:
         with contextlib.closing(local.open_database(home)) as database:
             database.create_function("uuid", 1, lambda digits: digits and str(uuid.UUID(digits)))
