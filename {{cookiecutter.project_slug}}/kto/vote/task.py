@@ -1,16 +1,16 @@
 """The annotation task: two thumbs, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import texts
 from kto.errors import UserError
 from kto.pages import fill_text, values_of
+from kto.questions import BAD, GOOD, questions
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
-from kto.questions import BAD, GOOD, REASONS
 
 if TYPE_CHECKING:
     import argilla as rg
@@ -89,35 +89,70 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
     return task
 
 
+class Asked(NamedTuple):
+    """One question of the task, as Argilla's page shows it."""
+
+    name: str
+    type: str  # as in Argilla's API: label_selection, multi_label_selection, text
+    title: str
+    description: str
+    labels: dict[str, str] = {}  # value → text
+    required: bool = False
+
+
+def asked(config: Settings) -> list[Asked]:
+    """Return the questions of the task, in the order in which people see them."""
+    wanted = questions(config.annotation.model_dump(), texts.load())
+    title = _titles(config)
+
+    def asked_one(name: str, type: str, key: str, labels: dict[str, str], required: bool = False) -> Asked:
+        help = f"{key.removesuffix('.question')}.help" if key.endswith(".question") else f"{key}_help"
+        return Asked(name, type, title(key), title(help), labels, required)
+
+    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
+    found = [asked_one("vote", "label_selection", "task.vote", thumbs, required=True)]
+    for name, values in wanted.aspects.items():
+        labels = {value: title(f"aspects.{name}.{value}") for value in values}
+        found.append(asked_one(name, "label_selection", f"aspects.{name}.question", labels))
+    if wanted.all_reasons:
+        key = "task.why" if wanted.reasons[GOOD] else "task.reasons"
+        labels = {value: title(f"task.reason_{value}") for value in wanted.all_reasons}
+        found.append(asked_one("reasons", "multi_label_selection", key, labels))
+    return [*found, asked_one("comment", "text", "task.comment", {})]
+
+
+def _titles(config: Settings) -> Callable[[str], str]:
+    """Return a function from the key of a text to that text, as Argilla is to show it."""
+    values = values_of(config)
+
+    def title(key: str) -> str:
+        text = t(key, language=values["language"], domain=config.project.domain)
+        # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
+        # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
+        return f"\u2067{text}\u2069" if values["direction"] == "rtl" else text
+
+    return title
+
+
 def _create(argilla: Argilla, config: Settings) -> None:
     import argilla as rg
 
-    values = values_of(config)
+    def question(asked: Asked) -> Any:
+        words = {"title": asked.title, "description": asked.description, "required": asked.required}
+        if asked.type == "text":
+            return rg.TextQuestion(asked.name, **words)
+        kind = rg.LabelQuestion if asked.type == "label_selection" else rg.MultiLabelQuestion
+        return kind(asked.name, asked.labels, **words)
 
-    def text(key: str) -> str:
-        return t(key, language=values["language"], domain=config.project.domain)
-
-    def title(key: str) -> str:
-        # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
-        # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
-        return f"\u2067{text(key)}\u2069" if values["direction"] == "rtl" else text(key)
-
-    def words(name: str) -> dict[str, str]:
-        return {"title": title(name), "description": title(f"{name}_help")}
-
-    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
-    reasons = {value: title(f"task.reason_{value}") for value in REASONS[GOOD] + REASONS[BAD]}
+    title = _titles(config)
     settings = rg.Settings(
-        guidelines=fill_text(texts.load(), "task.guidelines", values),
+        guidelines=fill_text(texts.load(), "task.guidelines", values_of(config)),
         fields=[
             rg.TextField("prompt", title("task.prompt")),
             rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
         ],
-        questions=[  # without suggestions: Argilla preselects them, and that is no vote
-            rg.LabelQuestion("vote", thumbs, **words("task.vote")),
-            rg.MultiLabelQuestion("reasons", reasons, **words("task.reasons"), required=False),
-            rg.TextQuestion("comment", **words("task.comment"), required=False),
-        ],
+        # Without suggestions: Argilla preselects them, and that is no vote.
+        questions=[question(one) for one in asked(config)],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
         metadata=[rg.TermsMetadataProperty("model", title=title("task.model"), visible_for_annotators=False)],
         allow_extra_metadata=True,
