@@ -11,12 +11,14 @@ from pathlib import Path
 from kto import dotenv, sqlite_files
 from kto.errors import UserError
 
+COPY = "argilla-before-upgrade"
+"""Names of copies of the database begin so; `vote.py upgrade` makes them."""
 # What is made in the home; a home may hold other things too.
 _FILES = (
     *("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal"),
     *("page-lock", "page-lock-journal", "tunnel.log"),
 )
-_OURS = {*_FILES, "server_id.dat", ".argilla-page"}
+_OURS = {*_FILES, "server_id.dat", ".argilla-page", f"{COPY}*"}
 
 # Argilla may be killed between a vote and the status of the record that follows from it: such a record would be shown
 # for ever, or never. All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
