@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 import tomllib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from argilla_server import ArgillaServer
 from earlier_project import put_argilla, put_into
-from rendering import REPOSITORY, TEMPLATE, read_yaml, render
+from rendering import TEMPLATE, read_yaml, render
 from voting import Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
@@ -29,7 +30,7 @@ from kto.vote.task import make_task
 __all__ = ["argilla", "english", "task"]
 
 EARLIER_ONLY = {"wrong_language", "clumsy"}  # both were given
-WAFFLE, TEA = "Hoe eet ik een stroopwafel?", "Hoe zet ik thee?"
+WAFFLE = "Hoe eet ik een stroopwafel?"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,9 @@ def test_votes_records_ids_and_times_stay(project: Path) -> None:
     assert tables(project) == before
 
 
-def test_the_questions_are_those_of_a_new_task(project: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_questions_are_those_of_a_new_task(
+    project: Path, task: Task, argilla: ArgillaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(project, "--yes")
     texts = read_yaml(project / "kto" / "texts.yaml")
     monkeypatch.setattr("kto.texts.load", lambda: texts)
@@ -142,10 +145,11 @@ def test_the_questions_are_those_of_a_new_task(project: Path, task: Task, monkey
     (task.project / "settings.toml").unlink()
     task.set(dataset=f'"{name}"')
     dataset = make_task(connect(task.config), task.config)
-    home = json.loads(json.dumps(dataset.id)).replace("-", "")
-    query = "SELECT name, title, description, required, settings FROM questions WHERE dataset_id = ? ORDER BY inserted_at"
-    with contextlib.closing(sqlite3.connect(_database(task))) as database:
-        new = {row[0]: row[1:] for row in database.execute(query, [home])}
+    query = (
+        "SELECT name, title, description, required, settings FROM questions WHERE dataset_id = ? ORDER BY inserted_at"
+    )
+    with contextlib.closing(sqlite3.connect(argilla.home / "argilla.db")) as database:
+        new = {row[0]: row[1:] for row in database.execute(query, [dataset.id.replace("-", "")])}
     ours = asked(project)
     assert [*ours] == [*new]
     for name in new.keys() - {"vote", "comment", "reasons"}:
@@ -157,21 +161,6 @@ def test_the_questions_are_those_of_a_new_task(project: Path, task: Task, monkey
     settings_of[1]["options"] += added
     settings_of[1]["visible_options"] += len(added)
     assert ours["reasons"][3] == json.dumps(settings_of[1]) and json.loads(ours["reasons"][3]) == settings_of[1]
-
-
-def _database(task: Task) -> Path:
-    [path] = {Path(client) for client in [_HOMES[task.url]]}
-    return path / "argilla.db"
-
-
-_HOMES: dict[str, Path] = {}
-
-
-@pytest.fixture(autouse=True)
-def homes_of_servers(request: pytest.FixtureRequest) -> None:
-    if "argilla" in request.fixturenames:
-        server = request.getfixturevalue("argilla")
-        _HOMES[server.url] = server.home
 
 
 def test_a_reason_that_nobody_gave_goes(project: Path) -> None:
@@ -199,8 +188,7 @@ def test_after_a_kill_a_second_run_finishes(project: Path, tmp_path: Path, step:
 
     def kill(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
-        is_real = step != "_change_questions" and step != "_recount"  # they run for the figures first
-        if not is_real and len(calls) == 1:
+        if step in ("_change_questions", "_recount") and len(calls) == 1:  # for the figures
             return real(*arguments, **named)
         if after:
             real(*arguments, **named)
@@ -233,7 +221,10 @@ def test_the_measured_share_gets_one_vote_more(project: Path) -> None:
 def test_not_while_people_vote(project: Path) -> None:
     before = tables(project)
     for lock in ("page-lock", "lock"):
-        with homes.only_server_of(project / ".argilla", lock), pytest.raises(upgrade.UserError, match="already running"):
+        with (
+            homes.only_server_of(project / ".argilla", lock),
+            pytest.raises(upgrade.UserError, match="already running"),
+        ):
             run(project, "--yes")
     assert tables(project) == before
     with homes.only_server_of(project / ".argilla", "page-lock"):
@@ -346,7 +337,7 @@ def test_settings_that_it_cannot_change(project: Path) -> None:
 
 
 def queue(task: Task, name: str) -> set[str]:
-    """Return the prompts that Argilla's own page asks a person about."""
+    """Return the ids of the records that Argilla's own page asks a person about."""
     filters = [
         {"type": "terms", "scope": {"entity": scope, "property": "status"}, "values": ["pending"]}
         for scope in ("response", "record")
@@ -354,36 +345,29 @@ def queue(task: Task, name: str) -> set[str]:
     body = {"filters": {"type": "and", "and": filters}}
     path = f"/api/v1/me/datasets/{task.dataset_id}/records/search"
     found = task.person(name).post(path, params={"limit": 100}, json=body).raise_for_status().json()
-    return {item["record"]["fields"]["prompt"] for item in found["items"]}
+    return {item["record"]["id"] for item in found["items"]}
 
 
 def test_upgraded_in_the_middle_every_vote_counts_once(project: Path) -> None:
     before = rows(project, "responses")
-    has_voted = {
-        name: {row["record_id"] for row in before.values() if row["user_id"] == id}
-        for id, name in ((id, row["username"]) for id, row in rows(project, "users").items())
-    }
+    names = {id: row["username"] for id, row in rows(project, "users").items()}
+    answered = {(names[row["user_id"]], str(uuid.UUID(row["record_id"]))) for row in before.values()}
     run(project, "--yes")
     with ArgillaServer(project) as server:
         task = Task(project, server.url, server.api_key)
         task.people["owner"] = task._client(server.api_key)
-        records = task.records()
-        [waffle] = [record for (prompt, _), record in records.items() if prompt == WAFFLE and record["responses"]]
-        for name in ("amina", "bram", "carmen"):
-            asked_about = queue(task, name)
-            assert (WAFFLE in asked_about) == (name == "carmen")
-            assert asked_about.isdisjoint(
-                prompt for (prompt, _), record in records.items() if record["id"].replace("-", "") in has_voted[name]
-            ) or name != "carmen"
-        task.vote("carmen", waffle, "good", reasons=["fits_culture"], language={"value": "natural"}["value"])
-        task.vote("amina", waffle, "good", reasons=["clumsy"])  # it was an answer of hers before, and she may change it
-        assert WAFFLE not in queue(task, "carmen")
+        [waffle] = [record for record in task.records().values() if record["fields"]["prompt"] == WAFFLE]
+        queues = {name: queue(task, name) for name in ("amina", "bram", "carmen")}
+        assert [name for name, asked_about in queues.items() if waffle["id"] in asked_about] == ["carmen"]
+        assert not answered & {(name, id) for name, asked_about in queues.items() for id in asked_about}
+        task.vote("carmen", waffle, "good", reasons=["fits_culture"], language="natural")
+        task.vote("amina", waffle, "good", reasons=["clumsy"])  # the page still shows her what she could choose before
+        assert not any(waffle["id"] in queue(task, name) for name in queues)
     after = rows(project, "responses")
     assert before.keys() < after.keys() and len(after) == len(before) + 1
-    assert REPOSITORY
     done = task.export()
     assert done.returncode == 0, done.stderr
-    submitted = {id for id, row in after.items() if row["status"] == "submitted"}
     votes = task.table("votes/train.parquet")
-    assert len(votes) == len(submitted) == 12
-    assert len({(vote["annotator"], vote["record_id"]) for vote in votes}) == 12
+    assert len(votes) == len({(vote["annotator"], vote["record_id"]) for vote in votes}) == 12
+    [row] = [row for row in task.table("kto/train.parquet") + task.table("kto/test.parquet") if WAFFLE in str(row)]
+    assert row["label"] is True
