@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from local_extensions.answers import default_domain, models
 from local_extensions.languages import PROJECT, RARE, catalogue, facts, flat, header_of, project_module, texts
@@ -88,9 +89,11 @@ def made_pages(answers: Mapping[str, str]) -> str:
     return json.dumps(made, indent=1, sort_keys=True)
 
 
-def voting_page(answers: Mapping[str, str]) -> str:
-    """Return what the voting page shows besides the cards, as JSON."""
-    return project_module("vote.page_json").page_json(project_texts(answers), values(answers))
+def voting_page(answers: Mapping[str, Any]) -> str:
+    """Return what the voting page shows besides the cards, as JSON; an update says which task the settings have."""
+    asking, own = project_module("questions"), project_texts(answers)
+    asked = asking.questions({"task": answers.get("_task", asking.TASK)}, own)
+    return project_module("vote.page_json").page_json(own, values(answers), asked)
 
 
 def nb(answers: Mapping[str, str], cell: str) -> str:

@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -129,7 +130,7 @@ def print_of_text(key: str, text: object) -> str:
     return hashlib.sha256(json.dumps([key, said], default=str).encode()).hexdigest()[:10]
 
 
-def render(answers: dict[str, str], staging: Path) -> Path:
+def render(answers: dict[str, Any], staging: Path) -> Path:
     """Render a project with these answers below `staging`; return its folder."""
     from cookiecutter.main import cookiecutter
 
@@ -147,7 +148,7 @@ def render(answers: dict[str, str], staging: Path) -> Path:
     return Path(made)
 
 
-def read_answers(project: Path) -> tuple[dict[str, str], list[str]]:
+def read_answers(project: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the answers that a project was rendered with, and the catalogues of its texts, first choice first."""
     path = project / "settings.toml" if (project / "settings.toml").exists() else project / "project.toml"
     try:
@@ -166,6 +167,7 @@ def read_answers(project: Path) -> tuple[dict[str, str], list[str]]:
             "system_prompt": "as in the project",
             "prompts": "starter",
             "license": facts["license"],
+            "_task": settings.get("annotation", {}).get("task", 1),
         }
     except KeyError as error:
         raise CannotUpdateError(f"{path.name} has no {error}.") from None

@@ -30,13 +30,17 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
 # ruff: noqa: E402 - the modules of the template are found now
 
+from kto import texts
+from kto.questions import TASK, questions
 from kto.record_ids import text_id
-from kto.questions import REASONS
+from kto.vote import page_json
 from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
 from kto.vote.voting_server.http_server import VotingServer
 from kto.vote.voting_server.service import Service
 
+ENGLISH = yaml.load((ROOT / "languages" / "en.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
+ASKED = questions({"task": TASK}, ENGLISH)
 DATASET, WORKSPACE = "answers", "argilla"
 TIME = "2026-01-01 00:00:00.000000"
 _MIGRATE = """
@@ -95,14 +99,18 @@ def add_dataset(database: sqlite3.Connection, workspace: str, overlap: int) -> s
     def options(values: Sequence[str]) -> list[dict[str, Any]]:
         return [{"value": value, "text": value, "description": None} for value in values]
 
-    reasons = options([*REASONS["good"], *REASONS["bad"]])
-    questions = {
-        "vote": {"type": "label_selection", "options": options(["good", "bad"]), "visible_options": None},
+    labels = {"vote": ["good", "bad"], **ASKED.aspects}
+    reasons = options(ASKED.all_reasons)
+    asked: dict[str, dict[str, Any]] = {
+        **{
+            name: {"type": "label_selection", "options": options(values), "visible_options": None}
+            for name, values in labels.items()
+        },
         "reasons": {"type": "multi_label_selection", "options": reasons, "visible_options": None}
         | {"options_order": "natural"},
         "comment": {"type": "text", "use_markdown": False},
     }
-    for name, settings in questions.items():
+    for name, settings in asked.items():
         row = (uuid.uuid4().hex, name, name, name == "vote", json.dumps(settings), dataset, TIME, TIME)
         database.execute("INSERT INTO questions VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)", row)
     for name in ("prompt", "answer"):
@@ -130,10 +138,12 @@ def add_records(database: sqlite3.Connection, answers: Mapping[str, Sequence[str
     return ids
 
 
-def words(language: str = "en", version: str = "1", **more: Any) -> dict[str, Any]:
+def words(language: str = "en", version: str = "1", task: int = TASK, **more: Any) -> dict[str, Any]:
     """Return words.json, from the catalogue of a language, without its longer texts."""
-    catalogue = yaml.load((ROOT / "languages" / f"{language}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
-    task = {f"reason_{name}": catalogue["task"][f"reason_{name}"] for names in REASONS.values() for name in names}
+    own = yaml.load((ROOT / "languages" / f"{language}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
+    catalogue = texts._merge(ENGLISH, own)  # as a project is rendered
+    asked = questions({"task": task}, catalogue)
+    said = page_json._asked_words(asked).items()
     example = {"prompt": "What is the capital of Australia?", "answer": "<p>Sydney.</p>", "raw": "Sydney."}
     return {
         "format": 1,
@@ -144,8 +154,10 @@ def words(language: str = "en", version: str = "1", **more: Any) -> dict[str, An
         "consent": "<h2>Your votes</h2><p>They become an open dataset.</p>",
         "consent_version": "0123456789abcdef",
         "guidelines": "<h2>How to decide</h2><p>…</p>",
-        "reasons": {vote: list(names) for vote, names in REASONS.items()},
-        "words": {**catalogue["page"], **task, "question": catalogue["task"]["prompt"], "answer": "Answer"},
+        "reasons": {vote: list(names) for vote, names in asked.reasons.items()},
+        "aspects": {name: list(values) for name, values in asked.aspects.items()},
+        "words": {**catalogue["page"], **{name: texts.look_up(catalogue, key) for name, key in said}}
+        | {"question": catalogue["task"]["prompt"], "answer": "Answer"},
         "examples": [{**example, "vote": "bad", "reason": "It is Canberra."}] * 6,
         "version": version,
         **more,

@@ -24,8 +24,8 @@ import update
 from kto import examples, pages, texts
 from kto.answer_markdown import to_html
 from kto.rendering import answer_html
+from kto.questions import BAD, GOOD, TASK, questions
 from kto.vote.page_json import page_json
-from kto.questions import BAD, GOOD, REASONS
 
 from local_extensions import languages, rendering
 
@@ -50,12 +50,14 @@ class Read(HTMLParser):
         self.words += data
 
 
-def made(language: str, contact: str = "", over: Mapping[str, Any] | None = None, **answers: str) -> dict[str, Any]:
-    """Return the file of a project with these answers, contact and changed texts."""
+def made(
+    language: str, contact: str = "", over: Mapping[str, Any] | None = None, task: int = TASK, **answers: str
+) -> dict[str, Any]:
+    """Return the file of a project with these answers, contact, changed texts and version of the task."""
     given_answers = ANSWERS | {"language": language} | answers
     values = rendering.values(given_answers) | {"contact": contact}
     whole = texts._merge(rendering.project_texts(given_answers), over or {})
-    return json.loads(page_json(whole, values))
+    return json.loads(page_json(whole, values, questions({"task": task}, whole)))
 
 
 def change(project: Path, **changed: object) -> None:
@@ -90,14 +92,19 @@ def test_every_language_has_all_of_it(tag: str) -> None:
     assert page["format"] == 1 and page["title"] == "Thumbs up"
     assert (page["language"], page["direction"]) == (facts.texts[0], facts.direction if translated else "ltr")
     assert [int(digit) for digit in page["digits"]] == [*range(10)]
-    assert page["reasons"] == {vote: [*names] for vote, names in REASONS.items()}
+    flags = ["personal_data", "unpublishable"]
+    reasons = {GOOD: ["useful", "complete", "well_said", "fits_culture"], BAD: ["not_true", "off_topic", "unsafe"]}
+    assert page["reasons"] == {vote: names + flags for vote, names in reasons.items()}
+    assert page["aspects"] == {"language": ["natural", "understandable", "wrong"]}
     assert re.fullmatch("[0-9a-f]{16}", page["consent_version"])
     for html in (page["consent"], page["guidelines"]):
         read = Read(html)
         assert {tag for tag, _ in read.tags} <= TAGS and not any(attributes for _, attributes in read.tags)
         assert "{" not in html and "|" not in read.words and "**" not in read.words
     wanted = {*(languages.catalogue("en") or {})["page"]} | {"question", "answer", "comment_help"}
-    assert page["words"].keys() == wanted | {f"reason_{name}" for name in REASONS[BAD]}
+    wanted |= {f"reason_{name}" for name in (*reasons[GOOD], *reasons[BAD], *flags)}
+    wanted |= {f"aspect_language{key}" for key in ("", "_question", "_natural", "_understandable", "_wrong")}
+    assert page["words"].keys() == wanted
     known = {"number", "total", "count", "percent", "url"}
     assert {name for text in page["words"].values() for name in pages.PLACEHOLDER.findall(text)} <= known
     assert page["words"]["unsure"] in Read(page["guidelines"]).words
@@ -239,6 +246,65 @@ def test_a_wrong_example_is_named(project: Path, rows: object, said: str) -> Non
         done = run(project, *command)
         assert done.returncode == 1 and said in done.stderr and "texts.yaml" in done.stderr
     assert (project / "publish" / "voting" / "page.json").read_bytes() == before
+
+
+def test_a_project_of_before_asks_what_it_asked(project: Path) -> None:
+    """Its settings have no `task`; rendering, an update and `check.py pages` agree."""
+    settings = project / "settings.toml"
+    settings.write_text(re.sub(r"(?m)^task = .*\n", "", settings.read_text("utf-8")), encoding="utf-8")
+    bring(project)
+    page = page_of(project)
+    assert page["reasons"] == {GOOD: [], BAD: ["wrong_language", "not_true", "off_topic", "clumsy", "unsafe"]}
+    assert page["aspects"] == {} and "reason_useful" not in page["words"]
+    (project / "publish" / "voting" / "page.json").unlink()
+    assert update.main([str(project)]) == 0
+    assert page_of(project) == page
+    assert made("nl", task=1)["reasons"] == page["reasons"]
+
+
+OWN = {
+    "task": {"reason_funny": "Leuk, in het {language}"},
+    "aspects": {"tone": {"question": "En de toon?", "help": "Als je wilt.", "short": "Toon", "warm": "Warm", "cold": "Koel"}},
+}
+
+
+def test_reasons_and_aspects_of_a_project(project: Path) -> None:
+    use(project, "annotation", aspects=["language", "tone"], reasons={"good": ["funny"], "bad": [], "flags": []})
+    use(project, "annotation", reasons={"good": ["funny"], "bad": ["unsafe"], "flags": []})
+    (project / "texts.yaml").write_text(yaml.safe_dump(OWN, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    bring(project)
+    page = page_of(project)
+    assert page["reasons"] == {GOOD: ["funny"], BAD: ["unsafe"]} and page["aspects"]["tone"] == ["warm", "cold"]
+    assert page["words"]["reason_funny"] == "Leuk, in het Nederlands"
+    said = {name: text for name, text in page["words"].items() if name.startswith("aspect_tone")}
+    assert [*said.values()] == ["Toon", "En de toon?", "Warm", "Koel"]
+    assert "not texts of this project" not in run(project, "check.py").stdout
+    use(project, "annotation", aspects=[], reasons={"good": [], "bad": [], "flags": []})
+    bring(project)
+    assert (page_of(project)["reasons"], page_of(project)["aspects"]) == ({GOOD: [], BAD: []}, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "tone"),
+    [
+        ("reason_fun", OWN["aspects"]["tone"]),
+        ("reason_funny", None),
+        ("reason_funny", {**OWN["aspects"]["tone"], "short": ""}),
+        ("reason_funny", {**OWN["aspects"]["tone"], "Very cold": "Ijs"}),
+        ("reason_funny", {**OWN["aspects"]["tone"], False: "Nee"}),
+        ("reason_funny", {name: text for name, text in OWN["aspects"]["tone"].items() if name != "cold"}),
+        ("reason_funny", "Toon"),
+    ],
+)
+def test_a_missing_text_of_ones_own_is_named(project: Path, key: str, tone: object) -> None:
+    use(project, "annotation", aspects=["tone"], reasons={"good": ["funny", "useful"]})
+    texts = {"task": {key: "Leuk"}, "aspects": {"tone": tone}}
+    (project / "texts.yaml").write_text(yaml.safe_dump(texts, allow_unicode=True), encoding="utf-8")
+    for command in (["check.py", "pages"], ["check.py"]):
+        done = run(project, *command)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        wanted = "“aspects.tone” needs" if key == "reason_funny" else "There is no text for “task.reason_funny”"
+        assert wanted in done.stderr and "texts.yaml" in done.stderr and "settings.toml" in done.stderr
 
 
 def test_check_knows_the_examples(project: Path) -> None:

@@ -28,7 +28,7 @@ className clients clientHeight clipboard clone code controller createElement ctr
 delete dir document documentElement element execCommand extendableEvent fetch finally focus get getAttribute
 getElementById getRandomValues hasAttribute hash has hidden history href id json key keys length localStorage location
 locks match message method mode name navigator nodeName nodeType now ok onLine open origin parseFromString pathname
-performance persisted postMessage preventDefault querySelector reason register registration reload remove removeItem
+performance persisted postMessage preventDefault querySelector querySelectorAll reason register registration reload remove removeItem
 repeat replaceState request respondWith scope scrollHeight scrollLeft scrollTo scrollTop search select serviceWorker
 setAttribute setItem getItem setProperty share signal skipWaiting status style tabIndex target textContent text then
 toggle url value visibilityState waitUntil writeText childNodes TEXT_NODE ELEMENT_NODE content click
@@ -52,13 +52,13 @@ grid-column grid-gap grid-template-columns height justify-content left line-heig
 margin-inline-end margin-inline-start margin-left margin-right margin-top max-height max-width min-height min-width
 opacity order outline outline-offset overflow overflow-wrap overflow-x overflow-y padding padding-bottom
 padding-inline-start padding-top pointer-events position resize right scroll-padding-bottom scrollbar-width text-align
-text-decoration text-overflow top touch-action transform transition unicode-bidi vertical-align white-space width
-word-wrap z-index
+text-decoration text-overflow top touch-action transform transition unicode-bidi vertical-align visibility white-space
+width word-wrap z-index
 """
 ANSWERS = """
-Authorization all all_goal answer cards comment consent consent_version credit digits examples guidelines
-judged_elsewhere mine person practice_only prompt raw reason reasons record screen seconds secret states step version
-wait words
+Authorization all all_goal answer aspect aspects cards comment consent consent_version credit digits examples guidelines
+judged_elsewhere mine person practice_only prompt raw reason reasons record screen seconds secret states step value
+version wait words
 """
 """Names in what is sent and received, and in `dataset`."""
 LATER = (
@@ -146,7 +146,7 @@ def test_every_word_is_in_the_catalogue() -> None:
     )
     section = read_yaml(REPOSITORY / "languages" / "en.yaml")["page"]
     others = {"question", "answer", "comment_help"}
-    prefixes = {"vote_", "saved_", "reason_", "link_", "practice_other_"}
+    prefixes = {"vote_", "saved_", "reason_", "aspect_", "link_", "practice_other_"}
     assert asked - set(section) - others - prefixes == set()
     terminal = {"who", "who_unknown", "unsure", "keys", "practice_ready", "practice_stop", "noscript"}
     whole = set(re.findall(r'"(\w+)"', text))

@@ -9,12 +9,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from kto.ask.request_fields import BASIC_FIELDS
 from kto.errors import UserError
 from kto.model_names import hide_login, is_address
-from kto.questions import ASPECTS, BAD, FLAGS, GOOD, REASONS, TASK
+from kto.questions import ASPECTS, BAD, FLAGS, GOOD, NAME, NOT_ASPECTS, REASONS, TASK
 from kto.texts import ROOT, settings_file, t
 
 try:
@@ -32,6 +32,7 @@ try:
         ValidationInfo,
         WithJsonSchema,
         field_validator,
+        model_validator,
     )
     from pydantic_core import PydanticCustomError
 except ModuleNotFoundError as error:
@@ -45,7 +46,9 @@ RESERVED = frozenset(
 RENAMED = {("generation", "attempts"): "max_attempts", ("generation", "ask_again"): "language_retries"}
 """Earlier names of settings, which stay valid."""
 
-_KINDS = {"string": "a_string", "int": "an_int", "float": "a_float", "bool": "a_bool", "dict": "a_table"}
+_KINDS = {"string": "a_string", "int": "an_int", "float": "a_float", "bool": "a_bool"} | dict.fromkeys(
+    ("dict", "model"), "a_table"
+)
 """Text for what a value must be, by the beginning of pydantic's error type; lists are the rest."""
 _ALLOWED = {
     **{key: key for key in ("slug", "hub_owner", "tag", "iso", "script", "direction", "inference", "models")},
@@ -55,6 +58,10 @@ _ALLOWED = {
     **{"prompt_filter": "filter", "key": "variable"},
 }
 """Text `config.allowed_…` for the values that a setting takes; others are a number in bounds, or not empty."""
+_ALLOWED_IN_ENGLISH = {"lora": "lora", "rule": "rule", "aspects": "aspects", "reasons": "reasons"} | dict.fromkeys(
+    ("good", "bad", "flags"), "names"
+)
+"""The same for settings that few people change: text `technical.allowed_…`."""
 
 
 def _unique(models: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ NotEmpty = Annotated[str, Field(pattern=r"\S")]
 Model = Annotated[str, Field(pattern=r"^[^\r\n]*\S[^\r\n]*$")]
 """A Hub id with an optional `:provider`, or the name that a server or a folder has."""
 Texts = Annotated[tuple[str, ...], Strict(False)]
-Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], ...], Strict(False)]
+Names = Annotated[tuple[Annotated[str, Field(pattern=NAME)], ...], Strict(False)]
 Positive = Annotated[int, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(ge=1, le=86_400)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -241,12 +248,32 @@ class Local(_Section):
     start_timeout: Seconds = _default(1800.0, "Seconds; the first start downloads the model")
 
 
+def _not_of_the_task(name: str) -> str:
+    if name in NOT_ASPECTS:
+        raise ValueError
+    return name
+
+
+Aspect = Annotated[
+    str,
+    Field(pattern=NAME, json_schema_extra={"not": {"enum": [*NOT_ASPECTS]}}),
+    AfterValidator(_not_of_the_task),
+]
+
+
 class Reasons(_Section):
     """Reasons that people can give, each with a text `task.reason_NAME`; an empty list asks for none."""
 
     good: Names = _default(REASONS[GOOD], "For a thumbs up")
     bad: Names = _default(REASONS[BAD], "For a thumbs down")
     flags: Names = _default(FLAGS, "For both; they take an answer away until the lead has looked at it")
+
+    @model_validator(mode="after")
+    def _more_than_one(self) -> Self:
+        """Argilla has no question with one answer."""
+        if len({*self.good, *self.bad, *self.flags}) == 1:
+            raise ValueError
+        return self
 
 
 class Annotation(_Section):
@@ -260,7 +287,7 @@ class Annotation(_Section):
     measured_share: Annotated[float, Field(ge=0, le=1)] = _default(
         0.1, "Share of the answers that get one vote more, to measure agreement (task 2)"
     )
-    aspects: Names = _default(ASPECTS, "What people can say after the thumb, each a section in `aspects` of the texts")
+    aspects: Annotated[tuple[Aspect, ...], Strict(False)] = _default(ASPECTS, "What people can say after the thumb, each a section in `aspects` of the texts")
     reasons: Reasons = _default(Reasons(), "Reasons that people can give")
     annotators: Annotated[tuple[UserName, ...], Strict(False)] = _default(
         (), "User names to invite; this file is shared, so no real names"
@@ -290,7 +317,8 @@ class Export(_Section):
     """From votes to rows."""
 
     rule: Literal["majority", "unanimous", "confidence"] = _default(
-        "majority", "Which answers get a row: those with a majority, those without a differing vote, or those that are sure"
+        "majority",
+        "Which answers get a row: those with a majority, those without a differing vote, or those that are sure",
     )
     min_confidence: float = _default(0.8, 'How sure a label is at least, with rule = "confidence"', ge=0.5, le=1)
     test_fraction: float = _default(0.1, "Share of the prompts that goes into the test split", ge=0, le=0.9)
@@ -405,6 +433,10 @@ def _problem(error: Mapping[str, Any], data: Mapping[str, Any], earlier: Mapping
             return _with_hint(t("config.unknown_section", section=section), section, Settings.model_fields)
         return t("config.missing_section", section=section)
     key, *inside = place
+    within = getattr(kind.model_fields.get(key), "annotation", None)
+    if inside and isinstance(within, type) and issubclass(within, _Section):
+        section, kind, table = f"{section}.{key}", within, table[key]
+        key, *inside = inside
     if error["type"] == "extra_forbidden":
         return _with_hint(t("config.unknown_key", section=section, key=key), key, kind.model_fields)
     if key == "extra" and inside:
@@ -423,8 +455,8 @@ def _problem(error: Mapping[str, Any], data: Mapping[str, Any], earlier: Mapping
 
 def _allowed(kind: type[BaseModel], key: str) -> str:
     """Return the sentence for the values that a setting takes."""
-    if key == "lora":
-        return t("technical.allowed_lora")
+    if key in _ALLOWED_IN_ENGLISH:
+        return t(f"technical.allowed_{_ALLOWED_IN_ENGLISH[key]}")
     schema = kind.model_json_schema()["properties"][key]
     schema = schema.get("anyOf", [schema])[0]
     text = _ALLOWED.get(key, "number" if "minimum" in schema else "not_empty")

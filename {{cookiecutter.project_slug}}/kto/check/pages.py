@@ -13,6 +13,7 @@ from kto import texts
 from kto.command_line import Parser
 from kto.errors import UserError
 from kto.pages import MARKED, fill_marked, fill_page, fingerprint, values_of
+from kto.questions import questions
 from kto.settings import Settings, load
 from kto.tables import write_text
 from kto.texts import published, t
@@ -54,7 +55,8 @@ def new_page(name: str, old: str, config: Settings) -> str:
 def voting_page(config: Settings) -> dict[Path, str]:
     """Return, by its path, what the voting page shows, if a text or a setting has changed since it was made."""
     path = published(config.root, page_json.NAME)
-    new = page_json.page_json(texts.load(), values_of(config)) + "\n"
+    asked = questions(config.annotation.model_dump(), texts.load())
+    new = page_json.page_json(texts.load(), values_of(config), asked) + "\n"
     there = path.is_file() and path.read_bytes().replace(b"\r\n", b"\n") == new.encode()
     return {} if there else {path: new}
 

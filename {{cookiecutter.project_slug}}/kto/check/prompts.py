@@ -8,6 +8,7 @@ from kto.ask import prompt_sources
 from kto.check.findings import Findings
 from kto.examples import ROWS, examples
 from kto.hub_lookup import Hub, Unreachable
+from kto.questions import questions
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.page_json import page_json
@@ -22,14 +23,15 @@ def check_texts(config: Settings, found: Findings) -> None:
                 examples(texts.load(), names)
             else:
                 texts.checked(texts.load(), key, names)
-    if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - {"numbers"}):
-        found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
     values = pages.values_of(config)
+    with found.collect():
+        asked = questions(config.annotation.model_dump(), texts.load())
+        if unknown := sorted(texts.keys(texts.own()) - wanted.keys() - asked.keys - {"numbers"}):
+            found.notes.append(t("technical.unknown_texts", path=texts.OWN, names=", ".join(unknown)))
+        page_json(texts.load(), values, asked)
     for page in sorted((texts.ROOT / "kto" / "pages").rglob("*.md")):
         with found.collect():
             pages.fill_page(page, texts.load(), values)
-    with found.collect():
-        page_json(texts.load(), values)
 
 
 def check_prompts(config: Settings, hub: Hub, token: str, found: Findings) -> None:

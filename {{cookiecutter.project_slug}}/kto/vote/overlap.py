@@ -5,7 +5,16 @@ can be computed from votes that nobody asked for because people differ.
 """
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kto.questions import BAD, FLAGS, GOOD, TASK
+
+if TYPE_CHECKING:
+    from kto.settings import Annotation
+
+LOOKED_AT = "looked_at"
+"""Metadata of a record whose flags do not count, because the lead has looked at it."""
 
 
 class Overlap(NamedTuple):
@@ -14,13 +23,41 @@ class Overlap(NamedTuple):
     votes: int = 2
     asks_third: bool = False
     measured: float = 0.0  # share of the answers
+    flags: Collection[str] = FLAGS  # reasons that take an answer away until the lead has looked at it
 
     def is_measured(self, record_id: str) -> bool:
         """Tell whether an answer is one of the measured share, by its id: the same for all, and for good."""
         digest = hashlib.blake2b(record_id.encode("utf-8", "surrogatepass"), digest_size=6, person=b"measured").digest()
-        return int.from_bytes(digest) < self.measured * 2**48
+        return int.from_bytes(digest, "big") < self.measured * 2**48
 
     def wanted(self, good: int, bad: int, is_measured: bool) -> int:
         """Return how many votes an answer gets that has so many. Only one more is asked for, however they differ."""
         first = self.votes + is_measured
         return first + (self.asks_third and good == bad and good + bad == first)
+
+    def is_flag(self, reasons: Iterable[str]) -> bool:
+        """Tell whether one of the reasons takes the answer away until the lead has looked at it."""
+        return not set(reasons).isdisjoint(self.flags)
+
+    def is_complete(self, record_id: str, metadata: Mapping[str, Any], submitted: Iterable[Mapping[str, Any]]) -> bool:
+        """Tell whether nobody is asked about a record any more; `submitted` are the values of its responses.
+
+        Responses without a thumb are of a dataset that this project has not made: it has Argilla's own rule.
+        """
+        good = bad = others = 0
+        is_flagged = False
+        for values in submitted:
+            vote, reasons = ((values.get(name) or {}).get("value") for name in ("vote", "reasons"))
+            good, bad, others = good + (vote == GOOD), bad + (vote == BAD), others + (vote not in (GOOD, BAD))
+            is_flagged |= self.is_flag(reasons or ())
+        if is_flagged and not metadata.get(LOOKED_AT):
+            return True
+        if others:
+            return good + bad + others >= self.votes
+        return good + bad >= self.wanted(good, bad, self.is_measured(record_id))
+
+
+def overlap_of(annotation: "Annotation") -> Overlap:
+    """Return how many votes answers get by the settings."""
+    flags = annotation.reasons.flags if annotation.task >= TASK else ()
+    return Overlap(annotation.min_submitted, annotation.asks_third, annotation.measured, flags)

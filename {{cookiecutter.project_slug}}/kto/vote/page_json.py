@@ -18,8 +18,8 @@ from markdown_it.token import Token
 from kto.answer_markdown import to_html
 from kto.examples import Example, examples
 from kto.pages import fill_markdown, whole_text
+from kto.questions import Questions
 from kto.texts import checked, digits, fill
-from kto.questions import REASONS
 
 NAME = "voting/page.json"
 """Where the file is in `publish/`."""
@@ -33,13 +33,12 @@ _FROM_TASK = {
     "question": "task.prompt",
     "answer": "task.answer",
     "comment_help": "task.comment_help",
-    **{f"reason_{name}": f"task.reason_{name}" for names in REASONS.values() for name in names},
 }
-"""Further words of the page: name → key."""
+"""Further words of the page: name → key; see also `_asked_words`."""
 
 
-def page_json(texts: Mapping[str, object], values: Mapping[str, Any]) -> str:
-    """Return the file from the texts of a project, `numbers` included, and its `page_values`.
+def page_json(texts: Mapping[str, object], values: Mapping[str, Any], asked: Questions) -> str:
+    """Return the file from the texts of a project, `numbers` included, its `page_values`, and what people are asked.
 
     An object with
 
@@ -47,7 +46,7 @@ def page_json(texts: Mapping[str, object], values: Mapping[str, Any]) -> str:
     - `language` (BCP-47 tag) and `direction` ("ltr" or "rtl") of the texts; `digits`: ten of them, from 0 to 9
     - `title`: the name of the project, as text
     - `consent`, `guidelines`: HTML; `consent_version`: 16 hexadecimal digits that change when the consent does
-    - `reasons`: vote → names of reasons
+    - `reasons`: vote → names of reasons; `aspects`: name → what can be said about it
     - `words`: name → text; placeholders are open but for the language, the domain and the contact
     - `examples`: objects with `prompt`, `answer` (HTML), `raw` (the answer as text), `vote` and `reason`
 
@@ -64,8 +63,9 @@ def page_json(texts: Mapping[str, object], values: Mapping[str, Any]) -> str:
         "consent": _html(consent),
         "consent_version": hashlib.sha256(consent.encode()).hexdigest()[:16],
         "guidelines": _html(fill_markdown(whole_text(texts, "task.guidelines", values, _FORMS), values)),
-        "reasons": REASONS,
-        "words": _words(texts, values),
+        "reasons": asked.reasons,
+        "aspects": asked.aspects,
+        "words": _words(texts, values, asked),
         "examples": [_card(example, values) for example in examples(texts, values)],
     }
     return json.dumps(whole, ensure_ascii=False, indent=1)
@@ -80,11 +80,20 @@ def _consent(texts: Mapping[str, object], values: Mapping[str, Any]) -> str:
     return fill_markdown("\n\n".join((f"## {title}", *paragraphs)), values)
 
 
-def _words(texts: Mapping[str, object], values: Mapping[str, Any]) -> dict[str, str]:
+def _words(texts: Mapping[str, object], values: Mapping[str, Any], asked: Questions) -> dict[str, str]:
     section = texts.get("page")
     keys = {name: f"page.{name}" for name in section} if isinstance(section, Mapping) else {}
     known = {**values, **{name: f"{{{name}}}" for name in _OPEN}}
-    return {name: fill(checked(texts, key, known), known.__getitem__) for name, key in (keys | _FROM_TASK).items()}
+    keys |= _FROM_TASK | _asked_words(asked)
+    return {name: fill(checked(texts, key, known), known.__getitem__) for name, key in keys.items()}
+
+
+def _asked_words(asked: Questions) -> dict[str, str]:
+    keys = {f"reason_{name}": f"task.reason_{name}" for name in asked.all_reasons}
+    for name, aspect in asked.aspects.items():
+        keys[f"aspect_{name}"] = f"aspects.{name}.short"
+        keys |= {f"aspect_{name}_{key}": f"aspects.{name}.{key}" for key in ("question", *aspect)}
+    return keys
 
 
 def _card(example: Example, values: Mapping[str, Any]) -> dict[str, str]:

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from kto.errors import UserError
 from kto.keys import secret
+from kto.questions import GOOD
 from kto.record_ids import text_id
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
 from kto.vote.deletions import Seen
-from kto.questions import GOOD
 from kto.vote.records import list_records
 from kto.vote.voting_server import links
 

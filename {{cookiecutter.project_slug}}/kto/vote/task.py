@@ -1,4 +1,4 @@
-"""The annotation task: two thumbs, reasons and a comment on each answer, as a dataset in Argilla."""
+"""The annotation task: two thumbs, aspects, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kto import texts
 from kto.errors import UserError
 from kto.pages import fill_text, values_of
-from kto.questions import BAD, GOOD, questions
+from kto.questions import BAD, GOOD, TASK, questions
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote.client import Argilla, ArgillaError
@@ -44,7 +44,10 @@ def find_task(argilla: Argilla, config: Settings) -> Task | None:
 
 
 def check_task(config: Settings, vote: Mapping[str, Any], fields: Collection[str]) -> None:
-    """Raise `UserError` unless a dataset with these settings of the question `vote` asks what the export needs."""
+    """Raise `UserError` unless a dataset with these settings of the question `vote` asks what the export needs.
+
+    That is the same in all versions of the task.
+    """
     if {option["value"] for option in vote.get("options", ())} != {GOOD, BAD} or {*fields} != {"prompt", "answer"}:
         raise UserError("other_task", name=config.annotation.dataset)
 
@@ -96,37 +99,36 @@ class Asked(NamedTuple):
     type: str  # as in Argilla's API: label_selection, multi_label_selection, text
     title: str
     description: str
-    labels: dict[str, str] = {}  # value → text
+    labels: Mapping[str, str]  # value → text; {} for a text
     required: bool = False
 
 
 def asked(config: Settings) -> list[Asked]:
     """Return the questions of the task, in the order in which people see them."""
-    wanted = questions(config.annotation.model_dump(), texts.load())
-    title = _titles(config)
+    wanted, title = questions(config.annotation.model_dump(), texts.load()), _titles(config)
 
-    def asked_one(name: str, type: str, key: str, labels: dict[str, str], required: bool = False) -> Asked:
-        help = f"{key.removesuffix('.question')}.help" if key.endswith(".question") else f"{key}_help"
-        return Asked(name, type, title(key), title(help), labels, required)
+    def words(key: str) -> tuple[str, str]:
+        return title(key), title(f"{key}_help")
 
     thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
-    found = [asked_one("vote", "label_selection", "task.vote", thumbs, required=True)]
+    found = [Asked("vote", "label_selection", *words("task.vote"), thumbs, required=True)]
     for name, values in wanted.aspects.items():
-        labels = {value: title(f"aspects.{name}.{value}") for value in values}
-        found.append(asked_one(name, "label_selection", f"aspects.{name}.question", labels))
+        key = f"aspects.{name}"
+        labels = {value: title(f"{key}.{value}") for value in values}
+        found.append(Asked(name, "label_selection", title(f"{key}.question"), title(f"{key}.help"), labels))
     if wanted.all_reasons:
-        key = "task.why" if wanted.reasons[GOOD] else "task.reasons"
+        why = words("task.why" if config.annotation.task >= TASK else "task.reasons")
         labels = {value: title(f"task.reason_{value}") for value in wanted.all_reasons}
-        found.append(asked_one("reasons", "multi_label_selection", key, labels))
-    return [*found, asked_one("comment", "text", "task.comment", {})]
+        found.append(Asked("reasons", "multi_label_selection", *why, labels))
+    return [*found, Asked("comment", "text", *words("task.comment"), {})]
 
 
 def _titles(config: Settings) -> Callable[[str], str]:
     """Return a function from the key of a text to that text, as Argilla is to show it."""
-    values = values_of(config)
+    known, values = texts.load(), values_of(config)
 
     def title(key: str) -> str:
-        text = t(key, language=values["language"], domain=config.project.domain)
+        text = fill_text(known, key, values)
         # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
         # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
         return f"\u2067{text}\u2069" if values["direction"] == "rtl" else text
@@ -142,7 +144,7 @@ def _create(argilla: Argilla, config: Settings) -> None:
         if asked.type == "text":
             return rg.TextQuestion(asked.name, **words)
         kind = rg.LabelQuestion if asked.type == "label_selection" else rg.MultiLabelQuestion
-        return kind(asked.name, asked.labels, **words)
+        return kind(asked.name, dict(asked.labels), **words)
 
     title = _titles(config)
     settings = rg.Settings(

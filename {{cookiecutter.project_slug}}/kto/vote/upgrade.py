@@ -32,7 +32,8 @@ from kto.settings import Settings, load
 from kto.texts import number, settings_file, t
 from kto.vote import local
 from kto.vote.argilla_server import home as homes
-from kto.vote.overlap import Overlap
+from kto.vote.overlap import overlap_of
+from kto.vote.record_status import recount
 from kto.vote.task import Asked, asked, check_task
 from kto.vote.voting_server import database
 from kto.vote.voting_server.votes import Dataset, find_dataset
@@ -42,6 +43,12 @@ _VISIBLE = 3  # options, from which on Argilla's client says how many of them ar
 _VOTES = """
 SELECT count(*) FROM responses JOIN records ON records.id = record_id
 WHERE dataset_id = ? AND +responses.status = 'submitted'"""
+_PENDING = """
+SELECT records.id, coalesce(sum(json_extract("values", '$.vote.value') = 'good'), 0),
+    coalesce(sum(json_extract("values", '$.vote.value') = 'bad'), 0)
+FROM records LEFT JOIN responses ON record_id = records.id AND +responses.status = 'submitted'
+WHERE dataset_id = ? AND records.status = 'pending' AND coalesce(json_extract(metadata, '$.outdated'), 0) != 1
+GROUP BY records.id"""
 _TASK_LINE = re.compile(r"(?m)^([ \t]*task[ \t]*=[ \t]*)\d+")
 
 
@@ -102,15 +109,20 @@ def main(argv: list[str] | None = None) -> int:
 def say(changes: Changes, config: Settings) -> None:
     """Print what changes and what stays."""
     print(t("technical.upgrade_votes", count=changes.votes))
-    for name in ("questions", "reasons", "gone", "kept"):
-        if listed := getattr(changes, name):
-            print(t(f"technical.upgrade_{name}", names=" · ".join(listed)))
+    for key, listed in (
+        ("technical.upgrade_questions", changes.questions),
+        ("technical.upgrade_reasons", changes.reasons),
+        ("technical.upgrade_gone", changes.gone),
+        ("technical.upgrade_kept", changes.kept),
+    ):
+        if listed:
+            print(t(key, names=" · ".join(listed)))
     print(t("technical.upgrade_tied", count=changes.tied))
     share = number(100 * config.annotation.measured_share)
     print(t("technical.upgrade_measured", count=changes.measured, share=share))
 
 
-# --- the database ------------------------------------------------------------------------------------------------------
+# --- the database -----------------------------------------------------------------------------------------------------
 
 
 def look(config: Settings, home: Path) -> Changes | None:
@@ -175,26 +187,31 @@ def writing(home: Path) -> Iterator[sqlite3.Connection]:
 
 
 def change(connection: sqlite3.Connection, config: Settings) -> Changes | None:
-    """Change the task of this project, within the caller's transaction; None if there is none that people vote in."""
-    dataset = find_dataset(connection, config.annotation.dataset, config.annotation.workspace)
+    """Change the task of this project, within the caller's transaction; None if there is none that people vote in.
+
+    Raises
+    ------
+    UserError
+        The dataset is another task.
+    """
+    config = config.model_copy(update={"annotation": config.annotation.model_copy(update={"task": TASK})})
+    annotation = config.annotation
+    dataset = find_dataset(connection, annotation.dataset, annotation.workspace, overlap_of(annotation))
     if dataset is None:
         return None
-    annotation = config.annotation.model_copy(update={"task": TASK})
-    config = config.model_copy(update={"annotation": annotation})
-    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     fields = [name for (name,) in connection.execute("SELECT name FROM fields WHERE dataset_id = ?", (dataset.id,))]
     check_task(config, {"options": [{"value": value} for value in dataset.questions.get("vote", ())]}, fields)
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     changes = _change_questions(connection, dataset, asked(config), now)
+    tied, measured = _recount(connection, dataset, _written(now))
     votes = connection.execute(_VOTES, (dataset.id,)).fetchone()[0]
-    overlap = Overlap(dataset.overlap, annotation.asks_third, annotation.measured)
-    tied, measured = _recount(connection, dataset, overlap, _written(now))
     return changes._replace(votes=votes, tied=tied, measured=measured)
 
 
 def _change_questions(
     connection: sqlite3.Connection, dataset: Dataset, wanted: Sequence[Asked], now: datetime.datetime
 ) -> Changes:
-    """Add questions and reasons that are missing; take away reasons that are not asked for and that nobody has given."""
+    """Add questions and reasons that are missing, and take away reasons of before that nobody has given."""
     query = "SELECT name, settings, inserted_at FROM questions WHERE dataset_id = ?"
     before = {name: (json.loads(settings), at) for name, settings, at in connection.execute(query, (dataset.id,))}
     questions: list[str] = []
@@ -262,30 +279,17 @@ def _written(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _recount(connection: sqlite3.Connection, dataset: Dataset, overlap: Overlap, now: str) -> tuple[int, int]:
+def _recount(connection: sqlite3.Connection, dataset: Dataset, now: str) -> tuple[int, int]:
     """Set the status of all records; return how many come back because votes differ, and how many to be measured."""
-    found = connection.execute(
-        """SELECT records.id, records.status, coalesce(external_id, records.id),
-            coalesce(json_extract(metadata, '$.outdated'), 0) = 1,
-            coalesce(sum(json_extract("values", '$.vote.value') = 'good'), 0),
-            coalesce(sum(json_extract("values", '$.vote.value') = 'bad'), 0)
-        FROM records LEFT JOIN responses ON record_id = records.id AND +responses.status = 'submitted'
-        WHERE dataset_id = ? GROUP BY records.id""",
-        (dataset.id,),
-    ).fetchall()
-    tied = measured = 0
-    for id, status, name, is_outdated, good, bad in found:
-        is_measured = overlap.is_measured(name)
-        new = "completed" if good + bad >= overlap.wanted(good, bad, is_measured) else "pending"
-        if new != status:
-            connection.execute("UPDATE records SET status = ?, updated_at = ? WHERE id = ?", (new, now, id))
-        if new == "pending" and good + bad >= dataset.overlap and not is_outdated:
-            tied += good == bad
-            measured += good != bad
-    return tied, measured
+    query = "SELECT id FROM records WHERE dataset_id = ? AND status = 'completed'"
+    before = {id for (id,) in connection.execute(query, (dataset.id,))}
+    recount(connection, dataset.overlap, now, "dataset_id = :1", [dataset.id])
+    back = [(good, bad) for id, good, bad in connection.execute(_PENDING, (dataset.id,)) if id in before]
+    tied = sum(good == bad for good, bad in back)
+    return tied, len(back) - tied
 
 
-# --- the settings ------------------------------------------------------------------------------------------------------
+# --- the settings -----------------------------------------------------------------------------------------------------
 
 
 def write_setting(path: Path) -> None:

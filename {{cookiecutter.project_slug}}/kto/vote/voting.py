@@ -20,6 +20,7 @@ from kto.texts import ROOT, published, t
 from kto.vote import addresses, local, tunnel
 from kto.vote.announcement import Announcement
 from kto.vote.argilla_server import home as homes
+from kto.vote.overlap import overlap_of
 from kto.vote.voting_server import page_files
 from kto.vote.voting_server.argilla_proxy import Argilla
 from kto.vote.voting_server.http_server import MAX_CONNECTIONS, VotingServer
@@ -63,7 +64,8 @@ class Voting:
                 homes.refuse_weak(credentials, self.home)
             files, version = _page(self.config)
             names = self.config.annotation.dataset, self.config.annotation.workspace
-            self.service = Service(self.home / "argilla.db", *names, version)
+            overlap = overlap_of(self.config.annotation)
+            self.service = Service(self.home / "argilla.db", *names, version, overlap)
             stack.callback(self.service.close)
             self._votes_are_open = self._open_votes()
             self.argilla = Argilla(self._everybody, t("server.starting"))

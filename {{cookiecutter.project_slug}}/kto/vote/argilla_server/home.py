@@ -1,6 +1,7 @@
 """The folder where Argilla keeps votes and log-ins: who may use it, its secrets, its database."""
 
 import contextlib
+import datetime
 import json
 import os
 import secrets
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from kto import dotenv, sqlite_files
 from kto.errors import UserError
+from kto.vote.overlap import Overlap
+from kto.vote.record_status import recount
 
 COPY = "argilla-before-upgrade"
 """Names of copies of the database begin so; `vote.py upgrade` makes them."""
@@ -19,21 +22,6 @@ _FILES = (
     *("page-lock", "page-lock-journal", "tunnel.log"),
 )
 _OURS = {*_FILES, "server_id.dat", ".argilla-page", f"{COPY}*"}
-
-# Argilla may be killed between a vote and the status of the record that follows from it: such a record would be shown
-# for ever, or never. All votes are counted at once; `+` keeps SQLite from looking up by status those of each record.
-_REPAIR_STATUSES = """
-UPDATE records SET status = CASE status WHEN 'completed' THEN 'pending' ELSE 'completed' END,
-    updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
-WHERE id IN (
-    SELECT records.id FROM records
-    JOIN datasets ON datasets.id = records.dataset_id AND json_extract(distribution, '$.strategy') = 'overlap'
-    LEFT JOIN (
-        SELECT record_id, count(*) AS votes FROM responses WHERE +status = 'submitted' GROUP BY record_id
-    ) ON record_id = records.id
-    WHERE (records.status = 'completed') <> (coalesce(votes, 0) >= json_extract(distribution, '$.min_submitted'))
-)
-"""
 
 
 @contextlib.contextmanager
@@ -106,7 +94,7 @@ def refuse_weak(credentials: dict[str, str], home: Path) -> None:
             raise UserError("technical.weak_credentials", name=name, path=home / "credentials.json")
 
 
-def prepare_database(home: Path) -> None:
+def prepare_database(home: Path, overlap: Overlap) -> None:
     """Create the tables, or bring those of an older Argilla up to date; refuse those of a newer one."""
     import alembic.command
     import argilla_server._version
@@ -123,7 +111,10 @@ def prepare_database(home: Path) -> None:
             alembic.command.upgrade(config, "head")
             database.execute("PRAGMA journal_mode=WAL")  # votes are read while others are written
             with database:
-                database.execute(_REPAIR_STATUSES)
+                # Argilla may be killed between a vote and the status of the record that follows from it, and the
+                # settings may have changed: such a record would be shown for ever, or never.
+                now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+                recount(database, overlap, now)
     except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
         if sqlite_files.is_full(home / "argilla.db", getattr(error, "orig", None) or error):
             raise UserError("technical.store_full", path=home / "argilla.db") from None  # another folder has no votes

@@ -193,12 +193,19 @@ class EmbeddedSearchEngine(base.SearchEngine):
     ) -> base.SearchResponses:
         """Return one page of the records that match, and their total number.
 
-        Without `sort` each user gets an order of their own that stays the same, so that votes spread over the records.
+        Without `sort` each user gets an order of their own that stays the same, so that votes spread over the records,
+        and answers to one prompt do not follow each other.
         """
         matching = _matching(dataset, query, filter)
         order = [key for item in sort or () for key in _order(item)]
         if user_id and not order:
-            order = [func.shuffle(str(user_id), Record.id)]
+            prompt = func.coalesce(func.json_extract(Record.metadata_, "$.prompt_id"), Record.id)
+            mixed = func.shuffle(str(user_id), Record.id)
+            # Of all records, not of those that are left: else a second answer would move up to where the first was.
+            turn = func.row_number().over(partition_by=prompt, order_by=mixed).label("turn")
+            turns = select(Record.id.label("record"), turn).where(Record.dataset_id == dataset.id).subquery()
+            matching = matching.join(turns, turns.c.record == Record.id)
+            order = [turns.c.turn, func.shuffle(str(user_id), cast(prompt, String))]
         # Each row also has the total, so that an expensive text query runs once.
         page = matching.add_columns(func.count().over()).order_by(*order, Record.inserted_at, Record.id)
         async with AsyncSessionLocal() as db:

@@ -35,6 +35,7 @@ from kto.texts import t
 from kto.vote.addresses import addresses, is_loopback, listen, read_port
 from kto.vote.argilla_server import home as homes
 from kto.vote.argilla_server import page
+from kto.vote.overlap import Overlap, overlap_of
 
 PAGE = Path(".argilla-page")  # Argilla's copy of its web page, in the home
 
@@ -78,8 +79,8 @@ def configure(home: Path, credentials: dict[str, str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
 
-def import_argilla() -> Any:
-    """Import `argilla_server` with our jobs and search, closed where it is not blind, and return its application."""
+def import_argilla(overlap: Overlap) -> Any:
+    """Import `argilla_server` with our jobs, search and overlap, closed where it is not blind; return its app."""
     from kto.vote.argilla_server import jobs
 
     jobs.install()
@@ -89,9 +90,10 @@ def import_argilla() -> Any:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from kto.vote.argilla_server import blind, search  # noqa: F401  search registers itself
+    from kto.vote.argilla_server import blind, search, third_vote  # noqa: F401  search registers itself
 
     blind.close(app)
+    third_vote.install(overlap)
 
     # A connection per session: a request that searches holds two, and jobs use theirs in an event loop of their own.
     engine = create_async_engine(settings.database_url, poolclass=NullPool, **settings.database_engine_args)
@@ -177,14 +179,15 @@ def main(argv: list[str] | None = None) -> int:
         if not is_loopback(listener):
             homes.refuse_weak(credentials, home)
         configure(home, credentials)
-        app = import_argilla()
-        language = ""
+        language, overlap = "", Overlap(flags=())
         with contextlib.suppress(UserError):  # without settings people can vote all the same
-            language = load(ROOT).language.tag
+            config = load(ROOT)
+            language, overlap = config.language.tag, overlap_of(config.annotation)
+        app = import_argilla(overlap)
         page.clean(home / PAGE, language)
         page.add_headers(app, page.policy(home / PAGE))
         with parent.working:
-            homes.prepare_database(home)
+            homes.prepare_database(home, overlap)
             asyncio.run(homes.ensure_owner(credentials))
         url, others = addresses(options.host, listener)
         fill_dotenv(options.address or url, credentials["api_key"], say)

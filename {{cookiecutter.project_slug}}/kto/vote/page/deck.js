@@ -19,7 +19,7 @@ export class Deck {
   read() {
     const kept = storage.read(this.name) || {};
     this.cards = kept.cards || [];
-    this.last = kept.last || null; // {card, vote, reasons, comment, line} of the card judged last
+    this.last = kept.last || null; // {card, vote, reasons, aspects, comment, line} of the card judged last
     this.mine = kept.mine || 0; // cards that this person has judged
     this.progress = kept.progress || null; // the community's, as the server said last
   }

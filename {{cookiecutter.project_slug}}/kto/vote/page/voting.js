@@ -31,6 +31,7 @@ export function start(words, who) {
   outbox = new Outbox(person.id);
   sync = new Sync(person, deck, outbox, told);
   bar.begin(undo, toggle, comment);
+  bar.offer(page.aspects || {}, choose);
   storage.onChange(changedElsewhere);
   window.addEventListener("online", () => sync.run());
   document.addEventListener("visibilitychange", () => document.hidden || sync.lookAgain());
@@ -47,7 +48,7 @@ function changedElsewhere(name) {
 // --- votes ---
 
 function judge(vote) {
-  const last = { card: shown, vote, reasons: [], comment: "", line: shown.line || null };
+  const last = { card: shown, vote, reasons: [], aspects: {}, comment: "", line: shown.line || null };
   deck.read();
   if (deck.has(last.card.record)) {
     keep(last, age());
@@ -67,7 +68,7 @@ function judge(vote) {
 function undo() {
   const last = deck.last;
   if (!last) return;
-  const undone = Object.assign({}, last, { vote: null, reasons: [], comment: "" });
+  const undone = Object.assign({}, last, { vote: null, reasons: [], aspects: {}, comment: "" });
   keep(undone, null);
   deck.change(() => {
     deck.last = null;
@@ -79,7 +80,7 @@ function undo() {
   sync.run();
 }
 
-/** Keep the last vote anew, with other reasons or another comment. */
+/** Keep the last vote anew, with other reasons, aspects or another comment. */
 function revise(changed) {
   const last = Object.assign({}, deck.last, changed);
   keep(last, null);
@@ -96,6 +97,14 @@ function toggle(reason) {
   revise({ reasons: chosen.includes(reason) ? chosen.filter((other) => other !== reason) : chosen.concat(reason) });
 }
 
+/** Say something about an aspect, or take it back. */
+function choose(aspect, value) {
+  const said = Object.assign({}, deck.last.aspects);
+  if (said[aspect] === value) delete said[aspect];
+  else said[aspect] = value;
+  revise({ aspects: said });
+}
+
 /** Write a line of the vote format into the outbox, before anything is sent. */
 function keep(last, milliseconds) {
   const line = {
@@ -108,6 +117,7 @@ function keep(last, milliseconds) {
     ms: milliseconds,
   };
   if (last.comment) line.comment = last.comment;
+  if (Object.keys(last.aspects || {}).length) line.aspects = last.aspects;
   outbox.add(line);
   last.line = line.id;
 }

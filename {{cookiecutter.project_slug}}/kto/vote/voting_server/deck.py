@@ -1,34 +1,82 @@
 """Which answer a person gets next.
 
-Everybody goes through the answers in one order, so that the first ones reach their overlap early, whether 5 people vote
-or 50. A card that was given out is leased: it counts as a vote that will come, until the lease ends. When nothing else
-is left, a card whose holder was not heard of for some minutes is given to somebody else, too: rather a vote more than
-wanted than a person sent away while the last answers wait for somebody who has left.
+Everybody goes through the answers in nearly one order, so that the first ones reach their overlap early, whether 5
+people vote or 50; of the next ones each person gets others first. A card that was given out is leased: it counts as a
+vote that will come, until the lease ends. When nothing else is left, a card whose holder was not heard of for some
+minutes is given to somebody else, too: rather a vote more than wanted than a person sent away while the last answers
+wait for somebody who has left.
 """
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kto.questions import BAD, GOOD
+from kto.vote.overlap import Overlap
 
 LEASE = 20 * 60
 """Seconds that a card is held for the person who got it."""
 PATIENCE = 3 * 60
 """Seconds that it is theirs alone when nothing else is left."""
 _LOOKED_AT = 500  # cards of prompts that a person has just seen; if there are more, one of them has to do
+_NEXT = 30  # cards that a person's next ones are chosen from
 
-ANSWERED = ("submitted", "discarded")
+
+class Answer(NamedTuple):
+    """One person's response to a record."""
+
+    status: str  # as in Argilla: submitted, discarded or draft
+    vote: str | None = None
+    is_flagged: bool = False  # names a reason for which nobody else is to see the answer
+
+    @property
+    def is_given(self) -> bool:
+        """Whether this person is not asked again."""
+        return self.status != "draft"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Card:
     id: str
     prompt: str
-    wanted: bool  # is given out, and counts towards the goal
+    can_be_given: bool  # is given out, and counts towards the goal
+    is_measured: bool = False
+    was_looked_at: bool = False  # by the lead, so flags do not count
     place: int = -1  # in the order in which cards are given out
     votes: int = 0
-    statuses: dict[str, str] = field(default_factory=dict)  # user → status of their response
+    good: int = 0  # of the votes
+    bad: int = 0
+    flagged: int = 0
+    wanted: int = 0  # votes; 0 if it is not given out
+    answers: dict[str, Answer] = field(default_factory=dict)  # by user
     leases: dict[str, float] = field(default_factory=dict)  # user → end of the lease, seconds since the epoch
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it lacks votes."""
+        return self.votes < self.wanted
+
+    def has_from(self, user: str) -> bool:
+        """Whether this person has judged or skipped it."""
+        answer = self.answers.get(user)
+        return answer is not None and answer.is_given
+
+    def put(self, user: str, answer: Answer) -> None:
+        """Take a person's response in place of an earlier one; then `want` is to be called."""
+        for sign, each in ((-1, self.answers.get(user)), (1, answer)):
+            if each and each.status == "submitted":
+                self.votes += sign
+                self.good += sign * (each.vote == GOOD)
+                self.bad += sign * (each.vote == BAD)
+                self.flagged += sign * each.is_flagged
+        self.answers[user] = answer
+
+    def want(self, overlap: Overlap) -> None:
+        is_given_out = self.can_be_given and (self.was_looked_at or not self.flagged)
+        self.wanted = overlap.wanted(self.good, self.bad, self.is_measured) if is_given_out else 0
 
 
 class Deck:
@@ -39,55 +87,47 @@ class Deck:
     overlap
         Votes wanted per record.
     records
-        Id, id of the prompt, and whether it can be given out, in an order that mixes the prompts.
+        Id, id of the prompt, whether it can be given out, id outside of Argilla, and whether the lead has looked at it,
+        in an order that mixes the prompts.
     responses
-        Record, user and status in Argilla; those on other records are passed over.
+        Record, user and response; those on other records are passed over.
     leases
         Record, user and end.
     """
 
     def __init__(
         self,
-        overlap: int,
-        records: Iterable[tuple[str, str, bool]] = (),
-        responses: Iterable[tuple[str, str, str]] = (),
+        overlap: Overlap,
+        records: Iterable[tuple[str, str, bool, str, bool]] = (),
+        responses: Iterable[tuple[str, str, Answer]] = (),
         leases: Iterable[tuple[str, str, float]] = (),
     ) -> None:
         self.overlap = overlap
-        self._cards = {id: _Card(id, prompt, bool(wanted)) for id, prompt, wanted in records}
+        self._cards = {
+            id: _Card(id, prompt, bool(given), overlap.is_measured(external_id), bool(looked_at))
+            for id, prompt, given, external_id, looked_at in records
+        }
         self._order: list[_Card] = []
         self._starts: dict[str, int] = {}  # user → place before which there is no card for them
         self._mine: Counter[str] = Counter()
         self._votes = self._goal = 0  # that count towards the goal
-        for record, user, status in responses:
+        for record, user, answer in responses:
             if card := self._cards.get(record):
-                card.statuses[user] = status
-                card.votes += status == "submitted"
-                self._mine[user] += status in ANSWERED
+                card.put(user, answer)
+                self._mine[user] += answer.is_given
         for record, user, end in leases:
-            if (card := self._cards.get(record)) and card.statuses.get(user) not in ANSWERED:
+            if (card := self._cards.get(record)) and not card.has_from(user):
                 card.leases[user] = end
         for card in self._cards.values():
-            if card.wanted:
-                self._goal += overlap
-                self._votes += min(card.votes, overlap)
-                if card.votes < overlap:
-                    self._append(card)
+            card.want(overlap)
+            self._goal += card.wanted
+            self._votes += min(card.votes, card.wanted)
+            if card.is_short:
+                self._append(card)
 
     def _append(self, card: _Card) -> None:
         card.place = len(self._order)
         self._order.append(card)
-
-    def _count(self, record: str, user: str, status: str) -> str:
-        card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", False))  # not loaded yet
-        before = card.statuses.get(user, "")
-        card.statuses[user] = status
-        self._mine[user] += (status in ANSWERED) - (before in ANSWERED)
-        votes = card.votes + (status == "submitted") - (before == "submitted")
-        if card.wanted:
-            self._votes += min(votes, self.overlap) - min(card.votes, self.overlap)
-        card.votes = votes
-        return before
 
     def draw(self, user: str, count: int, have: Collection[str] = (), now: float | None = None) -> list[str]:
         """Return the ids of at most `count` records for a person, and lease them.
@@ -101,17 +141,18 @@ class Deck:
         if count < 1:
             return []
         seen = {self._cards[id].prompt for id in have if id in self._cards}
-        drawn: list[_Card] = []
+        near: list[_Card] = []
         postponed: list[_Card] = []
         for card in self._available(user, have, now, short=False):
-            if card.prompt in seen:
-                postponed.append(card)
-            else:
+            (postponed if card.prompt in seen else near).append(card)
+            if len(near) == max(_NEXT, count) or len(postponed) == _LOOKED_AT:
+                break
+        drawn: list[_Card] = []
+        for card in sorted(near, key=lambda card: _mixed(user, card)):
+            if card.prompt not in seen and len(drawn) < count:
                 drawn.append(card)
                 seen.add(card.prompt)
-            if len(drawn) == count or len(postponed) == _LOOKED_AT:
-                break
-        _fill(drawn, postponed, count)
+        _fill(drawn, [*(card for card in near if card not in drawn), *postponed], count)
         if not drawn:
             # Those of their own, which another device holds, come first: a second vote of theirs is no vote too many.
             short = sorted(self._available(user, have, now, short=True), key=lambda card: user not in card.leases)
@@ -134,7 +175,7 @@ class Deck:
         for card in self._left(user):
             if card.id not in have:
                 ends = sorted(end - LEASE + PATIENCE for holder, end in card.leases.items() if holder != user)
-                missing = self.overlap - card.votes
+                missing = card.wanted - card.votes
                 waits.append(ends[-missing] - now if len(ends) >= missing else 0)
         return max(1, round(min(waits))) if waits else None
 
@@ -144,7 +185,7 @@ class Deck:
         contiguous = True  # up to here nothing is left for this person
         for place in range(start, len(self._order)):
             card = self._order[place]
-            if card.votes < self.overlap and card.statuses.get(user) not in ANSWERED:
+            if card.is_short and not card.has_from(user):
                 contiguous = False
                 yield card
             elif contiguous:
@@ -162,19 +203,25 @@ class Deck:
                     mine = end > now
                 else:
                     others += end > until
-            if card.votes + others < self.overlap and (short or not mine):
+            if card.votes + others < card.wanted and (short or not mine):
                 yield card
 
-    def settle(self, record: str, user: str, status: str, now: float | None = None) -> None:
-        """Note the status of a person's response; a draft is no answer, and the card goes back to this person."""
+    def settle(self, record: str, user: str, answer: Answer, now: float | None = None) -> None:
+        """Note a person's response; a draft is no answer, and the card goes back to this person."""
         now = time.time() if now is None else now
-        before = self._count(record, user, status)
-        card = self._cards[record]
-        if status in ANSWERED:
+        card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", False))  # not loaded yet
+        was_short, wanted, votes = card.is_short, card.wanted, card.votes
+        self._mine[user] += answer.is_given - card.has_from(user)
+        had_answered = card.has_from(user)
+        card.put(user, answer)
+        card.want(self.overlap)
+        self._goal += card.wanted - wanted
+        self._votes += min(card.votes, card.wanted) - min(votes, wanted)
+        if answer.is_given:
             card.leases.pop(user, None)
         else:
             card.leases[user] = now + LEASE
-        if card.wanted and before in ANSWERED and card.votes < self.overlap:  # somebody may get it again
+        if card.is_short and (had_answered or not was_short):  # somebody may get it again
             if card.place < 0:
                 self._append(card)
             for other, start in self._starts.items():
@@ -183,11 +230,15 @@ class Deck:
     def answered(self, user: str, records: Iterable[str]) -> list[str]:
         """Return those of the records that a person has answered, and those that are given out no more."""
         found = ((id, self._cards.get(id)) for id in records)
-        return [id for id, card in found if card is None or not card.wanted or card.statuses.get(user) in ANSWERED]
+        return [id for id, card in found if card is None or not card.wanted or card.has_from(user)]
 
     def progress(self, user: str) -> dict[str, int]:
         """Return how many answers this person has judged, the votes that count towards the goal, and the goal."""
         return {"mine": self._mine[user], "all": self._votes, "all_goal": self._goal}
+
+
+def _mixed(user: str, card: _Card) -> bytes:
+    return hashlib.blake2b(f"{user} {card.id}".encode(), digest_size=8).digest()
 
 
 def _fill(drawn: list[_Card], others: list[_Card], count: int) -> None:

@@ -19,6 +19,9 @@ import unicodedata
 import uuid
 from typing import NamedTuple
 
+from kto.vote import record_status
+from kto.vote.overlap import Overlap
+
 CONSENT_MAX = 64  # characters of a consent's version
 CREDIT_MAX = 80  # characters of a name in the credits
 OWN, PERSONAL, OPEN = "own", "personal", "open"
@@ -311,7 +314,7 @@ def _add_account(connection: sqlite3.Connection, user: str, name: str) -> str:
     return user
 
 
-def withdraw(connection: sqlite3.Connection, user: str) -> None:
+def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> None:
     """Take a person's votes back, as if they had discarded each without a value, and let nobody in as this person.
 
     The lines that they sent, with their comments, are deleted.
@@ -327,12 +330,7 @@ def withdraw(connection: sqlite3.Connection, user: str) -> None:
         WHERE user_id = ? AND (status != 'discarded' OR "values" != '{}')""",  # null would break Argilla's page
         (now, user),
     )
-    connection.execute(
-        f"""UPDATE records SET status = 'pending', updated_at = ? WHERE status = 'completed' AND id IN ({voted})
-        AND (SELECT count(*) FROM responses WHERE record_id = records.id AND +status = 'submitted') <
-            (SELECT json_extract(distribution, '$.min_submitted') FROM datasets WHERE datasets.id = dataset_id)""",
-        (now, user),
-    )
+    record_status.recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':1')})", [user])
     connection.execute("DELETE FROM kto_lines WHERE user_id = ?", (user,))
     connection.execute("DELETE FROM kto_leases WHERE user_id = ?", (user,))
     connection.execute("UPDATE kto_voters SET withdrawn_at = ?, credit = NULL WHERE user_id = ?", (now, user))

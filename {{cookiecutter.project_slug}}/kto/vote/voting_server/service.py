@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import sqlite3
 import threading
 import time
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from kto.rendering import answer_html
-from kto.questions import REASONS
+from kto.vote.overlap import LOOKED_AT, Overlap
 from kto.vote.voting_server import links, votes
 from kto.vote.voting_server.database import Readers, Writer
-from kto.vote.voting_server.deck import Deck
+from kto.vote.voting_server.deck import Answer, Deck
 from kto.vote.voting_server.http_server import BadRequest
 from kto.vote.voting_server.limits import HourlyLimit
 
@@ -23,13 +24,16 @@ _HAVE = 100  # records that a device may name as held
 _RELOAD = 1.0  # seconds, at least, between two looks at what other processes have written
 _SHARE = 0.02  # of the time, at most, goes into that
 _CLEAN = 600  # seconds between two removals of leases that have ended
-_RECORDS = """
+_RECORDS = f"""
 SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id),
-    coalesce(json_extract(metadata, '$.outdated'), 0) != 1 AND kto_cards.external_id IS NOT NULL
+    coalesce(json_extract(metadata, '$.outdated'), 0) != 1 AND kto_cards.external_id IS NOT NULL,
+    coalesce(records.external_id, records.id), coalesce(json_extract(metadata, '$.{LOOKED_AT}'), 0)
 FROM records LEFT JOIN kto_cards ON kto_cards.external_id = records.external_id
 WHERE dataset_id = ? ORDER BY records.id
 """  # the ids are random, so that their order mixes prompts and models
-_RESPONSES = f"SELECT record_id, user_id, status FROM responses WHERE user_id NOT IN ({links.LEFT_OUT})"
+_RESPONSES = f"""
+SELECT record_id, user_id, status, json_extract("values", '$.vote.value'), json_extract("values", '$.reasons.value')
+FROM responses WHERE user_id NOT IN ({links.LEFT_OUT})"""
 _LEASES = "SELECT record_id, user_id, expires_at FROM kto_leases WHERE expires_at > ?"
 
 _html = functools.lru_cache(4096)(answer_html)
@@ -48,21 +52,22 @@ class Service:
         Their names in Argilla.
     version
         That of the page, as words.json has it.
-    reasons
-        Vote → names that it may give as its reasons.
+    overlap
+        How many votes answers get; their number is that of Argilla.
     """
 
     def __init__(
-        self, path: Path, dataset: str, workspace: str, version: str = "", reasons: votes.Reasons = REASONS
+        self, path: Path, dataset: str, workspace: str, version: str = "", overlap: Overlap | None = None
     ) -> None:
-        self._path, self._names, self.version, self.reasons = path, (dataset, workspace), version, reasons
+        self._path, self._names, self.version = path, (dataset, workspace), version
+        self._overlap = overlap or Overlap()
         self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._limit = HourlyLimit()
         # The writing thread sets these:
         self._dataset: votes.Dataset | None = None
-        self._deck = Deck(1)
+        self._deck = Deck(self._overlap)
         self._data_version = -1  # of the database, when the deck was loaded
         self._load_next = self._clean_next = 0.0  # time.monotonic()
 
@@ -109,12 +114,15 @@ class Service:
             self._clean_next = now + _CLEAN
 
     def _load(self, connection: sqlite3.Connection) -> None:
-        dataset = votes.find_dataset(connection, *self._names)
+        dataset = votes.find_dataset(connection, *self._names, self._overlap)
         if dataset is not None:
             self._deck = Deck(
                 dataset.overlap,
                 connection.execute(_RECORDS, (dataset.id,)),
-                connection.execute(_RESPONSES),
+                (
+                    (record, user, Answer(status, vote, bool(reasons) and dataset.overlap.is_flag(json.loads(reasons))))
+                    for record, user, status, vote, reasons in connection.execute(_RESPONSES)
+                ),
                 connection.execute(_LEASES, (time.time(),)),
             )
         self._dataset = dataset
@@ -208,7 +216,7 @@ class Service:
         states: dict[str, str] = {}
         for item in sent:
             try:
-                lines.append(votes.parse(item, self.reasons))
+                lines.append(votes.parse(item))
             except votes.BadLine as error:
                 if error.kind == "version":
                     raise BadRequest(409, "old_page") from None
@@ -226,7 +234,8 @@ class Service:
         def settle(results: list[votes.Applied]) -> None:
             for line, result in zip(lines, results, strict=True):
                 if result.state == "applied" and result.status:
-                    self._deck.settle(line.record, voter.user, result.status)
+                    answer = Answer(result.status, result.vote, result.is_flagged)
+                    self._deck.settle(line.record, voter.user, answer)
 
         results = self._write(write, settle)
         self._limit.count(voter, sum(result.is_first for result in results))
@@ -249,7 +258,10 @@ class Service:
         """Take a person's votes back."""
         voter = self._voter(secret)
 
-        self._write(lambda connection, dataset: links.withdraw(connection, voter.user), lambda _: self._forget())
+        def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> None:
+            links.withdraw(connection, voter.user, dataset.overlap)
+
+        self._write(write, lambda _: self._forget())
         return {}
 
     def _forget(self) -> None:

@@ -13,15 +13,16 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from kto.questions import COMMENT_MAX
+from kto.questions import BAD, COMMENT_MAX, GOOD
+from kto.vote.overlap import Overlap
+from kto.vote.record_status import recount
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
 _ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # of reasons, aspects and their values
+_NAMES = 20  # reasons, or aspects, that a line may have
 _LENGTH = 4 * COMMENT_MAX  # characters; of a line with fields that only a later page knows, too
-
-Reasons = Mapping[str, Collection[str]]
-"""Vote → names of the reasons that it can have."""
 
 
 class BadLine(ValueError):
@@ -38,7 +39,8 @@ class Line(NamedTuple):
     id: str
     record: str
     vote: str | None
-    reasons: tuple[str, ...]  # in the order of the task
+    reasons: tuple[str, ...]
+    aspects: Mapping[str, str]
     comment: str
     replaces: str | None
     text: str  # as it was sent
@@ -49,7 +51,7 @@ class Dataset(NamedTuple):
 
     id: str
     workspace: str
-    overlap: int
+    overlap: Overlap
     questions: Mapping[str, Collection[str]]
 
 
@@ -58,16 +60,21 @@ class Applied(NamedTuple):
 
     state: str
     status: str = ""
+    vote: str | None = None
+    is_flagged: bool = False
     is_first: bool = False  # of this person on this record
 
 
-def parse(sent: Any, reasons: Reasons) -> Line:
+def parse(sent: Any) -> Line:
     """Check a line.
+
+    Names of reasons and aspects are not compared with those of the task: a device may have an earlier page, and its
+    vote counts all the same.
 
     Raises
     ------
     BadLine
-        `kind` is version, id, vote, reasons, comment, ms or length.
+        `kind` is version, id, vote, reasons, aspects, comment, ms or length.
     """
     if not isinstance(sent, Mapping) or type(sent.get("v")) is not int or sent["v"] != FORMAT:
         raise BadLine("version")
@@ -83,24 +90,35 @@ def parse(sent: Any, reasons: Reasons) -> Line:
     vote = sent.get("vote")
     if not (vote is None or isinstance(vote, str)) or vote not in STATUS:
         raise BadLine("vote", id)
-    chosen, known = sent.get("reasons", []), reasons.get(vote or "", ())
-    if not isinstance(chosen, list) or not all(isinstance(reason, str) and reason in known for reason in chosen):
+    is_thumb = vote in (GOOD, BAD)
+    reasons, aspects = sent.get("reasons", []), sent.get("aspects", {})
+    if not (isinstance(reasons, list) and _are_names(reasons) and (is_thumb or not reasons)):
         raise BadLine("reasons", id)
+    if not (isinstance(aspects, dict) and _are_names([*aspects, *aspects.values()]) and (is_thumb or not aspects)):
+        raise BadLine("aspects", id)
     comment = sent.get("comment") or ""
     if not isinstance(comment, str) or len(comment) > COMMENT_MAX or (comment and vote is None):
         raise BadLine("comment", id)
     ms = sent.get("ms")
     if ms is not None and (type(ms) is not int or ms < 0):
         raise BadLine("ms", id)
-    return Line(id, record, vote, tuple(name for name in known if name in chosen), comment, replaces, text)
+    return Line(id, record, vote, tuple(dict.fromkeys(reasons)), aspects, comment, replaces, text)
+
+
+def _are_names(values: Collection[Any]) -> bool:
+    is_short = len(values) <= 2 * _NAMES
+    return is_short and all(isinstance(value, str) and _NAME.fullmatch(value) for value in values)
 
 
 def _is_id(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
-def find_dataset(connection: sqlite3.Connection, name: str, workspace: str) -> Dataset | None:
-    """Return the dataset with this name, None if there is none that people can vote on."""
+def find_dataset(connection: sqlite3.Connection, name: str, workspace: str, overlap: Overlap) -> Dataset | None:
+    """Return the dataset with this name, None if there is none that people can vote on.
+
+    `overlap` is that of the settings; the number of votes is that of Argilla.
+    """
     found = connection.execute(
         """SELECT datasets.id, workspaces.id, json_extract(distribution, '$.min_submitted') FROM datasets
         JOIN workspaces ON workspaces.id = workspace_id
@@ -111,9 +129,8 @@ def find_dataset(connection: sqlite3.Connection, name: str, workspace: str) -> D
         return None
     questions = connection.execute("SELECT name, settings FROM questions WHERE dataset_id = ?", found[:1])
     options = {name: json.loads(settings).get("options") or [] for name, settings in questions}
-    return Dataset(
-        found[0], found[1], found[2], {name: [option["value"] for option in labels] for name, labels in options.items()}
-    )
+    labels = {name: [option["value"] for option in found] for name, found in options.items()}
+    return Dataset(found[0], found[1], overlap._replace(votes=found[2]), labels)
 
 
 def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, dataset: Dataset) -> Applied:
@@ -139,10 +156,11 @@ def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, data
     elif response and current_line(connection, *where, response[2]) != line.replaces:
         applied = Applied("superseded", response[0])
     else:
-        applied = Applied("applied", STATUS[line.vote], is_first=response is None)
+        is_flagged = dataset.overlap.is_flag({*line.reasons} & {*dataset.questions.get("reasons", ())})
+        applied = Applied("applied", STATUS[line.vote], line.vote, is_flagged, is_first=response is None)
         updated_at = _write_response(connection, line, user, dataset, now, response)
         connection.execute("UPDATE datasets SET last_activity_at = ? WHERE id = ?", (now, dataset.id))
-        recount(connection, line.record, now)
+        recount(connection, dataset.overlap, now, "records.id = :1", [line.record])
         connection.execute("DELETE FROM kto_leases WHERE record_id = ? AND user_id = ?", where)
     connection.execute(
         "INSERT INTO kto_lines (id, record_id, user_id, line, state, response_updated_at, link, received_at) "
@@ -182,7 +200,9 @@ def _values(line: Line, questions: Mapping[str, Collection[str]]) -> dict[str, A
     values: dict[str, Any] = {}
     if line.vote in ("good", "bad"):
         values["vote"] = line.vote
-    if reasons := [name for name in line.reasons if name in questions.get("reasons", ())]:
+    aspects = [name for name in questions if name not in ("vote", "reasons", "comment")]
+    values |= {name: line.aspects[name] for name in aspects if line.aspects.get(name) in questions[name]}
+    if reasons := [name for name in questions.get("reasons", ()) if name in line.reasons]:
         values["reasons"] = reasons
     if line.comment.strip() and "comment" in questions:
         values["comment"] = line.comment
@@ -213,18 +233,3 @@ def _write_response(
             (json.dumps(values), status, now, line.record, user),
         )
     return now
-
-
-def recount(connection: sqlite3.Connection, record: str, now: str) -> None:
-    """Complete a record that has its overlap, and re-open one that has it no more."""
-    # Without the plus SQLite uses the index on status, which half of all responses share: 4,646 ms instead of 32.
-    connection.execute(
-        """
-        UPDATE records SET status = new.status, updated_at = ?1
-        FROM (SELECT CASE WHEN (SELECT count(*) FROM responses WHERE record_id = ?2 AND +status = 'submitted') >=
-              (SELECT json_extract(distribution, '$.min_submitted') FROM datasets
-               WHERE id = (SELECT dataset_id FROM records WHERE id = ?2))
-              THEN 'completed' ELSE 'pending' END AS status) AS new
-        WHERE id = ?2 AND records.status != new.status""",
-        (now, record),
-    )
