@@ -16,6 +16,7 @@ import pytest
 from argilla_server import ArgillaServer
 from earlier_project import put_argilla, put_into
 from rendering import TEMPLATE, read_yaml, render
+from vote_command import Vote
 from voting import Task, argilla, english, task
 
 sys.path.insert(0, str(TEMPLATE))
@@ -371,3 +372,36 @@ def test_upgraded_in_the_middle_every_vote_counts_once(project: Path) -> None:
     assert len(votes) == len({(vote["annotator"], vote["record_id"]) for vote in votes}) == 12
     [row] = [row for row in task.table("kto/train.parquet") + task.table("kto/test.parquet") if WAFFLE in str(row)]
     assert row["label"] is True
+
+
+def test_the_voting_page_asks_a_third_person_and_nobody_twice(project: Path, tmp_path: Path) -> None:
+    before = rows(project, "responses")
+    names = {id: row["username"] for id, row in rows(project, "users").items()}
+    answered = {(names[row["user_id"]], row["record_id"]) for row in before.values()}
+    [waffle] = [id for id, row in rows(project, "records").items() if json.loads(row["fields"])["prompt"] == WAFFLE]
+    run(project, "--yes")
+    with Vote(project, tmp_path / "bin") as vote:
+        path = project / "data" / "private" / "links.csv"
+        vote.until(lambda: path.exists() and "carmen" in path.read_text("utf-8"))
+        links = dict(line.split(",") for line in path.read_text("utf-8").splitlines())
+        vote.until(
+            lambda: vote.call("session", {"secret": links["amina"].partition("#")[2], "consent": "1"}).is_success
+        )
+        devices = {name: vote.enter(links[name].partition("#")[2]) for name in ("amina", "bram", "carmen")}
+        cards = {
+            name: vote.call("cards", {"count": 10, "have": []}, device).raise_for_status().json()["cards"]
+            for name, device in devices.items()
+        }
+        given = {(name, card["record"]) for name, several in cards.items() for card in several}
+        assert not given & answered and len(given) == sum(map(len, cards.values()))
+        assert [name for name, record in given if record == waffle] == ["carmen"]
+        line = {"v": 1, "id": uuid.uuid4().hex, "record": waffle, "vote": "good", "replaces": None, "ms": 4000}
+        line |= {"reasons": ["fits_culture"], "aspects": {"language": "natural"}}
+        sent = vote.call("votes", {"lines": [line]}, devices["carmen"]).raise_for_status().json()
+        assert sent["states"] == {line["id"]: "applied"}
+    after = rows(project, "responses")
+    [new] = [after[id] for id in after.keys() - before.keys()]
+    values = {name: value["value"] for name, value in json.loads(new["values"]).items()}
+    assert values == {"vote": "good", "reasons": ["fits_culture"], "language": "natural"}
+    assert {id: after[id] for id in before} == before
+    assert statuses(project)[WAFFLE] == "completed"

@@ -14,7 +14,7 @@ _RECOUNT = """
 UPDATE records SET status = new.status, updated_at = :now
 FROM (
     SELECT records.id, CASE WHEN is_complete(
-        coalesce(external_id, records.id), metadata, json_extract(distribution, '$.min_submitted'),
+        coalesce(external_id, records.id), records.metadata, json_extract(distribution, '$.min_submitted'),
         (SELECT json_group_array(json("values")) FROM responses WHERE record_id = records.id AND +status = 'submitted')
     ) THEN 'completed' ELSE 'pending' END AS status
     FROM records JOIN datasets ON datasets.id = dataset_id
