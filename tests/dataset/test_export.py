@@ -53,7 +53,7 @@ def cast(task: Task) -> None:
         one, two = records[prompt, f"one to {prompt}"], records[prompt, f"two to {prompt}"]
         for name in PEOPLE:
             task.vote(name, one, "good")
-        task.vote("amina", two, "bad", reasons=["unsafe", "clumsy"], comment=f'Amina, {prompt}\n"really"')
+        task.vote("amina", two, "bad", reasons=["unsafe", "off_topic"], comment=f'Amina, {prompt}\n"really"')
         task.vote("piet", two, "bad")
         task.vote("wanjiku", two, "good", status="draft")
     tie, single = (records[PROMPTS[3], f"{which} to {PROMPTS[3]}"] for which in ("one", "two"))
@@ -90,7 +90,7 @@ def test_votes_and_rows(voted: Task) -> None:
         assert vote["generation_model"] == ["acme/" + answer.split()[0]]
     assert len({vote["annotator"] for vote in cast_votes}) == 3
     assert len({vote["vote_id"] for vote in cast_votes}) == len(cast_votes)
-    assert sum(vote["reasons"] == ["clumsy", "unsafe"] for vote in cast_votes) == 3
+    assert sum(vote["reasons"] == ["off_topic", "unsafe"] for vote in cast_votes) == 3
 
     found = datasets.load_dataset("parquet", data_dir=str(voted.data / "kto"), cache_dir=str(voted.data / "cache"))
     table = pq.read_table(voted.data / "kto" / "train.parquet")

@@ -120,7 +120,7 @@ class Person:
     async def judge(self, card: dict[str, Any]) -> None:
         vote = self.random.choice(["good", "bad", "bad"])
         line = {"v": 1, "id": uuid.UUID(int=self.random.getrandbits(128)).hex, "record": card["record"], "vote": vote}
-        line |= {"reasons": ["clumsy"] if vote == "bad" else [], "replaces": card["line"], "ms": 3000}
+        line |= {"reasons": ["unsafe"] if vote == "bad" else [], "replaces": card["line"], "ms": 3000}
         while (answer := await self.call("votes", self.results.votes, lines=[line])) is None:
             if asyncio.get_running_loop().time() > self.end + 5:
                 return

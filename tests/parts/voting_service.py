@@ -30,10 +30,11 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
 # ruff: noqa: E402 - the modules of the template are found now
 
-from kto import texts
+from kto import texts as project_texts
 from kto.questions import TASK, questions
 from kto.record_ids import text_id
 from kto.vote import page_json
+from kto.vote.overlap import Overlap
 from kto.vote.voting_server import links, page_files
 from kto.vote.voting_server.database import connect, make_tables
 from kto.vote.voting_server.http_server import VotingServer
@@ -48,10 +49,11 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from kto.vote.argilla_server import home as homes, server
+from kto.vote.overlap import Overlap
 home = Path(sys.argv[2])
 credentials, _ = homes.load_credentials(home)
 server.configure(home, credentials)
-homes.prepare_database(home)
+homes.prepare_database(home, Overlap())
 asyncio.run(homes.ensure_owner(credentials))
 """
 
@@ -141,9 +143,9 @@ def add_records(database: sqlite3.Connection, answers: Mapping[str, Sequence[str
 def words(language: str = "en", version: str = "1", task: int = TASK, **more: Any) -> dict[str, Any]:
     """Return words.json, from the catalogue of a language, without its longer texts."""
     own = yaml.load((ROOT / "languages" / f"{language}.yaml").read_text("utf-8"), Loader=yaml.CSafeLoader)
-    catalogue = texts._merge(ENGLISH, own)  # as a project is rendered
+    catalogue = project_texts._merge(ENGLISH, own)  # as a project is rendered
     asked = questions({"task": task}, catalogue)
-    said = page_json._asked_words(asked).items()
+    said = page_json.asked_words(asked).items()
     example = {"prompt": "What is the capital of Australia?", "answer": "<p>Sydney.</p>", "raw": "Sydney."}
     return {
         "format": 1,
@@ -156,7 +158,7 @@ def words(language: str = "en", version: str = "1", task: int = TASK, **more: An
         "guidelines": "<h2>How to decide</h2><p>…</p>",
         "reasons": {vote: list(names) for vote, names in asked.reasons.items()},
         "aspects": {name: list(values) for name, values in asked.aspects.items()},
-        "words": {**catalogue["page"], **{name: texts.look_up(catalogue, key) for name, key in said}}
+        "words": {**catalogue["page"], **{name: project_texts.look_up(catalogue, key) for name, key in said}}
         | {"question": catalogue["task"]["prompt"], "answer": "Answer"},
         "examples": [{**example, "vote": "bad", "reason": "It is Canberra."}] * 6,
         "version": version,
@@ -254,13 +256,19 @@ class _Server(VotingServer):
 class VotingService:
     """A voting server on a database, in this process; as a context manager it is running."""
 
-    def __init__(self, path: Path, page: Mapping[str, Any] | None = None, host: str = "127.0.0.1") -> None:
-        self.path, self.page, self.host = path, dict(page or words()), host
+    def __init__(
+        self,
+        path: Path,
+        page: Mapping[str, Any] | None = None,
+        host: str = "127.0.0.1",
+        overlap: Overlap | None = None,
+    ) -> None:
+        self.path, self.page, self.host, self.overlap = path, dict(page or words()), host, overlap
         self.port = 0
 
     def start(self) -> "VotingService":
         """Start it, on the port that it had before if it was stopped."""
-        self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"])
+        self.service = Service(self.path, DATASET, WORKSPACE, self.page["version"], self.overlap)
         self.service.open()
         listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]

@@ -27,6 +27,14 @@ BAD = [
     ("generation", "base_url", "localhost:80", "http://"),
     ("annotation", "min_submitted", 1.5, "a whole number"),
     ("annotation", "annotators", ["Jan Smit"], "letters a to z"),
+    ("annotation", "task", 3, "1 to 2"),
+    ("annotation", "third_vote", "no", "true or false"),
+    ("annotation", "measured_share", 10, "0 to 1"),
+    ("annotation", "aspects", ["Tone"], "small letters a to z, digits and underscores"),
+    ("annotation", "aspects", ["language", "vote"], "none of vote, reasons, comment"),
+    ("annotation", "aspects", "language", "square brackets"),
+    ("export", "rule", "all", '"majority", "unanimous" or "confidence"'),
+    ("export", "min_confidence", 0.4, "0.5 to 1"),
     ("export", "test_fraction", 2, "0 to 0.9"),
     ("export", "private", "yes", "true or false"),
     ("training", "batch_size", 1, "2 to 4096"),
@@ -48,6 +56,24 @@ def test_a_setting_that_cannot_be_used(
     assert done.returncode == 1
     assert f"[{section}] {key}" in done.stderr and expected in done.stderr
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ('{ good = ["Funny"] }', "[annotation.reasons] good = ['Funny'] cannot be used; use names of small letters"),
+        ("{ goood = [] }", "[annotation.reasons] goood is unknown. Did you mean “good”?"),
+        ('{ bad = "unsafe" }', "[annotation.reasons] bad must be a list of texts"),
+        ('["useful"]', "[annotation] reasons must be names and values in braces"),
+        ('{ good = ["useful"], bad = [], flags = [] }', "cannot be used; name at least two in all, or none"),
+    ],
+)
+def test_reasons_that_cannot_be_used(project: Path, reasons: str, said: str) -> None:
+    path = project / "settings.toml"
+    path.write_text(re.sub(r"(?m)^# reasons = .*$", f"reasons = {reasons}", path.read_text("utf-8")), "utf-8")
+    done = run(project, "generate.py")
+    assert done.returncode == 1 and done.stderr.count("\n  - ") == 1
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

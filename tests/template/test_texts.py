@@ -20,7 +20,7 @@ ENGLISH = dict(catalogues.flat(languages.catalogue("en")))
 OTHERS = [tag for tag in LANGUAGES if tag != "en"]
 # Looked up by a name that is put together
 COMPUTED = re.compile(
-    r"page\.|plan\.|examples\.|commands\.|config\.(allowed_|an?_)|task\.(good|bad|reason_|[a-z]+_help)|generate\.(failed|column)_|technical\.unfit_|new_prompts\.count_|readme\.step_"
+    r"page\.|plan\.|aspects\.|technical\.allowed_|examples\.|commands\.|config\.(allowed_|an?_)|task\.(good|bad|reason_|[a-z]+_help)|generate\.(failed|column)_|technical\.unfit_|new_prompts\.count_|readme\.step_"
 )
 
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import update
 from kto import examples, pages, texts
 from kto.answer_markdown import to_html
-from kto.rendering import answer_html
 from kto.questions import BAD, GOOD, TASK, questions
+from kto.rendering import answer_html
 from kto.vote.page_json import page_json
 
 from local_extensions import languages, rendering
@@ -262,15 +262,24 @@ def test_a_project_of_before_asks_what_it_asked(project: Path) -> None:
     assert made("nl", task=1)["reasons"] == page["reasons"]
 
 
-OWN = {
+def use_reasons(project: Path, lists: str) -> None:
+    path = project / "settings.toml"
+    settings, count = re.subn(r"(?m)^(# )?reasons = .*$", f"reasons = {lists}", path.read_text("utf-8"))
+    assert count == 1
+    path.write_text(settings, encoding="utf-8")
+
+
+OWN: dict[str, dict[str, Any]] = {
     "task": {"reason_funny": "Leuk, in het {language}"},
-    "aspects": {"tone": {"question": "En de toon?", "help": "Als je wilt.", "short": "Toon", "warm": "Warm", "cold": "Koel"}},
+    "aspects": {
+        "tone": {"question": "En de toon?", "help": "Als je wilt.", "short": "Toon", "warm": "Warm", "cold": "Koel"}
+    },
 }
 
 
 def test_reasons_and_aspects_of_a_project(project: Path) -> None:
-    use(project, "annotation", aspects=["language", "tone"], reasons={"good": ["funny"], "bad": [], "flags": []})
-    use(project, "annotation", reasons={"good": ["funny"], "bad": ["unsafe"], "flags": []})
+    use(project, "annotation", aspects=["language", "tone"])
+    use_reasons(project, '{ good = ["funny"], bad = ["unsafe"], flags = [] }')
     (project / "texts.yaml").write_text(yaml.safe_dump(OWN, allow_unicode=True, sort_keys=False), encoding="utf-8")
     bring(project)
     page = page_of(project)
@@ -279,7 +288,8 @@ def test_reasons_and_aspects_of_a_project(project: Path) -> None:
     said = {name: text for name, text in page["words"].items() if name.startswith("aspect_tone")}
     assert [*said.values()] == ["Toon", "En de toon?", "Warm", "Koel"]
     assert "not texts of this project" not in run(project, "check.py").stdout
-    use(project, "annotation", aspects=[], reasons={"good": [], "bad": [], "flags": []})
+    use(project, "annotation", aspects=[])
+    use_reasons(project, "{ good = [], bad = [], flags = [] }")
     bring(project)
     assert (page_of(project)["reasons"], page_of(project)["aspects"]) == ({GOOD: [], BAD: []}, {})
 
@@ -297,7 +307,8 @@ def test_reasons_and_aspects_of_a_project(project: Path) -> None:
     ],
 )
 def test_a_missing_text_of_ones_own_is_named(project: Path, key: str, tone: object) -> None:
-    use(project, "annotation", aspects=["tone"], reasons={"good": ["funny", "useful"]})
+    use(project, "annotation", aspects=["tone"])
+    use_reasons(project, '{ good = ["funny", "useful"] }')
     texts = {"task": {key: "Leuk"}, "aspects": {"tone": tone}}
     (project / "texts.yaml").write_text(yaml.safe_dump(texts, allow_unicode=True), encoding="utf-8")
     for command in (["check.py", "pages"], ["check.py"]):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from kto.errors import UserError
 from kto.record_ids import text_id
 from kto.vote.client import connect
 from kto.vote.people import invite, read_passwords
-from kto.questions import BAD, GOOD, REASONS
 from kto.vote.records import list_records, make_records, read_generations, upload_records
 from kto.vote.task import find_task, make_task
 
@@ -109,9 +109,10 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
     task.setup()
     owner = task.person("owner")
     questions = owner.get(f"/api/v1/datasets/{task.dataset_id}/questions").json()["items"]
-    vote, reasons, comment = questions
+    vote, language, reasons, comment = questions
     assert [(each["name"], each["required"]) for each in questions] == [
         ("vote", True),
+        ("language", False),
         ("reasons", False),
         ("comment", False),
     ]
@@ -119,8 +120,17 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
         ("good", "👍 Good"),
         ("bad", "👎 Bad"),
     ]
-    assert [each["value"] for each in reasons["settings"]["options"]] == [*REASONS[GOOD], *REASONS[BAD]]
-    assert reasons["settings"]["options"][0]["text"] == "Not in English"
+    assert [each["value"] for each in reasons["settings"]["options"]] == [
+        *("useful", "complete", "well_said", "fits_culture", "not_true", "off_topic", "unsafe"),
+        *("personal_data", "unpublishable"),
+    ]
+    assert (reasons["title"], reasons["settings"]["options"][0]["text"]) == ("Why?", "Useful")
+    assert language["title"] == "How is the language?" and "how it is said" in language["description"]
+    assert [(each["value"], each["text"]) for each in language["settings"]["options"]] == [
+        ("natural", "Natural"),
+        ("understandable", "Understandable"),
+        ("wrong", "Wrong"),
+    ]
     assert vote["title"] == "Is this a good answer?" and "discard" in vote["description"] and comment["title"]
     fields = owner.get(f"/api/v1/datasets/{task.dataset_id}/fields").json()["items"]
     assert [(each["name"], each["settings"]["use_markdown"]) for each in fields] == [
@@ -137,6 +147,48 @@ def test_the_task_says_what_the_texts_say(task: Task) -> None:
         "| 👎 |",
     ):
         assert part in dataset["guidelines"]
+
+
+def test_a_project_of_before_makes_the_task_of_before(task: Task) -> None:
+    task.generate(ANSWERS)
+    task.set(task="1", autonym='"Klingon"')
+    task.setup()
+    path = f"/api/v1/datasets/{task.dataset_id}/questions"
+    _, reasons, _ = task.person("owner").get(path).json()["items"]
+    assert [option["value"] for option in reasons["settings"]["options"]] == [
+        *("wrong_language", "not_true", "off_topic", "clumsy", "unsafe")
+    ]
+    assert reasons["title"] == "What is wrong with it?"
+    assert reasons["settings"]["options"][0]["text"] == "Not in Klingon"
+
+
+@pytest.mark.parametrize("has_reasons", [True, False])
+def test_reasons_and_aspects_of_ones_own(task: Task, has_reasons: bool) -> None:
+    task.generate(ANSWERS)
+    lists = (
+        '{ good = ["funny"], bad = ["unsafe"], flags = [] }' if has_reasons else "{ good = [], bad = [], flags = [] }"
+    )
+    task.set(aspects='["tone"]')
+    settings = task.project / "settings.toml"
+    settings.write_text(re.sub(r"(?m)^# reasons = .*$", f"reasons = {lists}", settings.read_text("utf-8")), "utf-8")
+    tone = "{question: And?, help: If you like., short: Tone, a: A, b: B}"
+    own = f"task: {{reason_funny: Made me laugh}}\naspects: {{tone: {tone}}}"
+    (task.project / "texts.yaml").write_text(own, "utf-8")
+    done = run_vote(task)
+    assert done.returncode == 0, done.stderr
+    path = f"/api/v1/datasets/{task.dataset_id}/questions"
+    asked = {each["name"]: each for each in task.person("owner").get(path).json()["items"]}
+    assert [*asked] == ["vote", "tone", *["reasons"] * has_reasons, "comment"]
+    assert [option["text"] for option in asked["tone"]["settings"]["options"]] == ["A", "B"]
+    if has_reasons:
+        texts = [option["text"] for option in asked["reasons"]["settings"]["options"]]
+        assert texts == ["Made me laugh", "Unsafe or hurtful"]
+        with task.together():
+            for record in task.records().values():
+                for name in ("amina", "piet"):
+                    task.vote(name, record, "good", reasons=["funny"], tone="a")
+        assert task.export().returncode == 0
+        assert {tuple(vote["reasons"]) for vote in task.table("votes")} == {("funny",)}
 
 
 def test_people_do_not_see_the_model_nor_a_suggestion(task: Task) -> None:

@@ -435,7 +435,7 @@ def test_who_takes_the_votes_back_is_out(local: LocalVoting) -> None:
         phone, laptop = (service.device(link=secret) for _ in range(2))
         other = service.device(link=local.link("bob"))
         record = phone.cards(1)[0]["record"]
-        phone.vote(record, "bad", reasons=["clumsy"], comment="I am Ann")
+        phone.vote(record, "bad", reasons=["unsafe"], comment="I am Ann")
         phone.call("credits", name="Ann")
         other.vote(record)
         assert phone.call("withdraw") == {}

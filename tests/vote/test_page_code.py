@@ -28,8 +28,9 @@ className clients clientHeight clipboard clone code controller createElement ctr
 delete dir document documentElement element execCommand extendableEvent fetch finally focus get getAttribute
 getElementById getRandomValues hasAttribute hash has hidden history href id json key keys length localStorage location
 locks match message method mode name navigator nodeName nodeType now ok onLine open origin parseFromString pathname
-performance persisted postMessage preventDefault querySelector querySelectorAll reason register registration reload remove removeItem
-repeat replaceState request respondWith scope scrollHeight scrollLeft scrollTo scrollTop search select serviceWorker
+performance persisted postMessage preventDefault querySelector querySelectorAll reason register registration reload
+remove removeItem repeat replaceState request respondWith scope scrollHeight scrollLeft scrollTo scrollTop search
+select serviceWorker
 setAttribute setItem getItem setProperty share signal skipWaiting status style tabIndex target textContent text then
 toggle url value visibilityState waitUntil writeText childNodes TEXT_NODE ELEMENT_NODE content click
 """

@@ -64,16 +64,16 @@ def test_a_vote_changes_until_the_next_one(browser: Browser, voting: VotingServi
         person.vote("bad")
         second = person.prompt
         person.chip("Not true").click()
-        person.chip("Clumsy").click()
+        person.chip("Unsafe").click()
         person.chip("Not true").click()
-        assert person.chip("Clumsy").get_attribute("aria-pressed") == "true"
+        assert person.chip("Unsafe").get_attribute("aria-pressed") == "true"
         person.click(person.chip("Comment"))
         person.page.locator("#comment").fill("It says nothing.")
         person.click(person.page.get_by_role("button", name="Save"))
         assert person.prompt == second
         kept = (
             "submitted",
-            '{"vote": {"value": "bad"}, "reasons": {"value": ["clumsy"]}, "comment": {"value": "It says nothing."}}',
+            '{"vote": {"value": "bad"}, "reasons": {"value": ["unsafe"]}, "comment": {"value": "It says nothing."}}',
         )
         person.eventually(lambda: stored(voting, "bela"), [kept])
         person.click("#undo")

@@ -9,7 +9,7 @@ from argilla_server import ROOT, TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.questions import COMMENT_MAX, REASONS
+from kto.questions import ASPECTS, COMMENT_MAX, REASONS
 from kto.vote.voting_server import database, deck, limits, service, votes
 from kto.vote.voting_server.http_messages import BadRequest
 from kto.vote.voting_server.service import Service
@@ -19,8 +19,9 @@ TEXT = (ROOT / "docs" / "votes.md").read_text(encoding="utf-8")
 
 def test_the_examples_are_lines() -> None:
     first, second = re.findall(r"```json\n(.*)\n```", TEXT)
-    line, undone = (votes.parse(json.loads(example), REASONS) for example in (first, second))
+    line, undone = (votes.parse(json.loads(example)) for example in (first, second))
     assert (line.vote, line.reasons, line.comment, line.replaces) == ("bad", ("not_true",), "It is Canberra.", None)
+    assert line.aspects == {"language": "natural"} and ASPECTS == ("language",) and "not_true" in REASONS["bad"]
     assert undone.vote is None and undone.replaces == line.id and undone.record == line.record
     fields = re.findall(r"(?m)^\| `(\w+)` \|", TEXT.split("## What becomes")[0])
     assert fields == list(json.loads(first))
@@ -28,9 +29,9 @@ def test_the_examples_are_lines() -> None:
 
 def test_a_field_that_only_a_later_page_knows() -> None:
     example = json.loads(re.findall(r"```json\n(.*)\n```", TEXT)[0]) | {"second_question": "yes"}
-    assert json.loads(votes.parse(example, REASONS).text) == example
+    assert json.loads(votes.parse(example).text) == example
     with pytest.raises(votes.BadLine, match="version"):
-        votes.parse({**example, "v": 2}, REASONS)
+        votes.parse({**example, "v": 2})
 
 
 def test_the_limits() -> None:

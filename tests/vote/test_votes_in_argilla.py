@@ -1,6 +1,7 @@
 """What the voting page's server writes is what Argilla's own handlers write: every row and column of every table."""
 
 import contextlib
+import itertools
 import json
 import re
 import sqlite3
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from argilla_server import TEMPLATE
+import yaml
+from argilla_server import ROOT, TEMPLATE
 from voting import Task, argilla, english, task
 from voting_service import WORKSPACE, make_line
 
 sys.path.insert(0, str(TEMPLATE))
 
+from kto.questions import questions
 from kto.record_ids import text_id
 from kto.vote.client import connect
-from kto.questions import REASONS
+from kto.vote.overlap import Overlap
 from kto.vote.task import make_task
 from kto.vote.voting_server import database, links
 from kto.vote.voting_server.service import Service
@@ -28,6 +31,8 @@ __all__ = ["argilla", "english", "task"]
 
 QUESTIONS = {f"Question {number}?": [f"one {number}", f"two {number}"] for number in range(2)}
 PEOPLE = ("amina", "piet", "wanjiku")
+ASKED = questions({"task": 2}, yaml.safe_load((ROOT / "languages" / "en.yaml").read_text("utf-8")))
+RULE = Overlap(2, asks_third=True, measured=0.1)  # that of the server, whose project has just been rendered
 LONG = 'ä\u0301 "quoted" \\ 👍🏽 \u2028 عربي\n' * 40
 
 # Who votes on which answer, and what they say: None takes the vote back.
@@ -35,14 +40,14 @@ STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
     ("amina", 0, "good", {}),
     ("amina", 0, "good", {}),  # the same again changes nothing but the time of the last activity
     ("amina", 1, "bad", {}),
-    ("amina", 1, "bad", {"reasons": ["clumsy"]}),
-    ("amina", 1, "bad", {"reasons": ["not_true", "clumsy"]}),
-    ("amina", 1, "bad", {"reasons": ["not_true", "clumsy"], "comment": "Why?"}),
-    ("amina", 1, "bad", {"reasons": ["not_true", "clumsy"], "comment": LONG}),
+    ("amina", 1, "bad", {"reasons": ["off_topic"]}),
+    ("amina", 1, "bad", {"reasons": ["not_true", "off_topic"]}),
+    ("amina", 1, "bad", {"reasons": ["not_true", "off_topic"], "comment": "Why?"}),
+    ("amina", 1, "bad", {"reasons": ["not_true", "off_topic"], "comment": LONG}),
     ("amina", 1, "bad", {"reasons": ["not_true"], "comment": LONG}),
     ("amina", 1, "bad", {}),
-    ("piet", 0, "bad", {"reasons": ["wrong_language"]}),  # completes
-    ("piet", 0, "good", {}),  # a change: complete as before
+    ("piet", 0, "bad", {"reasons": ["unsafe"]}),  # two differ: a third vote is wanted
+    ("piet", 0, "good", {}),  # completes
     ("piet", 0, None, {}),  # re-opens
     ("piet", 0, None, {}),
     ("piet", 0, "good", {}),  # completes again
@@ -56,7 +61,7 @@ STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
     ("amina", 0, None, {}),  # two are left
     ("piet", 0, None, {}),  # re-opens
     ("wanjiku", 0, None, {}),
-    ("amina", 0, "bad", {"reasons": ["unsafe", "off_topic", "clumsy", "not_true", "wrong_language"]}),
+    ("amina", 0, "bad", {"reasons": ["unsafe", "off_topic", "not_true"]}),
     ("piet", 0, "bad", {"comment": "   "}),  # no comment
     ("amina", 2, "skip", {}),
     ("piet", 2, "skip", {}),
@@ -67,7 +72,7 @@ STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
     ("piet", 2, "good", {"comment": "0"}),
     ("wanjiku", 3, "good", {}),
     ("wanjiku", 3, None, {}),
-    ("wanjiku", 3, "bad", {"reasons": ["clumsy"], "comment": "No"}),
+    ("wanjiku", 3, "bad", {"reasons": ["off_topic"], "comment": "No"}),
     ("wanjiku", 3, None, {}),
     ("wanjiku", 3, "bad", {}),
     ("amina", 3, "good", {}),
@@ -78,6 +83,15 @@ STEPS: list[tuple[str, int, str | None, dict[str, Any]]] = [
     ("amina", 1, "skip", {}),
     ("amina", 1, "good", {}),
     ("amina", 1, None, {}),
+    ("amina", 1, "good", {"aspects": {"language": "natural"}}),
+    ("amina", 1, "good", {"aspects": {"language": "wrong"}, "reasons": ["useful", "complete"]}),
+    ("amina", 1, "good", {"aspects": {"language": "understandable"}, "reasons": ["complete"], "comment": "Hm"}),
+    ("piet", 1, "bad", {}),  # a third vote is wanted, again
+    ("piet", 1, "bad", {"reasons": ["personal_data"]}),  # nobody else is to see it
+    ("piet", 1, "bad", {"reasons": ["not_true"]}),  # re-opens
+    ("wanjiku", 1, "bad", {"reasons": ["unpublishable", "not_true"], "aspects": {"language": "natural"}}),
+    ("wanjiku", 1, "bad", {}),  # complete with the third vote
+    ("piet", 2, None, {}),  # re-opens
 ]
 
 
@@ -104,9 +118,11 @@ class Handlers(Side):
 
     def vote(self, task: Task, who: str, answer: int, vote: str | None, more: dict[str, Any]) -> None:
         values = {"vote": vote} if vote in ("good", "bad") else {}
-        values |= {name: value for name, value in more.items() if name == "reasons" or value.strip()}
+        values |= more.get("aspects", {})
         if "reasons" in more:
-            values["reasons"] = [name for name in REASONS["bad"] if name in more["reasons"]]  # as the page orders them
+            values["reasons"] = [name for name in ASKED.all_reasons if name in more["reasons"]]  # as the page has them
+        if more.get("comment", "").strip():
+            values["comment"] = more["comment"]
         status = {"skip": "discarded", None: "draft"}.get(vote, "submitted")
         body = {"status": status, "values": {name: {"value": value} for name, value in values.items()}}
         person, record = task.person(who), self.records[answer]
@@ -125,7 +141,7 @@ class Ours(Side):
         self.secrets: dict[str, str] = {}
 
     def begin(self, path: Path) -> None:
-        self.service = Service(path, self.name, WORKSPACE, "1")
+        self.service = Service(path, self.name, WORKSPACE, "1", RULE)
         self.service.open()
         self.path = path
         for person in PEOPLE:
@@ -306,12 +322,63 @@ def test_a_dataset_of_an_earlier_version_gets_only_what_it_can_hold(
         )
     ours.service.close()
     ours.service.open()
-    line = ours.line("amina", 0, "bad", {"reasons": ["unsafe", "clumsy"], "comment": "Phew"})
+    line = ours.line("amina", 0, "bad", {"reasons": ["unsafe", "not_true", "clumsy"], "comment": "Phew"})
     assert ours.send("amina", line) == ["applied"]
     with contextlib.closing(database.connect(ours.path)) as connection:
         (values,) = connection.execute(
             'SELECT "values" FROM responses WHERE record_id = ?', (line["record"],)
         ).fetchone()
-        assert json.loads(values) == {"vote": {"value": "bad"}, "reasons": {"value": ["clumsy"]}}
+        assert json.loads(values) == {"vote": {"value": "bad"}, "reasons": {"value": ["not_true"]}}
         (kept,) = connection.execute("SELECT line FROM kto_lines WHERE id = ?", (line["id"],)).fetchone()
         assert json.loads(kept) == line
+
+
+def pending(task: Task, who: str, dataset: str) -> list[dict[str, Any]]:
+    """What Argilla's page shows a person as pending, in order."""
+    terms = [
+        {"type": "terms", "scope": {"entity": scope, "property": "status"}, "values": ["pending"]}
+        for scope in ("response", "record")
+    ]
+    url, query = f"/api/v1/me/datasets/{dataset}/records/search", {"filters": {"type": "and", "and": terms}}
+    reply = task.person(who).post(url, json=query, params={"limit": 1000}).raise_for_status()
+    return [item["record"] for item in reply.json()["items"]]
+
+
+def test_argillas_page_asks_somebody_else_where_two_differ(task: Task, sides: tuple[Handlers, Ours]) -> None:
+    """Whichever page people vote on, and before the server has looked at anything."""
+    handlers, ours = sides
+    for side in sides:
+        measured = [RULE.is_measured(text_id(prompt, text)) for prompt, texts in QUESTIONS.items() for text in texts]
+        for answer, (first, second) in enumerate([("good", "bad"), ("good", "good"), ("bad", "bad"), ("bad", "good")]):
+            for who, vote in (("amina", first), ("piet", second)):
+                if side is handlers:
+                    handlers.vote(task, who, answer, vote, {})
+                else:
+                    assert ours.send(who, ours.line(who, answer, vote, {})) == ["applied"]
+        wanted = {side.records[answer] for answer in range(4) if answer in (0, 3) or measured[answer]}
+        assert {record["id"] for record in pending(task, "wanjiku", side.dataset)} == wanted
+        assert pending(task, "amina", side.dataset) == pending(task, "piet", side.dataset) == []
+        for answer in range(4):
+            body = {"status": "submitted", "values": {"vote": {"value": "good"}}}
+            url = f"/api/v1/records/{side.records[answer]}/responses"
+            task.person("wanjiku").post(url, json=body).raise_for_status()
+        assert pending(task, "wanjiku", side.dataset) == []
+
+
+def test_answers_to_one_prompt_do_not_follow_each_other_on_argillas_page(task: Task) -> None:
+    task.generate({f"Question {number}?": [f"{number} one", f"{number} two"] for number in range(14)})
+    make_task(connect(task.config), task.config)
+    task.setup()
+    orders = []
+    for who in PEOPLE:
+        for turn in range(3):  # also when the first ones are answered
+            records = pending(task, who, task.dataset_id)
+            assert len(records) == 28 - 2 * turn
+            prompts = [record["fields"]["prompt"] for record in records]
+            assert all(one != two for one, two in itertools.pairwise(prompts)), who
+            if not turn:
+                orders.append(tuple(record["id"] for record in records))
+            for record in records[:2]:
+                body = {"status": "discarded", "values": {}}
+                task.person(who).post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
+    assert len({*orders}) == len(PEOPLE)

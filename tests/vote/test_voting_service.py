@@ -17,6 +17,7 @@ from voting_service import DATASET, WORKSPACE, Refused, VotingService, add_datas
 sys.path.insert(0, str(TEMPLATE))
 
 from kto.questions import COMMENT_MAX
+from kto.vote.overlap import Overlap
 from kto.vote.voting_server import limits, links, service
 from kto.vote.voting_server.http_server import BadRequest
 from kto.vote.voting_server.service import Service
@@ -59,10 +60,10 @@ def test_a_vote_from_card_to_progress(voting: VotingService) -> None:
     card = answer["cards"][0]
     assert set(card) == {"record", "prompt", "answer", "raw", "line"} and card["line"] is None
     assert card["raw"] in ("one", "**two**") and card["answer"].startswith('<div dir="ltr"><p>')
-    sent = device.call("votes", lines=[line := make_line(card["record"], "bad", reasons=["clumsy", "not_true"])])
+    sent = device.call("votes", lines=[line := make_line(card["record"], "bad", reasons=["off_topic", "not_true"])])
     assert sent["states"] == {line["id"]: "applied"} and sent["judged_elsewhere"] == []
     assert sent["progress"] == {"mine": 1, "all": 1, "all_goal": 12} and sent["version"] == "1"
-    chosen = {"vote": {"value": "bad"}, "reasons": {"value": ["not_true", "clumsy"]}}
+    chosen = {"vote": {"value": "bad"}, "reasons": {"value": ["not_true", "off_topic"]}}
     assert response(voting, card["record"]) == ("submitted", chosen)
     assert voting.rows("SELECT * FROM kto_leases WHERE record_id = ?", card["record"]) == []
 
@@ -139,9 +140,16 @@ def test_lines_that_are_none(voting: VotingService) -> None:
     record = device.cards(1)[0]["record"]
     good = make_line(record, "good")
     wrong: list[dict[str, Any]] = [
-        make_line(record, "good", reasons=["clumsy"]),  # a reason of the other vote
-        make_line(record, "bad", reasons=["ugly"]),
+        make_line(record, "bad", reasons=["Clumsy!"]),
+        make_line(record, "bad", reasons=["a" * 41]),
+        make_line(record, "bad", reasons=[f"reason_{number}" for number in range(41)]),
         make_line(record, "skip", reasons=["clumsy"]),
+        make_line(record, "skip", aspects={"language": "natural"}),
+        make_line(record, None, aspects={"language": "natural"}),
+        make_line(record, "good", aspects=["language"]),
+        make_line(record, "good", aspects={"language": ["natural"]}),
+        make_line(record, "good", aspects={"language": ""}),
+        make_line(record, "good", aspects={"Language": "natural"}),
         make_line(record, None, reasons=["clumsy"]),
         make_line(record, "bad", reasons="clumsy"),
         make_line(record, "bad", reasons=[["clumsy"]]),
@@ -170,6 +178,66 @@ def test_lines_that_are_none(voting: VotingService) -> None:
     assert refusal(device.call, "votes", lines="x") == (400, "lines")
     assert refusal(device.call, "votes", lines=[good] * 201) == (400, "lines")
     assert states(device, make_line(record, "bad", good["id"], comment="x" * COMMENT_MAX, later="field")) == ["applied"]
+
+
+def test_what_the_task_does_not_ask_stays_in_the_line(voting: VotingService) -> None:
+    """A device may have an earlier page, or the lead may ask for less than before: the vote counts all the same."""
+    device = voting.device("amina")
+    first, second = device.cards(2)
+    more = {"reasons": ["wrong_language", "useful", "my_own"], "aspects": {"language": "superb", "tone": "warm"}}
+    line = make_line(first["record"], "good", **more)
+    assert states(device, line) == ["applied"]
+    assert response(voting, first["record"]) == (
+        "submitted",
+        {"vote": {"value": "good"}, "reasons": {"value": ["useful"]}},
+    )
+    ((kept,),) = voting.rows("SELECT line FROM kto_lines")
+    assert json.loads(kept) == line
+    said = make_line(second["record"], "bad", reasons=["not_true", "unsafe"], aspects={"language": "wrong"})
+    assert states(device, said) == ["applied"]
+    everything = {"vote": "bad", "language": "wrong", "reasons": ["not_true", "unsafe"]}
+    assert response(voting, second["record"])[1] == {name: {"value": value} for name, value in everything.items()}
+
+
+def test_a_third_vote_where_two_differ(tmp_path: Path) -> None:
+    """Also after a restart, and only by somebody else."""
+    with VotingService(make_home(tmp_path / "home", ANSWERS), overlap=Overlap(2, asks_third=True)) as voting:
+        amina, piet, zuri, late = (voting.device(name) for name in ("amina", "piet", "zuri", "late"))
+        for index, card in enumerate(sorted(amina.cards(), key=lambda card: card["record"])):
+            amina.vote(card["record"], "good")
+            piet.vote(card["record"], "bad" if index < 2 else "good")
+        tied = {id for (id,) in voting.rows("SELECT id FROM records WHERE status = 'pending'")}
+        assert len(tied) == 2
+        assert amina.cards() == piet.cards() == []
+        voting.stop()
+        voting.start()
+        assert {card["record"] for card in zuri.cards()} == tied
+        assert late.cards() == [], "one more is enough"
+        for record in tied:
+            zuri.vote(record, "bad")
+        assert zuri.call("progress")["progress"] == {"mine": 2, "all": 12, "all_goal": 12}
+        assert voting.rows("SELECT DISTINCT status FROM records") == [("completed",)]
+
+
+def test_a_flagged_answer(voting: VotingService) -> None:
+    amina, piet = voting.device("amina"), voting.device("piet")
+    held = [card["record"] for card in piet.cards()]
+    flagged = held[0]
+    line = make_line(flagged, "bad", reasons=["personal_data"])
+    assert states(amina, line) == ["applied"]
+    assert piet.call("cards", count=0, have=held)["judged_elsewhere"] == [flagged]
+    assert flagged not in {card["record"] for card in voting.device("zuri").cards()}
+    voting.stop()
+    voting.start()
+    assert flagged not in {card["record"] for card in voting.device("late").cards()}
+    assert voting.rows("SELECT status FROM records WHERE id = ?", flagged) == [("completed",)]
+    with voting.database() as database:  # as the lead's look writes it
+        change = "UPDATE records SET metadata = json_set(metadata, '$.looked_at', json('true')) WHERE id = ?"
+        database.execute(change, (flagged,))
+    assert states(piet, make_line(flagged, "good")) == ["applied"]
+    assert voting.rows("SELECT status FROM records WHERE id = ?", flagged) == [("completed",)], "two votes"
+    assert amina.vote(flagged, "skip", line["id"])
+    assert voting.rows("SELECT status FROM records WHERE id = ?", flagged) == [("pending",)]
 
 
 def test_a_record_that_was_deleted(voting: VotingService) -> None:

@@ -36,8 +36,9 @@ class Questions(NamedTuple):
 
     @property
     def all_reasons(self) -> tuple[str, ...]:
-        """Every reason once, as Argilla's question has them."""
-        return tuple(dict.fromkeys(name for names in self.reasons.values() for name in names))
+        """Every reason once, as Argilla's question has them: the flags are the last."""
+        own = [name for names in self.reasons.values() for name in names if name not in self.flags]
+        return tuple(dict.fromkeys((*own, *self.flags)))
 
     @property
     def keys(self) -> frozenset[str]:
@@ -72,9 +73,9 @@ def questions(annotation: Mapping[str, Any], texts: Mapping[str, Any]) -> Questi
         is_named = all(re.fullmatch(NAME, value) for value in values)
         if len(values) < 2 or not is_named or not all(_is_text(own, key) for key in (*_WORDS, *values)):
             problems.append(
-                f"“aspects.{name}” needs the texts “question”, “help” and “short”, and at least two others to choose from, "
-                "whose names are small letters a to z, digits and underscores (yes, no, on and off in quotation marks). "
-                f"Add them to {OWN}, or take “{name}” out of {where}."
+                f"“aspects.{name}” needs the texts “question”, “help” and “short”, and at least two others to choose "
+                "from, whose names are small letters a to z, digits and underscores (yes, no, on and off go in quotation "
+                f"marks). Add them to {OWN}, or take “{name}” out of {where}."
             )
     if problems:
         raise TextsError(" ".join(problems))

@@ -287,7 +287,9 @@ class Annotation(_Section):
     measured_share: Annotated[float, Field(ge=0, le=1)] = _default(
         0.1, "Share of the answers that get one vote more, to measure agreement (task 2)"
     )
-    aspects: Annotated[tuple[Aspect, ...], Strict(False)] = _default(ASPECTS, "What people can say after the thumb, each a section in `aspects` of the texts")
+    aspects: Annotated[tuple[Aspect, ...], Strict(False)] = _default(
+        ASPECTS, "What people can say after the thumb, each a section in `aspects` of the texts"
+    )
     reasons: Reasons = _default(Reasons(), "Reasons that people can give")
     annotators: Annotated[tuple[UserName, ...], Strict(False)] = _default(
         (), "User names to invite; this file is shared, so no real names"

@@ -33,6 +33,11 @@ NAMES = """
     EuroLLM, Apertus, Minerva AI, Naver, HyperCLOVA, EXAONE, Sakana AI, ELYZA, SeaLLM, SEA-LION, Typhoon AI
     GEITje, Fietje, Barcelona Supercomputing Center, Lucie AI, CroissantLLM, LightOn, Vigogne
     InkubaLM, Lelapa, Jacaranda Health, UlizaLlama
+    גוגל, עליבאבא, گوگل, چت جی پی تی, چت‌جی‌پی‌تی, اوپن‌ای‌آی, علی‌بابا, اوپن اے آئی, چیٹ جی پی ٹی
+    Гугл, Алибаба, Квен, Опен АИ, ЧатГПТ, グーグル, オープンAI, アリババ, チャットGPT, 谷歌, 微软, 微軟, 騰訊, 阿里雲
+    গুগল, ওপেনএআই, চ্যাটজিপিটি, আলিবাবা, கூகுள், கூகிள், ஓபன்ஏஐ, சாட்ஜிபிடி, அலிபாபா
+    గూగుల్, ఓపెన్ఏఐ, ఓపెన్‌ఏఐ, చాట్‌జీపీటీ, అలీబాబా, กูเกิล, โอเพนเอไอ, แชตจีพีที, แชทจีพีที, อาลีบาบา
+    गूगलने, गुगल, ጉግል, ጎግል, ክዌን, Գուգլ, გუგლი
 """
 """Models and makers, as models write them, as of November 2026; those of the project's own models are added."""
 WORDS_TOO = """

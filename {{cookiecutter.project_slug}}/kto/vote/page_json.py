@@ -34,7 +34,7 @@ _FROM_TASK = {
     "answer": "task.answer",
     "comment_help": "task.comment_help",
 }
-"""Further words of the page: name → key; see also `_asked_words`."""
+"""Further words of the page: name → key; see also `asked_words`."""
 
 
 def page_json(texts: Mapping[str, object], values: Mapping[str, Any], asked: Questions) -> str:
@@ -84,11 +84,12 @@ def _words(texts: Mapping[str, object], values: Mapping[str, Any], asked: Questi
     section = texts.get("page")
     keys = {name: f"page.{name}" for name in section} if isinstance(section, Mapping) else {}
     known = {**values, **{name: f"{{{name}}}" for name in _OPEN}}
-    keys |= _FROM_TASK | _asked_words(asked)
+    keys |= _FROM_TASK | asked_words(asked)
     return {name: fill(checked(texts, key, known), known.__getitem__) for name, key in keys.items()}
 
 
-def _asked_words(asked: Questions) -> dict[str, str]:
+def asked_words(asked: Questions) -> dict[str, str]:
+    """Return the words of reasons and aspects: name → key."""
     keys = {f"reason_{name}": f"task.reason_{name}" for name in asked.all_reasons}
     for name, aspect in asked.aspects.items():
         keys[f"aspect_{name}"] = f"aspects.{name}.short"
