@@ -8,6 +8,7 @@ nothing new: they keep it from getting worse.
 """
 
 import json
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -33,8 +34,16 @@ NAMED = "I am Qwen, a large language model made by Alibaba Cloud. Put the bread 
 ABOUT = "Qwen is a family of language models by Alibaba Cloud. I put my bread into a paper bag."
 
 
+def own_phrases(tag: str) -> str:
+    """Return the phrases of a catalogue; Egyptian Arabic may lean on Arabic."""
+    for name in (tag, "ar") if tag == "arz" else (tag,):
+        if phrases := read_yaml(LANGUAGE_FILES / f"{name}.yaml").get("technical", {}).get("self_naming"):
+            return phrases
+    return ""
+
+
 def rule(tag: str, monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...] = MODELS) -> self_naming.SelfNaming:
-    phrases = [read_yaml(LANGUAGE_FILES / f"{name}.yaml")["technical"]["self_naming"] for name in (tag, "en")]
+    phrases = [own_phrases(tag), own_phrases("en")]
     monkeypatch.setattr("kto.texts.load", lambda: {"technical": {"self_naming": "".join(phrases)}})
     return self_naming.for_models(models)
 
@@ -62,13 +71,27 @@ def test_answers_that_it_has_learned_from(tag: str, monkeypatch: pytest.MonkeyPa
     assert found[True, True] / (found[True, True] + found[True, False]) >= 0.5
 
 
-def test_the_phrases_of_a_language_are_some() -> None:
-    """A catalogue may lack them; one that has them names models, and says words for what models are."""
-    files = [file for file in LANGUAGE_FILES.glob("*.yaml") if "  self_naming: |" in file.read_text(encoding="utf-8")]
-    assert len(files) > 5
-    for file in files:
-        phrases = ["{name}" in line for line in read_yaml(file)["technical"]["self_naming"].splitlines()]
-        assert len(phrases) > 10 and True in phrases and False in phrases, file
+@pytest.mark.parametrize("tag", [path.stem for path in sorted(LANGUAGE_FILES.glob("*.yaml"))])
+def test_the_phrases_of_a_language_are_some(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each catalogue, or the one that it leans on, names models and says words for what models are."""
+    phrases = own_phrases(tag).splitlines()
+    assert sum("{name}" in line for line in phrases) >= 10
+    assert sum("{name}" not in line and bool(line.strip()) for line in phrases) >= 3
+    tells = rule(tag, monkeypatch)
+    named = re.compile("^[^…+^*]*$")  # a phrase that needs nothing but the name
+    plain = [line for line in phrases if "{name}" in line and named.match(line)]
+    assert plain
+    for line in plain:
+        words = " ".join(word.split("/")[0].replace("_", " ") for word in line.split())
+        assert tells(words.replace("{name}", "Qwen")), line
+    for sentences in read_yaml(FOLDER / "sentences.yaml").values():
+        assert [text for text in sentences["about"] if tells(text)] == []
+
+
+@pytest.mark.parametrize("tag", [*read_yaml(FOLDER / "sentences.yaml")])
+def test_sentences_of_a_language(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tells, sentences = rule(tag, monkeypatch), read_yaml(FOLDER / "sentences.yaml")[tag]
+    assert [text for text in sentences["names_itself"] if not tells(text)] == []
 
 
 def test_names_of_the_projects_own_models(monkeypatch: pytest.MonkeyPatch) -> None:

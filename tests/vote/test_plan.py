@@ -57,6 +57,8 @@ def test_the_plan_of_a_project(task: Task) -> None:
     assert f"Seconds per card: {round(LENGTH / 863 * 60)}. This is a guess" in said and f"at most {LENGTH} " in said
     assert "People: 8, each 30 minutes" in said
     assert len(tables(said)) == 3
+    assert '\n\nsettings.toml: min_submitted = 2 · third_vote = true · rule = "majority"\nNot in these tables: ' in said
+    assert "10 % of the answers, to measure how well people agree, about 9 (" in said
     assert max(map(len, re.findall(r"(?m)^.*─.*$|^.* \d+ %.*$", said))) <= 100
     for two, third, confidence, three, single in tables(said):
         assert (two[0], three[0]) == ("180", "270") and third[0] == confidence[0] == single[0] == single[2]

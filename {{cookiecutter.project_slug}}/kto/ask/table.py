@@ -185,7 +185,10 @@ class GenerationsTable:
 
     def _earlier_rows(self, path: Path, further: Sequence[str]) -> Iterator[Row]:
         for batch in read_batches(path, [*schema().names, *further], optional=("sent", "names_itself")):
-            yield from (cleared(row, self._plan.left_out) for row in batch)
+            for row in batch:
+                # Tables before 0.2.0 have no such marks.
+                row["names_itself"] = row["names_itself"] or [*map(self._names_itself, row["generations"])]
+                yield cleared(row, self._plan.left_out)
 
     def _row(self, prompt: Prompt, is_asked: bool) -> Row | None:
         """Return a prompt's row; None if it is not asked, and has no answer."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kto.command_line import Parser
 from kto.settings import Settings, load
-from kto.texts import number, t
+from kto.texts import number, settings_file, t
 
 if TYPE_CHECKING:
     from kto.vote.simulation import Community, Outcome
@@ -66,8 +66,19 @@ def main(argv: list[str] | None = None) -> int:
     for name, community in COMMUNITIES.items():
         found = outcomes(community, len(records), people)
         print(f"\n{t(f'plan.{name}')}\n{table(found, len(records), votes_per_evening)}")
+    print(f"\n{in_settings(config)}")
+    if share := config.annotation.measured:
+        print(t("technical.plan_measured", share=number(100 * share), count=round(share * len(records))))
     print(f"\n{t('plan.worth')}\n{t('plan.invented')}")
     return 0
+
+
+def in_settings(config: Settings) -> str:
+    """Return the lines of the settings that say which row of the tables is this project's."""
+    annotation, rule = config.annotation, config.export.rule
+    third = str(annotation.asks_third).lower()
+    lines = f"min_submitted = {annotation.min_submitted}", f"third_vote = {third}", f'rule = "{rule}"'
+    return f"{settings_file(config.root).name}: {' · '.join(lines)}"
 
 
 def seconds_per_card(config: Settings, home: Path | None, lengths: list[int]) -> tuple[float, str]:

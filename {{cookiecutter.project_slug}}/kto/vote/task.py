@@ -1,7 +1,7 @@
 """The annotation task: two thumbs, aspects, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kto import texts
@@ -92,43 +92,69 @@ def make_task(argilla: Argilla, config: Settings) -> Task:
     return task
 
 
+class Asked(NamedTuple):
+    """One question of the task, as Argilla's page shows it."""
+
+    name: str
+    type: str  # as in Argilla's API: label_selection, multi_label_selection, text
+    title: str
+    description: str
+    labels: Mapping[str, str]  # value → text; {} for a text
+    required: bool = False
+
+
+def asked(config: Settings) -> list[Asked]:
+    """Return the questions of the task, in the order in which people see them."""
+    wanted, title = questions(config.annotation.model_dump(), texts.load()), _titles(config)
+
+    def words(key: str) -> tuple[str, str]:
+        return title(key), title(f"{key}_help")
+
+    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
+    found = [Asked("vote", "label_selection", *words("task.vote"), thumbs, required=True)]
+    for name, values in wanted.aspects.items():
+        key = f"aspects.{name}"
+        labels = {value: title(f"{key}.{value}") for value in values}
+        found.append(Asked(name, "label_selection", title(f"{key}.question"), title(f"{key}.help"), labels))
+    if wanted.all_reasons:
+        why = words("task.why" if config.annotation.task >= TASK else "task.reasons")
+        labels = {value: title(f"task.reason_{value}") for value in wanted.all_reasons}
+        found.append(Asked("reasons", "multi_label_selection", *why, labels))
+    return [*found, Asked("comment", "text", *words("task.comment"), {})]
+
+
+def _titles(config: Settings) -> Callable[[str], str]:
+    """Return a function from the key of a text to that text, as Argilla is to show it."""
+    known, values = texts.load(), values_of(config)
+
+    def title(key: str) -> str:
+        text = fill_text(known, key, values)
+        # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
+        # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
+        return f"\u2067{text}\u2069" if values["direction"] == "rtl" else text
+
+    return title
+
+
 def _create(argilla: Argilla, config: Settings) -> None:
     import argilla as rg
 
-    known, values = texts.load(), values_of(config)
-    asked = questions(config.annotation.model_dump(), known)
+    def question(asked: Asked) -> Any:
+        words = {"title": asked.title, "description": asked.description, "required": asked.required}
+        if asked.type == "text":
+            return rg.TextQuestion(asked.name, **words)
+        kind = rg.LabelQuestion if asked.type == "label_selection" else rg.MultiLabelQuestion
+        return kind(asked.name, dict(asked.labels), **words)
 
-    def text(key: str) -> str:
-        return fill_text(known, key, values)
-
-    def title(key: str) -> str:
-        # Argilla sets titles from left to right, where the question mark of a Hebrew question ends up at its beginning.
-        # Between U+2067 and U+2069 a text is one from right to left (UAX #9); guidelines find their direction.
-        return f"\u2067{text(key)}\u2069" if values["direction"] == "rtl" else text(key)
-
-    def words(name: str) -> dict[str, str]:
-        return {"title": title(name), "description": title(f"{name}_help")}
-
-    def about(aspect: str) -> rg.LabelQuestion:
-        key = f"aspects.{aspect}"
-        options = {value: title(f"{key}.{value}") for value in asked.aspects[aspect]}
-        return rg.LabelQuestion(aspect, options, title(f"{key}.question"), title(f"{key}.help"), required=False)
-
-    thumbs = {value: title(f"task.{value}") for value in (GOOD, BAD)}
-    reasons = {value: title(f"task.reason_{value}") for value in asked.all_reasons}
-    why = words("task.why" if config.annotation.task >= TASK else "task.reasons")
+    title = _titles(config)
     settings = rg.Settings(
-        guidelines=fill_text(known, "task.guidelines", values),
+        guidelines=fill_text(texts.load(), "task.guidelines", values_of(config)),
         fields=[
             rg.TextField("prompt", title("task.prompt")),
             rg.TextField("answer", title("task.answer"), use_markdown=True),  # models write it
         ],
-        questions=[  # without suggestions: Argilla preselects them, and that is no vote
-            rg.LabelQuestion("vote", thumbs, **words("task.vote")),
-            *[about(aspect) for aspect in asked.aspects],
-            *([rg.MultiLabelQuestion("reasons", reasons, **why, required=False)] if reasons else []),
-            rg.TextQuestion("comment", **words("task.comment"), required=False),
-        ],
+        # Without suggestions: Argilla preselects them, and that is no vote.
+        questions=[question(one) for one in asked(config)],
         # People vote without knowing the model. Metadata that is not declared here is for owners only, too.
         metadata=[rg.TermsMetadataProperty("model", title=title("task.model"), visible_for_annotators=False)],
         allow_extra_metadata=True,

@@ -14,12 +14,14 @@ from kto.errors import UserError
 from kto.vote.overlap import Overlap
 from kto.vote.record_status import recount
 
+COPY = "argilla-before-upgrade"
+"""Names of copies of the database begin so; `vote.py upgrade` makes them."""
 # What is made in the home; a home may hold other things too.
 _FILES = (
     *("argilla.db", "argilla.db-wal", "argilla.db-shm", "credentials.json", "lock", "lock-journal"),
     *("page-lock", "page-lock-journal", "tunnel.log"),
 )
-_OURS = {*_FILES, "server_id.dat", ".argilla-page"}
+_OURS = {*_FILES, "server_id.dat", ".argilla-page", f"{COPY}*"}
 
 
 @contextlib.contextmanager
