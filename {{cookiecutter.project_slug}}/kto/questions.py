@@ -74,7 +74,7 @@ def questions(annotation: Mapping[str, Any], texts: Mapping[str, Any]) -> Questi
         if len(values) < 2 or not is_named or not all(_is_text(own, key) for key in (*_WORDS, *values)):
             problems.append(
                 f"“aspects.{name}” needs the texts “question”, “help” and “short”, and at least two others to choose "
-                "from, whose names are small letters a to z, digits and underscores (yes, no, on and off go in quotation "
+                "from, whose names are small letters a to z, digits and underscores (yes, no, on, off: in quotation "
                 f"marks). Add them to {OWN}, or take “{name}” out of {where}."
             )
     if problems:

@@ -241,7 +241,7 @@ def _change_questions(
         kept += (text for value, text in others.items() if value in given)
         gone += (text for value, text in others.items() if value not in given)
         reasons += (text for value, text in question.labels.items() if value not in old)
-        labels = question.labels | {value: text for value, text in others.items() if value in given}
+        labels = {**question.labels, **{value: text for value, text in others.items() if value in given}}
         _, title, description, _, new = _row(question._replace(labels=labels))
         connection.execute(
             "UPDATE questions SET title = ?, description = ?, settings = ?, updated_at = ? "
