@@ -62,7 +62,7 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-SAME = 8
+SAME = 10
 """At most this many texts of one or two words may be the same as in English."""
 SHORT = 60
 """Maximum length of a Space's short description on the Hub."""
