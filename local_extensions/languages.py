@@ -35,7 +35,7 @@ RARE = re.compile(
     r"|generate\.column_(?:cut|empty|refused|names_itself|unchecked|read|written|seconds|requests|stored)"
     r"|check\.(?:other_provider|instead|not_readable|size|no_chat|no_list|not_listed|bad_token|unreachable|disabled)"
     r"|dataset_card\.(?:outdated|few_votes|taken_out|near_duplicates|no_agreement|open_link)"
-    r"|commands\.upgrade$"
+    r"|commands\.upgrade$|plan\."
 )
 """Keys of rare technical sentences; those that a catalogue lacks are shown in English."""
 
