@@ -174,8 +174,9 @@ function refresh() {
   drawProgress();
   const kind = document.body.dataset.screen;
   const now = deck.cards[0];
-  if (kind === "card" && now && now.record === shown.record) drawLast();
-  else if (kind === "card" || (kind === "wait" && (now || waitingFor !== missing()))) next();
+  const isStale = kind === "card" ? !now || now.record !== shown.record : kind === "wait" && (now || waitingFor !== missing());
+  if (isStale) next();
+  else drawLast();
 }
 
 function drawLast() {
