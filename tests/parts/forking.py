@@ -2,8 +2,9 @@
 
 The tests start hundreds of programs, and to import distilabel takes two seconds of each. What runs is the same: the
 program's own file, its own modules, its own arguments, environment, pipes and signals. Only what other people's
-packages read while they are imported must be equal, see `_AT_IMPORT`; otherwise, and where nothing can be forked, it is
-an ordinary process.
+packages read while they are imported must be equal, see `_AT_IMPORT`: there is a process to fork from for the usual
+environment and for the one that was wanted repeatedly of late (that of a module's Hub, whose caches are at a place that
+stays the same and leads to those of each test). Otherwise, and where nothing can be forked, it is an ordinary process.
 """
 
 import atexit
@@ -16,18 +17,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 _PACKAGES = ("distilabel.pipeline", "distilabel.steps.tasks", "argilla", "datasets", "pyarrow.parquet", "aiohttp")
 _AT_IMPORT = ("HF_", "PYTHON", "LC_", "LANG", "HOME", "XDG_", "OPENBLAS_", "OMP_", "TRANSFORMERS_", "RAY_", "ARGILLA_")
 _LATER = {"HF_TOKEN", "ARGILLA_API_URL", "ARGILLA_API_KEY"}  # read whenever they are needed
 _LATER |= {"RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED", "RAY_prestart_worker_first_driver"}  # or when Ray is imported
+_CACHES = ("HF_HOME", "HF_DATASETS_CACHE")
 
-_nursery: socket.socket | None = None
 _one_at_a_time = threading.Lock()  # tests start programs from several threads
 
 
@@ -38,52 +41,141 @@ def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subproc
     -------
     What `subprocess.Popen` returns, or as much of it as the tests use; stdout and stderr are pipes.
     """
-    global _nursery
     if hasattr(os, "fork"):
-        usual = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        usual |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
-        if _at_import(env) == _at_import(usual):
-            with _one_at_a_time:
-                _nursery = _nursery or _start_nursery(usual)
-                return Forked(_nursery, command, cwd, env)
+        with _one_at_a_time:
+            if nursery := _nursery_for(env):
+                return nursery.start(command, cwd, env)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, encoding="utf-8", **pipes)
 
 
-def _at_import(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(_AT_IMPORT) and name not in _LATER}
+class Nursery:
+    """A process that is forked for each program.
+
+    Parameters
+    ----------
+    env
+        Its environment, which the packages see when they are imported. `HF_HOME` may be any: programs see one that
+        stays the same and leads to theirs.
+    packages
+        What it imports.
+    python
+        Interpreter.
+    """
+
+    def __init__(
+        self, env: Mapping[str, str], packages: Sequence[str] = _PACKAGES, python: str = sys.executable
+    ) -> None:
+        self._home: Path | None = None
+        if "HF_HOME" in env:
+            self._home = Path(tempfile.mkdtemp(prefix="kto-home-")) / "home"
+            self._lead_to(env["HF_HOME"])
+        self._running: list[Forked] = []
+        self._orders, theirs = socket.socketpair()
+        with theirs:
+            # It ends when our end of the socket is closed, which happens also if we are killed.
+            self._process = subprocess.Popen(
+                [python, __file__, str(theirs.fileno()), *packages],
+                env=self._moved(env),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        atexit.register(self.close)
+
+    def _lead_to(self, home: str) -> None:
+        assert self._home
+        self._home.unlink(missing_ok=True)
+        self._home.symlink_to(home)
+
+    def _moved(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment with its caches where they seem to be."""
+        if self._home is None:
+            return dict(env)
+        home = env["HF_HOME"]
+        return {
+            name: f"{self._home}{value.removeprefix(home)}" if name in _CACHES and value.startswith(home) else value
+            for name, value in env.items()
+        }
+
+    def has_room(self, env: Mapping[str, str]) -> bool:
+        """Tell whether no program runs that has its caches elsewhere."""
+        self._running = [program for program in self._running if program.poll() is None]
+        return self._home is None or not self._running or str(self._home.readlink()) == env["HF_HOME"]
+
+    def start(
+        self, command: Sequence[str], cwd: Path, env: Mapping[str, str], log: IO[bytes] | None = None
+    ) -> "Forked":
+        """Start a program; with `log` it leads a session of its own, and that is where it writes."""
+        if self._home:
+            Path(env["HF_HOME"]).mkdir(parents=True, exist_ok=True)
+            self._lead_to(env["HF_HOME"])
+        self._running.append(Forked(self._orders, command, cwd, self._moved(env), log))
+        return self._running[-1]
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        self._orders.close()
+        self._process.wait()
 
 
-def _start_nursery(env: dict[str, str]) -> socket.socket:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        # It ends when our end of the socket is closed, which happens also if we are killed.
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())],
-            env=env,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-    atexit.register(process.wait)
-    atexit.register(ours.close)
-    return ours
+_usual: Nursery | None = None
+_other: Nursery | None = None
+_other_key: dict[str, str] | None = None
+
+
+def _nursery_for(env: Mapping[str, str]) -> Nursery | None:
+    """Return what a program with this environment may be forked from."""
+    global _usual, _other, _other_key
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    usual |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
+    key = at_import(env)
+    if key == at_import(usual):
+        _usual = _usual or Nursery(usual)
+        return _usual
+    if key == _other_key:  # not the first time
+        _other = _other or Nursery(env)
+        return _other if _other.has_room(env) else None
+    if _other:
+        _other.close()
+    _other, _other_key = None, key
+    return None
+
+
+def at_import(env: Mapping[str, str], without: Collection[str] = ()) -> dict[str, str]:
+    """Return what packages may read while they are imported, but for variables whose names begin `without` them."""
+    home = env.get("HF_HOME")
+    return {
+        name: value.replace(home, "HOME") if home and name in _CACHES else value
+        for name, value in env.items()
+        if name.startswith(_AT_IMPORT) and name not in _LATER and not name.startswith(tuple(without))
+    }
 
 
 class Forked:
     """A program in a process that was forked for it; used like `subprocess.Popen`."""
 
-    def __init__(self, nursery: socket.socket, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        orders: socket.socket,
+        command: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        log: IO[bytes] | None = None,
+    ) -> None:
         self.args = [sys.executable, *command]
         self.returncode: int | None = None
-        out, err, status = os.pipe(), os.pipe(), os.pipe()
-        order = json.dumps([list(command), str(cwd), dict(env)]).encode()
-        nursery.sendall(len(order).to_bytes(4, "big"))
-        socket.send_fds(nursery, [order[:1]], [out[1], err[1], status[1]])
-        nursery.sendall(order[1:])
-        for pipe in (out, err, status):
+        status = os.pipe()
+        pipes = [] if log else [os.pipe(), os.pipe()]
+        theirs = [log.fileno()] * 2 if log else [pipe[1] for pipe in pipes]
+        order = json.dumps([list(command), str(cwd), dict(env), log is not None]).encode()
+        orders.sendall(len(order).to_bytes(4, "big"))
+        socket.send_fds(orders, [order[:1]], [*theirs, status[1]])
+        orders.sendall(order[1:])
+        for pipe in (*pipes, status):
             os.close(pipe[1])
-        self.stdout, self.stderr = os.fdopen(out[0], encoding="utf-8"), os.fdopen(err[0], encoding="utf-8")
+        if pipes:
+            self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in pipes)
         self._status = os.fdopen(status[0], "rb")
         self.pid = int(self._status.readline())
         self._texts = ["", ""]
@@ -139,29 +231,42 @@ class Forked:
 # --- in the process that is forked
 
 
-def _nurse(orders: socket.socket) -> None:
+def _nurse(orders: socket.socket, packages: Sequence[str]) -> None:
     """Import the packages, then fork for every order until there are no more."""
     with warnings.catch_warnings(action="ignore"):
-        for package in _PACKAGES:
+        for package in packages:
             __import__(package)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for the programs
+    signal.signal(signal.SIGCHLD, _bury)
     while length := orders.recv(4, socket.MSG_WAITALL):
         first, files, _, _ = socket.recv_fds(orders, 1, 3)
-        command, cwd, env = json.loads(first + orders.recv(int.from_bytes(length, "big") - 1, socket.MSG_WAITALL))
+        command, cwd, env, session = json.loads(
+            first + orders.recv(int.from_bytes(length, "big") - 1, socket.MSG_WAITALL)
+        )
         if os.fork() == 0:
             orders.close()
-            os._exit(_wait_for_program(command, cwd, env, *files))
+            os._exit(_wait_for_program(command, cwd, env, session, *files))
         for file in files:
             os.close(file)
 
 
-def _wait_for_program(command: list[str], cwd: str, env: dict[str, str], out: int, err: int, status: int) -> int:
+def _bury(*_: object) -> None:
+    """Take note of those that waited for a program and ended: then its processor time counts in that of the tests."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _wait_for_program(
+    command: list[str], cwd: str, env: dict[str, str], session: bool, out: int, err: int, status: int
+) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(status)
+        if session:
+            os.setsid()
         for number, file in ((1, out), (2, err)):
             os.dup2(file, number)
             os.close(file)
@@ -215,4 +320,4 @@ def _run(command: list[str], cwd: str, env: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt), socket.socket(fileno=int(sys.argv[1])) as orders:
-        _nurse(orders)
+        _nurse(orders, sys.argv[2:])

@@ -34,7 +34,7 @@ BAD = [
     ("annotation", "aspects", ["language", "vote"], "none of vote, reasons, comment"),
     ("annotation", "aspects", "language", "square brackets"),
     ("export", "rule", "all", '"majority", "unanimous" or "confidence"'),
-    ("export", "min_confidence", 0.4, "0.5 to 1"),
+    ("export", "min_confidence", 1.4, "0 to 1"),
     ("export", "test_fraction", 2, "0 to 0.9"),
     ("export", "private", "yes", "true or false"),
     ("training", "batch_size", 1, "2 to 4096"),

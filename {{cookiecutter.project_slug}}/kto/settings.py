@@ -322,7 +322,7 @@ class Export(_Section):
         "majority",
         "Which answers get a row: those with a majority, those without a differing vote, or those that are sure",
     )
-    min_confidence: float = _default(0.8, 'How sure a label is at least, with rule = "confidence"', ge=0.5, le=1)
+    min_confidence: float = _default(0.8, 'How sure a label is at least, with rule = "confidence"', ge=0, le=1)
     test_fraction: float = _default(0.1, "Share of the prompts that goes into the test split", ge=0, le=0.9)
     seed: int = _default(0, "Seed of the split and of the order of rows", ge=0, le=2**32 - 1)
     min_votes: Votes | None = _default(
