@@ -34,8 +34,9 @@ RARE = re.compile(
     r"|generate\.(?:help_|bad_line|more_lines|line_|failed_|empty_rows|gone|loading|starting|ray_again|gap)"
     r"|generate\.column_(?:cut|empty|refused|names_itself|unchecked|read|written|seconds|requests|stored)"
     r"|check\.(?:other_provider|instead|not_readable|size|no_chat|no_list|not_listed|bad_token|unreachable|disabled)"
-    r"|dataset_card\.(?:outdated|few_votes|taken_out|near_duplicates|no_agreement|open_link)"
-    r"|commands\.upgrade$"
+    r"|dataset_card\.(?:outdated|few_votes|taken_out|near_duplicates|no_agreement|open_link|by_lead|not_unanimous)"
+    r"|dataset_card\.(?:unsure|flagged|rule_unanimous|rule_confidence)|ties\.(?:page_help|flagged|ask_flagged)"
+    r"|commands\.upgrade$|plan\."
 )
 """Keys of rare technical sentences; those that a catalogue lacks are shown in English."""
 

@@ -126,8 +126,30 @@ def client(url: str, name: str, password: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token['access_token']}"}, timeout=60)
 
 
-def vote_by_api(url: str, dataset: str, name: str, password: str, opinions: dict[str, str]) -> int:
-    """Vote on every record that is still pending for this person; `opinions`: answer → good, anything else is bad."""
+def queue(person: httpx.Client, dataset: str) -> list[str]:
+    """Return the ids of the records that Argilla's page shows this person as pending."""
+    terms = [
+        {"type": "terms", "scope": {"entity": entity, "property": "status"}, "values": ["pending"]}
+        for entity in ("response", "record")
+    ]
+    body = {"query": {}, "filters": {"type": "and", "and": terms}}
+    found = person.post(f"/api/v1/me/datasets/{dataset}/records/search", json=body, params={"limit": 100})
+    return [item["record"]["id"] for item in found.raise_for_status().json()["items"]]
+
+
+def respond(person: httpx.Client, record: str, vote: str | None) -> None:
+    """Vote on a record, or discard it, as the page does."""
+    body = {"status": "submitted", "values": {"vote": {"value": vote}}} if vote else {"status": "discarded"}
+    person.post(f"/api/v1/records/{record}/responses", json=body).raise_for_status()
+
+
+def vote_by_api(
+    url: str, dataset: str, name: str, password: str, opinions: dict[str, str], differ: dict[str, str]
+) -> int:
+    """Vote on every record that is still pending for this person; `opinions`: answer → good, anything else is bad.
+
+    `differ` has votes by record, which come first.
+    """
     with client(url, name, password) as person:
         path = f"/api/v1/me/datasets/{dataset}/records/search"
         query = {"query": None, "filters": None}
@@ -136,12 +158,7 @@ def vote_by_api(url: str, dataset: str, name: str, password: str, opinions: dict
         found = person.post(path, params=pending, json=body).raise_for_status().json()["items"]
         for item in found:
             record = item["record"]
-            vote = opinions.get(record["fields"]["answer"], "bad")
-            values = {"vote": {"value": vote}}
-            sent = person.post(
-                f"/api/v1/records/{record['id']}/responses", json={"values": values, "status": "submitted"}
-            )
-            sent.raise_for_status()
+            respond(person, record["id"], differ.get(record["id"]) or opinions.get(record["fields"]["answer"], "bad"))
         return len(found)
 
 
@@ -187,8 +204,22 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
             page.log_in("amina", passwords["amina"])
             vote_in_the_browser(page, pictures, language)
         opinions = dict.fromkeys(learned, "good")
-        counts = [vote_by_api(server.url, dataset["id"], name, passwords[name], opinions) for name in PEOPLE[1:]]
-        assert min(counts) > 2
+        with client(server.url, "amina", passwords["amina"]) as amina:
+            one, other, *_ = queue(amina, dataset["id"])
+            counts = [
+                vote_by_api(server.url, dataset["id"], name, passwords[name], opinions, {one: vote, other: vote})
+                for name, vote in zip(PEOPLE[1:], ("good", "bad"), strict=True)
+            ]
+            assert min(counts) > 2
+            # Where these two differ, Argilla's page asks a third person; she votes on one, and the other stays tied.
+            assert {one, other} <= {*queue(amina, dataset["id"])}
+            respond(amina, one, "good")
+            respond(amina, other, None)
+            assert not {one, other} & {*queue(amina, dataset["id"])}
+        tied = next(record["external_id"] for record in records if record["id"] == other)
+        said = command(project, *run, "vote.py", "ties")
+        assert f"vote.py ties {tied[:12]} good" in said
+        command(project, *run, "vote.py", "ties", tied, "bad")
 
         # Export and publish; a second setup changes no vote.
         command(project, *run, "vote.py")
@@ -202,15 +233,18 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
     for vote in votes:
         by_person.setdefault(vote["annotator"], []).append(vote["vote"])
     # Amina's draft and discarded record are no votes; the others have voted on what was left.
-    assert sorted(map(len, by_person.values())) == sorted([2, *counts])
-    assert [False, True] in [sorted(opinions) for opinions in by_person.values()]
+    assert sorted(map(len, by_person.values())) == sorted([3, *counts])
+    assert [False, True, True] in [sorted(opinions) for opinions in by_person.values()]
     kto = [row for path in (project / "data" / "kto").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
     assert kto and {row["label"] for row in kto} == {True, False}
     for row in kto:
         assert [message["role"] for message in row["prompt"]] == ["system", "user"]
         assert [message["role"] for message in row["completion"]] == ["assistant"]
-        assert row["n_votes"] >= 1 and 0.5 < row["agreement"] <= 1
+        assert row["n_votes"] >= 1 and 0.5 <= row["agreement"] <= 1
         assert not Path(row["generation_model"][0]).is_absolute(), "no path of a machine is published"
+
+    decided = {row["label_from"]: (row["label"], row["n_votes"]) for row in kto if row["label_from"] != "majority"}
+    assert decided == {"third_vote": (True, 3), "lead": (False, 2)}
 
     # What was published is what was exported, and private.
     slug = tomllib.loads((project / "settings.toml").read_text(encoding="utf-8"))["project"]["slug"]

@@ -62,7 +62,7 @@ SECTIONS = {
     for key, value in yaml.safe_load((LANGUAGES / "en.yaml").read_text(encoding="utf-8")).items()
     if key != "language"
 }
-SAME = 8
+SAME = 10
 """At most this many texts of one or two words may be the same as in English."""
 SHORT = 60
 """Maximum length of a Space's short description on the Hub."""
@@ -124,16 +124,21 @@ def is_optional(key: str) -> bool:
 def without_rare(text: str) -> str:
     """Return the sections of en.yaml without the texts that may stay in English."""
     kept: list[str] = []
+    comments: list[str] = []  # of the text that follows
     section, rare = "", False
     for line in text.split("\n"):
+        if line.startswith("  #"):
+            comments.append(line)
+            continue
         if match := re.match(r"([a-z_]+):", line):
             section, rare = match[1], False
         elif match := re.match(r"  ([a-z0-9_]+):", line):
             rare = bool(languages.RARE.match(f"{section}.{match[1]}"))
-        elif line.startswith(("#", "  #")):
+        elif line.startswith("#"):
             rare = False
         if not rare:
-            kept.append(line)
+            kept += [*comments, line]
+        comments = []
     return re.sub(r"(?m)(?:^#.*\n)*^[a-z_]+:\n+(?=#|[a-z_]+:)", "", "\n".join(kept))
 
 

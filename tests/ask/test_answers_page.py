@@ -174,7 +174,7 @@ def test_a_dry_run_writes_no_page_and_a_gap_keeps_its_place(project: Path, engli
         server.fail("How are you?", model="acme/two", status=500)
         assert generate(project).returncode == 1
         assert path.exists()
-        assert path.read_text("utf-8").count('<span class="missing">Missing</span>') == 1
+        assert path.read_text("utf-8").count('<span class="missing" dir="auto">Missing</span>') == 1
         server.heal()
         assert generate(project).returncode == 0
         assert "Missing" not in path.read_text("utf-8")

@@ -143,3 +143,18 @@ def test_it_is_marked_counted_kept_and_not_voted_on(project: Path) -> None:
     generations = read_generations(load(project))
     assert {record["fields"]["answer"] for record in make_records(generations)} == {ABOUT, NAMED}
     assert not any(any(row["names_itself"]) for row in generations)
+
+
+@pytest.mark.usefixtures("english")
+def test_rows_that_stay_from_an_earlier_table_get_their_marks(project: Path) -> None:
+    path = project / "data" / "generations" / "train.parquet"
+    with ModelServer(names=("acme/one", "acme/two")) as server:
+        server.reply = lambda body: NAMED if body["model"] == "acme/two" else ABOUT
+        assert generate(project, "--base-url", server.url).returncode == 0
+        pq.write_table(pq.read_table(path).drop_columns("names_itself"), path)
+        (project / "prompts" / "system_prompt.txt").write_text("Another one.\n", encoding="utf-8")
+        done = generate(project, "--limit", "1", "--base-url", server.url)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(path).to_pylist()
+    assert len({row["system_prompt"] for row in rows}) == 2
+    assert all(row["names_itself"] == [False, True] for row in rows)

@@ -101,7 +101,7 @@ def test_without_third_votes_the_lead_is_asked_at_once(community: Community) -> 
     assert said[-1].endswith("uv run vote.py ties")
     assert "Somebody else" not in ties(community)
     card = (community.local.project / "publish" / "dataset" / "README.md").read_text("utf-8")
-    assert "A tie is decided by the lead, or left out." in card and "one more person was asked" not in card
+    assert "A tie is decided by the lead, or left out." in card and "If the first votes were tied" not in card
 
 
 def test_the_lead_outvotes_nobody(community: Community) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_voting import LocalVoting, make
+from generating import write_prompts
+from kto.ask.prompt_sources import prompt_id
+from local_voting import ANSWERS, LocalVoting, make
 from voting_service import Device, VotingService
 
 PAPER, FREEZE, GARDENS, NO = "In paper.", "Freeze it.", "In gardens.", "No."
@@ -49,7 +51,15 @@ def community(tmp_path: Path, english: None, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("ARGILLA_API_URL", "ARGILLA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     local = make(tmp_path, overlap=2)
-    local.set(measured_share="0.0", test_fraction="0.0")
+    local.set(measured_share="0.0", test_fraction="0.0", prompts='"prompts/mine.jsonl"')
+    write_prompts(local.project, list(ANSWERS))
+    with local.database() as database:
+        for prompt in ANSWERS:  # they are in use, so people are asked about them
+            database.execute(
+                """UPDATE records SET metadata = json_set(metadata, '$.prompt_id', ?)
+                WHERE json_extract(fields, '$.prompt') = ?""",
+                (prompt_id(prompt), prompt),
+            )
     community = Community(local)
     yield community
     community.close()

@@ -113,7 +113,8 @@ def test_a_setting_that_is_missing_has_its_default(project: Path, english: None)
     path.write_text("\n".join(line for line in kept if "concurrency" not in line), encoding="utf-8")
     generation = whole.generation.model_copy(update={"concurrency": 32})
     export = whole.export.model_copy(update={"min_votes": None})  # as many as the project's people were asked for
-    expected = whole.model_copy(update={"generation": generation, "export": export})
+    annotation = whole.annotation.model_copy(update={"task": 1})
+    expected = whole.model_copy(update={"generation": generation, "export": export, "annotation": annotation})
     assert load_settings(project) == expected
     path.write_text(path.read_text(encoding="utf-8").replace("models = ", "# models = "), encoding="utf-8")
     assert "[generation] models" in run(project, "generate.py").stderr

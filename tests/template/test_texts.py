@@ -164,16 +164,16 @@ def test_a_new_catalogue_is_begun_with_the_facts_and_lists_what_is_to_do(tmp_pat
     ]
     assert all("is to be filled in" in problem for problem in header)
     rest = [problem for problem in problems if problem not in header]
-    assert 250 < len(rest) < 350 and all("is in English: " in problem for problem in rest)
+    assert 250 < len(rest) < 370 and all("is in English: " in problem for problem in rest)
 
 
 def test_only_what_is_met_on_the_usual_way_has_to_be_translated(tmp_path: Path) -> None:
-    """At most 290 sentences, besides prompts and examples; the others are said in English, one by one."""
+    """At most 320 sentences, besides prompts and examples; the others are said in English, one by one."""
     begun = dict(catalogues.flat(read_yaml(catalogues.begin("quy", tmp_path))))
     required = {key for key in ENGLISH if not catalogues.is_optional(key)}
     assert {key for key in begun if not key.startswith("language.")} == required
     made_anew = ("starter_prompts.", "prompt_frames.", "examples.rows.")
-    assert 250 <= len([key for key in required if not key.startswith(made_anew)]) <= 290
+    assert 250 <= len([key for key in required if not key.startswith(made_anew)]) <= 320
 
 
 def test_other_words_in_english_leave_the_catalogues_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

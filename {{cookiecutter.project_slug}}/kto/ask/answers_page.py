@@ -64,14 +64,14 @@ def page(config: Settings, about: Iterable[str], articles: Iterable[str]) -> str
 def article(position: str, prompt: str, sections: Iterable[str]) -> str:
     """Return a prompt with its answers, HTML of `section`."""
     return (
-        f'<article>\n<p class="number">{as_written(position)}</p>\n'
+        f'<article>\n<p class="number"><bdi>{as_written(position)}</bdi></p>\n'
         f'<h2 dir="auto">{as_written(prompt)}</h2>\n<div class="answers">\n{"".join(sections)}</div>\n</article>\n'
     )
 
 
 def section(head: str, marks: Iterable[tuple[str, str]], answer: str | None, commands: Iterable[str] = ()) -> str:
     """Return an answer below a heading and what is remarkable (a class, and words), with commands to copy below it."""
-    spans = " ".join(f'<span class="{name}">{as_written(text)}</span>' for name, text in marks)
+    spans = " ".join(f'<span class="{name}" dir="auto">{as_written(text)}</span>' for name, text in marks)
     shown = answer_html(answer).replace(TABLE, "<table>") if answer else ""
     return (
         "<section>\n"
