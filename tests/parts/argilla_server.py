@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import forking
 
-ROOT = Path(__file__).resolve().parents[2]
+PARTS = Path(__file__).resolve().parent
+ROOT = PARTS.parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 _PACKAGES = (
     *("uvicorn.protocols.http.auto", "uvicorn.lifespan.on", "fastapi.staticfiles", "starlette.middleware.gzip"),
@@ -22,8 +24,7 @@ _PACKAGES = (
     *("rich.logging", "rich.progress", "typer", "brotli_asgi", "psutil", "standardwebhooks", "huggingface_hub.hf_api"),
 )
 """What `argilla_server` imports of other people's, and what takes two thirds of the time that it needs to begin."""
-_nursery: forking.Nursery | None = None
-_nursery_env: dict[str, str] = {}
+_nurseries: list[tuple[dict[str, str], forking.Nursery]] = []
 
 
 def copy_project(folder: Path) -> Path:
@@ -50,17 +51,20 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _nursery_for(command: list[str], env: dict[str, str]) -> forking.Nursery | None:
-    """Return what a server may be forked from, if this is the environment of all tests."""
-    global _nursery, _nursery_env
-    if not hasattr(os, "fork") or command != [interpreter()]:
+def nursery_for(env: Mapping[str, str]) -> forking.Nursery | None:
+    """Return what a server may be forked from, if this is one of the two environments that tests have."""
+    if not hasattr(os, "fork") or "HF_HOME" in env:
         return None
     wanted = forking.at_import(env, without=["ARGILLA_"])  # which only Argilla itself reads, when it is there
-    if _nursery is None:
-        _nursery_env = wanted
-        # As `server.py` has it before it imports Argilla.
-        _nursery = forking.Nursery({**env, "HF_HUB_DISABLE_TELEMETRY": "1"}, _PACKAGES, command[0])
-    return _nursery if wanted == _nursery_env and _nursery.has_room(env) else None
+    for has, nursery in _nurseries:
+        if has == wanted:
+            return nursery
+    if len(_nurseries) == 2:
+        return None
+    # As `server.py` has it before it imports Argilla.
+    nursery = forking.Nursery({**env, "HF_HUB_DISABLE_TELEMETRY": "1"}, _PACKAGES, interpreter())
+    _nurseries.append((wanted, nursery))
+    return nursery
 
 
 class ArgillaServer:
@@ -93,9 +97,10 @@ class ArgillaServer:
         would spend half of its time on it.
         """
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        env.setdefault("HF_HUB_OFFLINE", "1")  # as `vote_command.py` has it: one nursery for both
         command = ["kto/vote/argilla_server/server.py", *arguments]
         with open(self.log, "wb") as log:
-            if nursery := _nursery_for(self.command, env):
+            if self.command == [interpreter()] and (nursery := nursery_for(env)):
                 return nursery.start(command, self.project_dir, env, log)
             return subprocess.Popen(
                 [*self.command, *command],

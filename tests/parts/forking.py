@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import runpy
+import selectors
 import signal
 import socket
 import subprocess
@@ -72,10 +73,12 @@ class Nursery:
             self._lead_to(env["HF_HOME"])
         self._running: list[Forked] = []
         self._orders, theirs = socket.socketpair()
+        self.path = Path(tempfile.mkdtemp(prefix="kto-nursery-")) / "orders"
+        """A socket for `forked.py`."""
         with theirs:
             # It ends when our end of the socket is closed, which happens also if we are killed.
             self._process = subprocess.Popen(
-                [python, __file__, str(theirs.fileno()), *packages],
+                [python, __file__, str(theirs.fileno()), str(self.path), *packages],
                 env=self._moved(env),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -167,13 +170,14 @@ class Forked:
         self.returncode: int | None = None
         status = os.pipe()
         pipes = [] if log else [os.pipe(), os.pipe()]
-        theirs = [log.fileno()] * 2 if log else [pipe[1] for pipe in pipes]
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        theirs = [nothing, *([log.fileno()] * 2 if log else [pipe[1] for pipe in pipes])]
         order = json.dumps([list(command), str(cwd), dict(env), log is not None]).encode()
         orders.sendall(len(order).to_bytes(4, "big"))
         socket.send_fds(orders, [order[:1]], [*theirs, status[1]])
         orders.sendall(order[1:])
-        for pipe in (*pipes, status):
-            os.close(pipe[1])
+        for file in (nothing, *(pipe[1] for pipe in (*pipes, status))):
+            os.close(file)
         if pipes:
             self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in pipes)
         self._status = os.fdopen(status[0], "rb")
@@ -231,24 +235,37 @@ class Forked:
 # --- in the process that is forked
 
 
-def _nurse(orders: socket.socket, packages: Sequence[str]) -> None:
-    """Import the packages, then fork for every order until there are no more."""
+def _nurse(orders: socket.socket, path: str, packages: Sequence[str]) -> None:
+    """Import the packages, then fork for every order until there are no more, and for those that come to `path`."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
     with warnings.catch_warnings(action="ignore"):
         for package in packages:
             __import__(package)
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, _bury)
-    while length := orders.recv(4, socket.MSG_WAITALL):
-        first, files, _, _ = socket.recv_fds(orders, 1, 3)
-        command, cwd, env, session = json.loads(
-            first + orders.recv(int.from_bytes(length, "big") - 1, socket.MSG_WAITALL)
-        )
-        if os.fork() == 0:
-            orders.close()
-            os._exit(_wait_for_program(command, cwd, env, session, *files))
-        for file in files:
-            os.close(file)
+    both = selectors.DefaultSelector()
+    both.register(orders, selectors.EVENT_READ)
+    both.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in both.select():
+            source = listener.accept()[0] if key.fileobj is listener else orders
+            length = source.recv(4, socket.MSG_WAITALL)
+            if not length:
+                return
+            first, files, _, _ = socket.recv_fds(source, 1, 5)
+            order = json.loads(first + source.recv(int.from_bytes(length, "big") - 1, socket.MSG_WAITALL))
+            if source is not orders:
+                source.close()
+            if os.fork() == 0:
+                orders.close()
+                listener.close()
+                both.close()
+                os._exit(_wait_for_program(*order, *files))
+            for file in files:
+                os.close(file)
 
 
 def _bury(*_: object) -> None:
@@ -259,26 +276,44 @@ def _bury(*_: object) -> None:
 
 
 def _wait_for_program(
-    command: list[str], cwd: str, env: dict[str, str], session: bool, out: int, err: int, status: int
+    command: list[str],
+    cwd: str,
+    env: dict[str, str],
+    session: bool,
+    nothing: int,
+    out: int,
+    err: int,
+    status: int,
+    leash: int | None = None,
 ) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(status)
+        if leash is not None:
+            os.close(leash)
         if session:
             os.setsid()
-        for number, file in ((1, out), (2, err)):
+        for number, file in ((0, nothing), (1, out), (2, err)):
             os.dup2(file, number)
             os.close(file)
         out_, err_ = sys.stdout, sys.stderr  # which know what kind of file was there before
         sys.stdout = os.fdopen(1, "w", encoding=out_.encoding, errors=out_.errors, closefd=False)
         sys.stderr = os.fdopen(2, "w", 1, encoding=err_.encoding, errors=err_.errors, closefd=False)
         os._exit(_run(command, cwd, env))
-    os.close(out)
-    os.close(err)
+    for file in (nothing, out, err):
+        os.close(file)
+    if leash is not None:
+        threading.Thread(target=_kill_with, args=(leash, pid), daemon=True).start()
     os.write(status, b"%d\n" % pid)
     os.write(status, b"%d\n" % os.waitpid(pid, 0)[1])
     return 0
+
+
+def _kill_with(leash: int, pid: int) -> None:
+    """Kill a program when the process is gone that holds the other end."""
+    os.read(leash, 1)
+    os.kill(pid, signal.SIGKILL)
 
 
 def _run(command: list[str], cwd: str, env: dict[str, str]) -> int:
@@ -320,4 +355,4 @@ def _run(command: list[str], cwd: str, env: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt), socket.socket(fileno=int(sys.argv[1])) as orders:
-        _nurse(orders, sys.argv[2:])
+        _nurse(orders, sys.argv[2], sys.argv[3:])

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from argilla_server import free_port, interpreter
+from argilla_server import PARTS, free_port, interpreter, nursery_for
+
+_FORKED = PARTS / "forked.py"
 
 
 class Vote:
@@ -26,18 +28,23 @@ class Vote:
         Folder for that script; a tunnel program may be there, too.
     arguments
         After `vote.py`; without a port one is chosen.
+    forked
+        Whether Argilla may be forked from a process that has its packages, see `forked.py`; where a test is about the
+        end of that very process, not.
     env
         Further variables.
     """
 
-    def __init__(self, project: Path, tools: Path, *arguments: str, **env: str) -> None:
+    def __init__(self, project: Path, tools: Path, *arguments: str, forked: bool = True, **env: str) -> None:
         tools.mkdir(exist_ok=True)
         uv = tools / "uv"
-        uv.write_text(f'#!/bin/sh\nshift 3\nexec "{interpreter()}" "$@"\n', encoding="utf-8")
-        uv.chmod(0o755)
         usual = {name: value for name, value in os.environ.items() if name not in ("UV", "PYTHONDONTWRITEBYTECODE")}
         usual |= {"UV": str(uv), "HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
         usual["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+        nursery = nursery_for({**usual, **env}) if forked else None
+        program = f'"{interpreter()}"' + (f' -ISB "{_FORKED}" "{nursery.path}"' if nursery else "")
+        uv.write_text(f'#!/bin/sh\nshift 3\nexec {program} "$@"\n', encoding="utf-8")
+        uv.chmod(0o755)
         self.port = free_port()
         if "--port" in arguments:
             self.port = arguments[arguments.index("--port") + 1]

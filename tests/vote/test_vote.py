@@ -101,7 +101,7 @@ def test_from_answers_to_votes_in_one_command(alone: Task, tmp_path: Path) -> No
     assert gone(url)
 
     # And again: nothing appears twice, the password is not said again; a kill of vote.py ends the server, too.
-    again = Vote(alone.project, tmp_path / "bin", port).wait_for("New answers")
+    again = Vote(alone.project, tmp_path / "bin", port, forked=False).wait_for("New answers")
     assert "New answers in Argilla: 0\n" in again.output and "Log in as" not in again.output
     argilla = argilla_of(again)
     again.process.kill()
@@ -112,7 +112,7 @@ def test_from_answers_to_votes_in_one_command(alone: Task, tmp_path: Path) -> No
 def test_the_server_ends_before_it_is_of_use(alone: Task, tmp_path: Path) -> None:
     """Killed while Argilla starts: there is nobody any more whom it could belong to."""
     alone.generate(ANSWERS)
-    vote = Vote(alone.project, tmp_path / "bin").wait_for("Argilla is starting")
+    vote = Vote(alone.project, tmp_path / "bin", forked=False).wait_for("Argilla is starting")
     argilla = argilla_of(vote)
     vote.process.kill()
     assert vote.process.wait(10) == -signal.SIGKILL

@@ -53,8 +53,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
             client.close()
 
 
-def start(task: Task, *arguments: str, **env: str) -> Vote:
-    return Vote(task.project, task.project.parent / "bin", *arguments, **env)
+def start(task: Task, *arguments: str, forked: bool = True, **env: str) -> Vote:
+    return Vote(task.project, task.project.parent / "bin", *arguments, forked=forked, **env)
 
 
 @pytest.fixture
@@ -172,8 +172,15 @@ def test_votes_wait_while_an_older_database_is_changed(task: Task) -> None:
 # --- Kills
 
 
-def test_a_killed_argilla_stops_no_vote(task: Task, vote: Vote) -> None:
-    vote.wait_for_argilla()
+@pytest.fixture
+def unforked(task: Task) -> Iterator[Vote]:
+    """Its Argilla is its own child."""
+    with start(task, forked=False) as vote:
+        yield vote
+
+
+def test_a_killed_argilla_stops_no_vote(task: Task, unforked: Vote) -> None:
+    vote = unforked.wait_for_argilla()
     device = vote.enter(vote.own_secret)
     first, second = cards(vote, device, 2)
     argilla_of(vote).kill()
@@ -191,7 +198,7 @@ def test_a_killed_argilla_stops_no_vote(task: Task, vote: Vote) -> None:
 
 @pytest.mark.parametrize("moment", ["while Argilla starts", "afterwards"])
 def test_a_kill_loses_no_vote_and_leaves_nothing_behind(task: Task, moment: str) -> None:
-    vote = start(task)
+    vote = start(task, forked=False)
     device = vote.enter(vote.own_secret)
     given = [line(card) for card in cards(vote, device, 2)]
     argilla = argilla_of(vote)
@@ -210,7 +217,7 @@ def test_a_kill_loses_no_vote_and_leaves_nothing_behind(task: Task, moment: str)
 
 def test_ctrl_c_at_any_time(task: Task) -> None:
     for word in ("Argilla is starting", "Your own link", "Argilla's page"):
-        vote = start(task).wait_for(word)
+        vote = start(task, forked=False).wait_for(word)
         argilla = argilla_of(vote)
         said = vote.stop()
         assert said.startswith("0: ") and "Traceback" not in said and "has ended" not in said, said
