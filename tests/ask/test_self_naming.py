@@ -95,7 +95,7 @@ def test_sentences_of_a_language(tag: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_names_of_the_projects_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    tells = rule("en", monkeypatch, ("acme/zebulon-7b-chat", "/home/ann/models/quokka-sft", "llama3.2:3b"))
+    tells = rule("en", monkeypatch, ("acme/zebulon-7b-chat", "/models/quokka-sft", "llama3.2:3b"))
     for name in ("Zebulon", "zebulon-7b-chat", "Quokka"):
         assert tells(f"I am {name}. How are you?") and not rule("en", monkeypatch)(f"I am {name}. How are you?")
     assert not tells("My name is Ann, and these are my models: one is large, one is a chat model.")
