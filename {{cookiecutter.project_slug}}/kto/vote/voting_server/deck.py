@@ -75,9 +75,8 @@ class _Card:
         self.answers[user] = answer
 
     def want(self, overlap: Overlap) -> None:
-        is_given_out = (
-            self.can_be_given and self.decision not in (GOOD, BAD) and bool(self.decision or not self.flagged)
-        )
+        is_over = self.decision in (GOOD, BAD) or (self.flagged and not self.decision)
+        is_given_out = self.can_be_given and not is_over
         self.wanted = overlap.wanted(self.good, self.bad, self.is_measured) if is_given_out else 0
 
 
@@ -89,8 +88,8 @@ class Deck:
     overlap
         Votes wanted per record.
     records
-        Id, id of the prompt, whether it can be given out, id outside of Argilla, and what the lead has decided about it,
-        in an order that mixes the prompts.
+        Id, id of the prompt, whether it can be given out, id outside of Argilla, and what the lead has decided, in an
+        order that mixes the prompts.
     responses
         Record, user and response; those on other records are passed over.
     leases
