@@ -142,7 +142,7 @@ def test_the_page(waiting: Community, browser: Browser) -> None:
 
 
 def test_argilla_knows_at_once_what_the_lead_has_looked_at(task: Task) -> None:
-    task.set(third_vote="false", test_fraction="0.0")
+    task.set(test_fraction="0.0")
     task.generate({"Question?": ["one", "two"], "Another?": ["three", None]})
     task.setup()
     records = task.records()
@@ -152,10 +152,12 @@ def test_argilla_knows_at_once_what_the_lead_has_looked_at(task: Task) -> None:
     metadata: dict[str, Any] = {answer: each["metadata"] for (_, answer), each in task.records().items()}
     assert not any("looked_at" in each for each in metadata.values())
     id = records["Question?", "one"]["external_id"]
+    assert task.records()["Question?", "one"]["status"] == "pending", "somebody else is asked"
     done = task.run("vote.py", "ties", id[:10], "good")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert task.records()["Question?", "one"]["status"] == "completed"
     found = {answer: each["metadata"] for (_, answer), each in task.records().items()}
-    assert found == metadata | {"one": metadata["one"] | {"looked_at": True}}
+    assert found == metadata | {"one": metadata["one"] | {"looked_at": "good"}}
     assert task.export().stderr.startswith("Every row has the same label.")
     origins = {row["completion"][0]["content"]: row["label_from"] for row in task.table("kto/train.parquet")}
     assert origins == {"one": "lead", "two": "majority"}

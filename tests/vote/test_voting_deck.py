@@ -21,8 +21,8 @@ GOOD, BAD = Answer("submitted", "good"), Answer("submitted", "bad")
 SKIPPED, DRAFT = Answer("discarded"), Answer("draft")
 
 
-def card(prompt: object, answer: object, can_be_given: bool = True) -> tuple[str, str, bool, str, bool]:
-    return f"{prompt}-{answer}", str(prompt), can_be_given, f"{prompt}-{answer}", False
+def card(prompt: object, answer: object, can_be_given: bool = True) -> tuple[str, str, bool, str, str | None]:
+    return f"{prompt}-{answer}", str(prompt), can_be_given, f"{prompt}-{answer}", None
 
 
 def deck(records: int, answers: int = 3, overlap: int = 2, **more: Any) -> Deck:
@@ -199,8 +199,15 @@ def test_a_flagged_answer_is_shown_to_nobody_until_the_lead_has_looked() -> None
     assert everybody.progress("zuri") == {"mine": 0, "all": 0, "all_goal": 3}
     everybody.settle("0-0", "amina", BAD)  # taken back
     assert {*everybody.draw("zuri", 2, ["1-0"])} == {"0-0"}
-    looked_at = Deck(Overlap(3), [(*card(0, 0)[:4], True)], [("0-0", "amina", flagged)])
-    assert looked_at.draw("zuri", 1) == ["0-0"]
+    kept = Deck(Overlap(3), [(*card(0, 0)[:4], "keep")], [("0-0", "amina", flagged)])
+    assert kept.draw("zuri", 1) == ["0-0"]
+
+
+def test_nobody_is_asked_about_a_tie_that_the_lead_has_decided() -> None:
+    tie = [("0-0", "amina", GOOD), ("0-0", "piet", BAD)]
+    for decision, drawn in ((None, ["0-0"]), ("keep", ["0-0"]), ("good", []), ("bad", [])):
+        everybody = Deck(Overlap(2, asks_third=True), [(*card(0, 0)[:4], decision)], tie)
+        assert everybody.draw("zuri", 1) == drawn, decision
 
 
 class Campaign(RuleBasedStateMachine):

@@ -232,7 +232,7 @@ def test_a_flagged_answer(voting: VotingService) -> None:
     assert flagged not in {card["record"] for card in voting.device("late").cards()}
     assert voting.rows("SELECT status FROM records WHERE id = ?", flagged) == [("completed",)]
     with voting.database() as database:  # as the lead's look writes it
-        change = "UPDATE records SET metadata = json_set(metadata, '$.looked_at', json('true')) WHERE id = ?"
+        change = "UPDATE records SET metadata = json_set(metadata, '$.looked_at', 'keep') WHERE id = ?"
         database.execute(change, (flagged,))
     assert states(piet, make_line(flagged, "good")) == ["applied"]
     assert voting.rows("SELECT status FROM records WHERE id = ?", flagged) == [("completed",)], "two votes"

@@ -57,18 +57,19 @@ def is_outdated(prompt_id: str | None, in_use: PromptsInUse) -> bool:
 def leave_queue(task: Task, config: Settings) -> None:
     """Let answers whose prompt is out of use, and those that are left out, leave the queue; bring back others.
 
-    Records about which the lead has decided are marked, too.
+    Records about which the lead has decided are marked, too: flags do not count there, and a decided tie is asked about
+    no more.
     """
     in_use, out = prompts_in_use(config), left_out.read(config.root)
-    looked_at = decisions.read(config.root).looked_at
+    decided = decisions.read(config.root).by_id
     changed: list[dict[str, Any]] = []
     waiting: list[str] = []
     unwanted: list[str] = []  # pending ones that are left out
     for record in list_records(task):
         before = record["metadata"] or {}
         metadata = {name: value for name, value in before.items() if name != LOOKED_AT}
-        if record["external_id"] in looked_at:
-            metadata[LOOKED_AT] = True
+        if decision := decided.get(record["external_id"]):
+            metadata[LOOKED_AT] = decision
         taken_out = out.has_record(record)
         if taken_out or in_use.complete:
             metadata.pop(OUTDATED, None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kto.settings import Annotation
 
 LOOKED_AT = "looked_at"
-"""Metadata of a record whose flags do not count, because the lead has looked at it."""
+"""Metadata of a record that the lead has looked at: the decision, `good` or `bad` on a tie, `keep` on a flag."""
 
 
 class Overlap(NamedTuple):
@@ -50,7 +50,8 @@ class Overlap(NamedTuple):
             vote, reasons = ((values.get(name) or {}).get("value") for name in ("vote", "reasons"))
             good, bad, others = good + (vote == GOOD), bad + (vote == BAD), others + (vote not in (GOOD, BAD))
             is_flagged |= self.is_flag(reasons or ())
-        if is_flagged and not metadata.get(LOOKED_AT):
+        decision = metadata.get(LOOKED_AT)
+        if decision in (GOOD, BAD) or (is_flagged and not decision):
             return True
         if others:
             return good + bad + others >= self.votes

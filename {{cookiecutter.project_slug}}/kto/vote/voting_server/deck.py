@@ -44,7 +44,7 @@ class _Card:
     prompt: str
     can_be_given: bool  # is given out, and counts towards the goal
     is_measured: bool = False
-    was_looked_at: bool = False  # by the lead, so flags do not count
+    decision: str | None = None  # of the lead: about a tie, or that flags do not count
     place: int = -1  # in the order in which cards are given out
     votes: int = 0
     good: int = 0  # of the votes
@@ -75,7 +75,8 @@ class _Card:
         self.answers[user] = answer
 
     def want(self, overlap: Overlap) -> None:
-        is_given_out = self.can_be_given and (self.was_looked_at or not self.flagged)
+        is_over = self.decision in (GOOD, BAD) or (self.flagged and not self.decision)
+        is_given_out = self.can_be_given and not is_over
         self.wanted = overlap.wanted(self.good, self.bad, self.is_measured) if is_given_out else 0
 
 
@@ -87,8 +88,8 @@ class Deck:
     overlap
         Votes wanted per record.
     records
-        Id, id of the prompt, whether it can be given out, id outside of Argilla, and whether the lead has looked at it,
-        in an order that mixes the prompts.
+        Id, id of the prompt, whether it can be given out, id outside of Argilla, and what the lead has decided, in an
+        order that mixes the prompts.
     responses
         Record, user and response; those on other records are passed over.
     leases
@@ -98,14 +99,14 @@ class Deck:
     def __init__(
         self,
         overlap: Overlap,
-        records: Iterable[tuple[str, str, bool, str, bool]] = (),
+        records: Iterable[tuple[str, str, bool, str, str | None]] = (),
         responses: Iterable[tuple[str, str, Answer]] = (),
         leases: Iterable[tuple[str, str, float]] = (),
     ) -> None:
         self.overlap = overlap
         self._cards = {
-            id: _Card(id, prompt, bool(given), overlap.is_measured(external_id), bool(looked_at))
-            for id, prompt, given, external_id, looked_at in records
+            id: _Card(id, prompt, bool(given), overlap.is_measured(external_id), decision)
+            for id, prompt, given, external_id, decision in records
         }
         self._order: list[_Card] = []
         self._starts: dict[str, int] = {}  # user → place before which there is no card for them

@@ -27,7 +27,7 @@ _CLEAN = 600  # seconds between two removals of leases that have ended
 _RECORDS = f"""
 SELECT records.id, coalesce(json_extract(metadata, '$.prompt_id'), records.id),
     coalesce(json_extract(metadata, '$.outdated'), 0) != 1 AND kto_cards.external_id IS NOT NULL,
-    coalesce(records.external_id, records.id), coalesce(json_extract(metadata, '$.{LOOKED_AT}'), 0)
+    coalesce(records.external_id, records.id), json_extract(metadata, '$.{LOOKED_AT}')
 FROM records LEFT JOIN kto_cards ON kto_cards.external_id = records.external_id
 WHERE dataset_id = ? ORDER BY records.id
 """  # the ids are random, so that their order mixes prompts and models
