@@ -315,6 +315,6 @@ def test_the_whole_way_of_an_updated_project(tmp_path: Path) -> None:
 
     settings = project / "project.toml"
     settings.write_text(settings.read_text(encoding="utf-8").replace("batch_size = 4", "batch_size = 2"), "utf-8")
-    make_tiny_model(tmp_path / "one", conversations=CONVERSATIONS["nl"])
+    make_tiny_model(tmp_path / "one", steps=0)
     command(project, sys.executable, "train.py", "--model", str(tmp_path / "one"), "--max-steps", "2")
     assert (project / "data" / "model" / "model.safetensors").is_file()

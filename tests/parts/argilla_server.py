@@ -91,14 +91,17 @@ class ArgillaServer:
         self.process: subprocess.Popen[bytes] | forking.Forked | None = None
 
     def run(self, *arguments: str) -> "subprocess.Popen[bytes] | forking.Forked":
-        """Start the script with any arguments, in a process group of its own, and write what it says to `log`.
+        """Start the script with any arguments, see `run_script`."""
+        return self.run_script("kto/vote/argilla_server/server.py", *arguments)
+
+    def run_script(self, *command: str) -> "subprocess.Popen[bytes] | forking.Forked":
+        """Start a script in the server's environment and a process group of its own, and write what it says to `log`.
 
         Python may keep the bytecode of the server's packages, which uv does not make when it installs them: each start
         would spend half of its time on it.
         """
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         env.setdefault("HF_HUB_OFFLINE", "1")  # as `vote_command.py` has it: one nursery for both
-        command = ["kto/vote/argilla_server/server.py", *arguments]
         with open(self.log, "wb") as log:
             if self.command == [interpreter()] and (nursery := nursery_for(env)):
                 return nursery.start(command, self.project_dir, env, log)

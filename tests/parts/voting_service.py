@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
-from argilla_server import ROOT, copy_project, interpreter
+from argilla_server import ROOT, ArgillaServer, copy_project
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
@@ -64,10 +64,9 @@ def _migrated() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="kto-argilla-"))
     home = folder / "home"
     home.mkdir()
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [interpreter(), "-c", _MIGRATE, str(copy_project(folder)), str(home)]
-    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
+    server = ArgillaServer(folder)
+    process = server.run_script("-c", _MIGRATE, str(copy_project(folder)), str(home))
+    assert process.wait(120) == 0, server.output
     shutil.rmtree(folder / "kto")
     return home
 
