@@ -1,5 +1,6 @@
 """The real Argilla server of a rendered project, for tests that need one."""
 
+import contextlib
 import functools
 import json
 import os
@@ -132,7 +133,8 @@ class ArgillaServer:
             return None
         process, self.process = self.process, None
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
         try:
             return process.wait(30)
         except subprocess.TimeoutExpired:

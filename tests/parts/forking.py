@@ -246,6 +246,7 @@ def _nurse(orders: socket.socket, path: str, packages: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, _bury)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the tests, which end the programs
     both = selectors.DefaultSelector()
     both.register(orders, selectors.EVENT_READ)
     both.register(listener, selectors.EVENT_READ)
@@ -292,6 +293,7 @@ def _wait_for_program(
         os.close(status)
         if leash is not None:
             os.close(leash)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if session:
             os.setsid()
         for number, file in ((0, nothing), (1, out), (2, err)):
