@@ -6,9 +6,8 @@
     uv run vote.py plan                              how many votes and evenings it will take, and what they give
     python vote.py practice                          what people will see, without answers and without any package
 
-It opens the voting page on this machine until Ctrl-C, with Argilla behind it, where the votes are kept; or it uses the
-Argilla in `.env`, if that runs already or is elsewhere. Run it again after generate.py: only what is new is uploaded,
-and no vote is touched. The commands are in `kto/vote/`.
+It opens the voting page on this machine until Ctrl-C, with Argilla behind it, which keeps the votes; or it uses the
+Argilla in `.env`, if that runs or is elsewhere. A second run uploads only what is new. The commands are in `kto/vote/`.
 """
 
 import argparse
@@ -50,9 +49,7 @@ def find_argilla(config: "Settings", home: Path | None) -> "Argilla | None":
         return None
     is_ours = has_key(home or config.root / HOME, key)
     is_here = is_ours or is_this_machine(url)
-    if is_here and not is_running(url):
-        return None
-    if is_here and home and not is_ours:  # the one that runs keeps its votes elsewhere
+    if is_here and (not is_running(url) or (home and not is_ours)):  # or the one that runs keeps its votes elsewhere
         return None
     from kto.vote.client import ArgillaError, log_in
 

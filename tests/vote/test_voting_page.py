@@ -78,7 +78,8 @@ def test_the_page_speaks_the_language(
         task.generate(examples(texts["examples"]["rows"]))
         task.setup()
         page.log_in(argilla.username, argilla.password)
-        ours = [texts["task"][key] for key in ("vote", "good", "bad", "reasons", "reason_unsafe", "prompt", "answer")]
+        ours = [texts["task"][key] for key in ("vote", "good", "bad", "why", "reason_unsafe", "prompt", "answer")]
+        ours += [texts["aspects"]["language"][key] for key in ("question", "natural", "wrong")]
         assert [text for text in ours if not page.shows(text)] == []
         assert page.page.evaluate("document.body.lang") == language
         assert page.page.evaluate(CUT, ours) == []
