@@ -69,8 +69,8 @@ def main(arguments: list[str]) -> int:
     environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUTF8": "1"}
     python = str(scripts / "python")
     if testing:
-        # Files run in parallel, in their order; one more than there are processors, for tests wait for servers, too.
-        processes = str(min((os.cpu_count() or 1) + 1, 4))
+        # Files run in parallel, in their order; tests wait for servers as often as they compute.
+        processes = str(min(os.cpu_count() or 1, 4))
         whole = arguments[1:] in ([], ["--quick"])
         options = [
             *(["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"] if whole else []),
