@@ -67,13 +67,11 @@ def for_agreement(votes: Sequence[Row], overlap: Overlap) -> list[bool]:
     """Return for each vote, in the order in which they were cast, whether agreement is computed from it."""
     if not overlap.asks_third:
         return [True] * len(votes)
-    before: defaultdict[str, int] = defaultdict(int)
-    found = []
-    for vote in votes:
-        id = vote["record_id"]
-        before[id] += 1
-        found.append(counts_for_agreement(before[id], overlap.is_measured(id), overlap.votes)[-1])
-    return found
+    marks = {
+        id: iter(counts_for_agreement(len(own), overlap.is_measured(id), overlap.votes))
+        for id, own in by_record(votes).items()
+    }
+    return [next(marks[vote["record_id"]]) for vote in votes]
 
 
 def flags_on(votes: Iterable[Vote], flags: Collection[str]) -> dict[str, tuple[str, ...]]:

@@ -176,7 +176,7 @@ function refresh() {
   const now = deck.cards[0];
   const isStale = kind === "card" ? !now || now.record !== shown.record : kind === "wait" && (now || waitingFor !== missing());
   if (isStale) next();
-  else drawLast();
+  else if (kind === "card" || kind === "wait") drawLast();
 }
 
 function drawLast() {

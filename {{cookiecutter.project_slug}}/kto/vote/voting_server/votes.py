@@ -13,15 +13,14 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from kto.questions import BAD, COMMENT_MAX, GOOD
+from kto.questions import BAD, COMMENT_MAX, GOOD, NAME
 from kto.vote.overlap import Overlap
 from kto.vote.record_status import recount
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
 _ID = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # of reasons, aspects and their values
-_NAMES = 20  # reasons, or aspects, that a line may have
+_NAMES = 40  # that a line may have as reasons, or as aspects and their values
 _LENGTH = 4 * COMMENT_MAX  # characters; of a line with fields that only a later page knows, too
 
 
@@ -106,8 +105,7 @@ def parse(sent: Any) -> Line:
 
 
 def _are_names(values: Collection[Any]) -> bool:
-    is_short = len(values) <= 2 * _NAMES
-    return is_short and all(isinstance(value, str) and _NAME.fullmatch(value) for value in values)
+    return len(values) <= _NAMES and all(isinstance(value, str) and re.fullmatch(NAME, value) for value in values)
 
 
 def _is_id(value: Any) -> TypeGuard[str]:
