@@ -14,6 +14,8 @@ from rendering import render
 from voting import Task
 from voting_service import DATASET, Device, Refused, VotingService, make_home
 
+from kto.vote.overlap import overlap_of
+
 ANSWERS = {"How do I keep bread fresh?": ["In paper.", "Freeze it."], "Where do tulips grow?": ["In gardens.", "No."]}
 
 
@@ -26,7 +28,7 @@ class LocalVoting(Task):
 
     @property
     def service(self) -> VotingService:
-        return VotingService(self.home / "argilla.db")
+        return VotingService(self.home / "argilla.db", overlap=overlap_of(self.config.annotation))
 
     def invite(self, *words: str, **env: str) -> tuple[int, str, str]:
         """Run `vote.py invite`; return its status and what it says."""
@@ -75,7 +77,7 @@ def make(folder: Path, language: str = "en", overlap: int = 3) -> LocalVoting:
     url = f"http://127.0.0.1:{free_port()}"
     (project / ".env").write_text(f"ARGILLA_API_URL={url}\nARGILLA_API_KEY={key}\n", encoding="utf-8")
     local = LocalVoting(project, url, key)
-    local.set(dataset=f'"{DATASET}"', min_submitted=str(overlap))
+    local.set(dataset=f'"{DATASET}"', min_submitted=str(overlap), measured_share="0.0")
     return local
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,10 @@ class Vote:
         usual["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
         nursery = nursery_for({**usual, **env}) if forked else None
         program = f'"{interpreter()}"' + (f' -ISB "{_FORKED}" "{nursery.path}"' if nursery else "")
-        uv.write_text(f'#!/bin/sh\nshift 3\nexec {program} "$@"\n', encoding="utf-8")
-        uv.chmod(0o755)
+        new_uv = tools / f"uv-{uuid.uuid4().hex}"  # a program that is being started must not be written to
+        new_uv.write_text(f'#!/bin/sh\nshift 3\nexec {program} "$@"\n', encoding="utf-8")
+        new_uv.chmod(0o755)
+        new_uv.replace(uv)
         self.port = free_port()
         if "--port" in arguments:
             self.port = arguments[arguments.index("--port") + 1]
