@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from crowdkit.aggregation import DawidSkene
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rendering import TEMPLATE
@@ -51,6 +50,8 @@ COMMUNITIES = st.builds(
 
 def with_crowd_kit(votes: Votes, prior: tuple[float, float], steps: int) -> dict[str, float]:
     """crowd-kit's posteriors. It has a prior for the first step alone, so here its own function adds it in each."""
+    from crowdkit.aggregation import DawidSkene  # it takes seconds, as it imports nltk, too
+
     people = sorted({person for _, person, _ in votes})
     index = pd.MultiIndex.from_product([people, [False, True]], names=["worker", "label"])
     table = [[*prior] if said is False else [*reversed(prior)] for _ in people for said in (False, True)]

@@ -42,18 +42,23 @@ class Page:
 
     def fonts(self, selector: str) -> list[tuple[str, set[str]]]:
         """Return the own text of each element that is shown, and the families of fonts that its letters are from."""
+        texts = self.page.evaluate(
+            """selector => [...document.querySelectorAll(selector)].flatMap(element => {
+                const own = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join("");
+                if (!own.trim()) return [];
+                element.dataset.ownText = "";
+                return [own];
+            })""",
+            selector,
+        )
         session = self.page.context.new_cdp_session(self.page)
         session.send("DOM.enable")
         session.send("CSS.enable")
         root = session.send("DOM.getDocument")["root"]["nodeId"]
+        nodes = session.send("DOM.querySelectorAll", {"nodeId": root, "selector": "[data-own-text]"})["nodeIds"]
         found = []
-        for node in session.send("DOM.querySelectorAll", {"nodeId": root, "selector": selector})["nodeIds"]:
-            object_id = session.send("DOM.resolveNode", {"nodeId": node})["object"]["objectId"]
-            own = "function() { return [...this.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join('') }"
-            call = {"objectId": object_id, "functionDeclaration": own}
-            text = session.send("Runtime.callFunctionOn", call)["result"].get("value") or ""
-            used = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
-            if text.strip() and used:
+        for text, node in zip(texts, nodes, strict=True):
+            if used := session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]:
                 found.append((text, {font["familyName"] for font in used}))
         session.detach()
         return found

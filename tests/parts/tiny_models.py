@@ -1,12 +1,16 @@
-"""Tiny Llama folders, made on the spot: real files for the real `transformers serve` and the real trainer."""
+"""Tiny Llama folders, made on the spot: real files for the real `transformers serve` and the real trainer.
+
+torch and transformers are imported where a model is made: ten seconds that only some of the tests need.
+"""
 
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 START, END = "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
@@ -61,6 +65,9 @@ def make_model(
 
     Without a system prompt there are up to `noise` random tokens before each question.
     """
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
     tokenizer = _tokenizer(texts)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
@@ -86,7 +93,10 @@ def make_model(
     return folder
 
 
-def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(texts: Sequence[str]) -> "PreTrainedTokenizerFast":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -101,14 +111,16 @@ def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def _teach(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    model: "LlamaForCausalLM",
+    tokenizer: "PreTrainedTokenizerFast",
     batch: Callable[[], Sequence[tuple[str, str]]],
     system_prompt: str,
     steps: int,
     seed: int,
     longest: int,
 ) -> None:
+    import torch
+
     chance = random.Random(seed)
     torch.set_num_threads(1)  # on a machine with other work, the threads of torch wait for each other most of the time
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.512 / model.config.hidden_size)  # 8e-3 for the usual ones
@@ -126,8 +138,10 @@ def _teach(
 
 
 def _batch(
-    tokenizer: PreTrainedTokenizerFast, known: Sequence[tuple[str, str]], system: list[int]
-) -> dict[str, torch.Tensor]:
+    tokenizer: "PreTrainedTokenizerFast", known: Sequence[tuple[str, str]], system: list[int]
+) -> "dict[str, torch.Tensor]":
+    import torch
+
     def ids(text: str) -> list[int]:
         return tokenizer(text)["input_ids"]
 
