@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from argilla_server import free_port
+from kto.vote.overlap import overlap_of
 from rendering import render
 from voting import Task
 from voting_service import DATASET, Device, Refused, VotingService, make_home
-
-from kto.vote.overlap import overlap_of
 
 ANSWERS = {"How do I keep bread fresh?": ["In paper.", "Freeze it."], "Where do tulips grow?": ["In gardens.", "No."]}
 
