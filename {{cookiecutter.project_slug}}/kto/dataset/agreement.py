@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Units = Iterable[Iterable[Hashable]]
-REPEATS, SEED = 2000, 0  # of the bootstrap
+_REPEATS, _SEED = 2000, 0  # of the bootstrap
 
 
 class Agreement(NamedTuple):
@@ -35,32 +35,16 @@ def counts_for_agreement(votes: int, is_measured: bool, first: int = 2) -> list[
     return [is_measured or index < first for index in range(votes)]
 
 
-def krippendorff_alpha(units: Units) -> float | None:
-    """Return α for nominal values: 1 is full agreement, 0 what chance gives, below 0 is systematic disagreement.
-
-    `units` has for each answer the values that people gave it; with fewer than two it does not count. The result is
-    None if α is undefined: no answer counts, or all values are the same.
-    """
-    return _Table(units).alpha().value
-
-
-def gwet_ac1(units: Units, categories: int = 2) -> float | None:
-    """Return AC1 for nominal values, `categories` of them possible; `units` is that of `krippendorff_alpha`.
-
-    An answer with one value counts for how frequent the values are, but not for agreement. The result is None if no
-    answer has two. Unlike α it is defined where all values are the same: it is 1.
-    """
-    return _Table(units).ac1(categories).value
-
-
 def agreement(units: Units, categories: int = 2) -> tuple[Agreement, Agreement]:
-    """Return α and AC1 with intervals: the middle 95 % of 2,000 bootstrap samples of the answers, with a fixed seed.
+    """Return α and AC1 for nominal values, `categories` of them possible: 1 is full agreement, 0 what chance gives.
 
-    Samples for which a figure is undefined do not count. `units` is that of `krippendorff_alpha`.
+    `units` has for each answer the values that people gave it. One with a single value counts for how frequent the
+    values are in AC1, and for nothing else. Without an answer with two, both are undefined; where all values are the
+    same, AC1 is 1 and α undefined. The intervals are the middle 95 % of 2,000 bootstrap samples of the answers, with a
+    fixed seed; samples for which a figure is undefined do not count.
     """
     table = _Table(units)
-    times = table.resampled(REPEATS, SEED)
-    return table.alpha(times), table.ac1(categories, times)
+    return table.alpha(), table.ac1(categories)
 
 
 class _Table:
@@ -78,16 +62,7 @@ class _Table:
         self.times = np.array([found[kind] for kind in kinds], float)
         self.votes = self.counts.sum(axis=1)
 
-    def resampled(self, repeats: int, seed: int) -> "np.ndarray":
-        """Return how often each kind of answer occurs in bootstrap samples: one row per sample."""
-        import numpy as np
-
-        total = int(self.times.sum())
-        if not total:
-            return np.zeros((repeats, 0))
-        return np.random.default_rng(seed).multinomial(total, self.times / total, repeats).astype(float)
-
-    def alpha(self, samples: "np.ndarray | None" = None) -> Agreement:
+    def alpha(self) -> Agreement:
         is_pair = self.votes >= 2
         counts, votes = self.counts[is_pair], self.votes[is_pair]
         pairs = (votes**2 - (counts**2).sum(axis=1)) / (votes - 1)  # of different values within an answer
@@ -98,9 +73,9 @@ class _Table:
             expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
             return 1 - _divide((n - 1) * (times @ pairs), expected)
 
-        return self._figure(alpha, samples)
+        return self._figure(alpha)
 
-    def ac1(self, categories: int, samples: "np.ndarray | None" = None) -> Agreement:
+    def ac1(self, categories: int) -> Agreement:
         is_pair = self.votes >= 2
         counts, votes = self.counts[is_pair], self.votes[is_pair]
         agreeing = (counts * (counts - 1)).sum(axis=1) / (votes * (votes - 1))
@@ -112,17 +87,17 @@ class _Table:
             chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
             return _divide(observed - chance, 1 - chance)
 
-        return self._figure(ac1, samples)
+        return self._figure(ac1)
 
-    def _figure(self, statistic: "Callable[[np.ndarray], np.ndarray]", samples: "np.ndarray | None") -> Agreement:
+    def _figure(self, statistic: "Callable[[np.ndarray], np.ndarray]") -> Agreement:
+        """Return a figure that is computed from how often each kind of answer occurs, one row per sample."""
         import numpy as np
 
         value = float(statistic(self.times[None])[0])
         if np.isnan(value):
             return Agreement(None, None, None)
-        if samples is None:
-            return Agreement(value, None, None)
-        found = statistic(samples)
+        total = int(self.times.sum())
+        found = statistic(np.random.default_rng(_SEED).multinomial(total, self.times / total, _REPEATS).astype(float))
         low, high = np.percentile(found[~np.isnan(found)], [2.5, 97.5]).tolist()
         return Agreement(value, low, high)
 
