@@ -47,9 +47,9 @@ def estimate(votes: Iterable[tuple[Hashable, Hashable, bool]], prior: tuple[floa
     ]
     if not rows:
         return Estimate({}, False)
-    columns = np.array(rows).T
-    good, _, _ = fit(*columns, prior)
-    return Estimate(dict(zip(answers, good.tolist(), strict=True)), is_enough(columns[0], columns[1]))
+    by_vote = np.array(rows)
+    good, _, _ = fit(by_vote[:, 0], by_vote[:, 1], by_vote[:, 2], prior)
+    return Estimate(dict(zip(answers, good.tolist(), strict=True)), is_enough(by_vote[:, 0], by_vote[:, 1]))
 
 
 def is_enough(answers: "np.ndarray", people: "np.ndarray") -> bool:

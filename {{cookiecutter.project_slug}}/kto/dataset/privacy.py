@@ -144,7 +144,8 @@ class VoteFiles:
             stored = rows
         published = {(vote["record_id"], vote["annotator"]) for vote in rows}
         log = _joined(log, _completed(tables.read_lines(self._earlier_log)))
-        return StoredVotes(stored, log, self._read_comments(), published, self._read_people())
+        comments = _read_cells(self._comments if self._comments.exists() else self._earlier_comments, _COMMENT_COLUMNS)
+        return StoredVotes(stored, log, comments, published, _read_cells(self._people, _PEOPLE_COLUMNS))
 
     def _is_whole(self) -> bool:
         """Tell whether an earlier version wrote the public table, with everything in it."""
@@ -154,15 +155,6 @@ class VoteFiles:
             return False
         with tables.reading(self._public_table):
             return "vote_id" in pq.read_schema(self._public_table).names
-
-    def _read_comments(self) -> list[dict[str, str]]:
-        path = self._comments if self._comments.exists() else self._earlier_comments
-        rows = tables.read_csv(path, _COMMENT_COLUMNS)
-        return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
-
-    def _read_people(self) -> list[dict[str, str]]:
-        rows = tables.read_csv(self._people, _PEOPLE_COLUMNS)
-        return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
 
     def write_people(self, people: Sequence[Mapping[str, str]]) -> None:
         """Write who has agreed to what, and whose votes are left out; where nobody has, there is no file."""
@@ -226,3 +218,7 @@ def _escaped(cell: str) -> str:
 
 def _unescaped(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
+
+
+def _read_cells(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [{name: _unescaped(cell) for name, cell in row.items()} for row in tables.read_csv(path, columns)]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kto import decisions
-from kto.dataset import copies, model_figures, publish, rows, undecided, voted_answers, votes
+from kto.dataset import copies, labels, model_figures, publish, rows, undecided, votes
 from kto.dataset.agreement import Agreement, agreement
 from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
-from kto.dataset.labels import CONFIDENCE, UNANIMOUS
 from kto.dataset.privacy import FOR_AGREEMENT, StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
@@ -52,7 +51,7 @@ class Counted(NamedTuple):
     """The votes that count, and what they decide."""
 
     votes: list[Row]  # to publish, with `privacy.FOR_AGREEMENT`
-    answers: voted_answers.VotedAnswers
+    answers: labels.VotedAnswers
     flagged: int  # number of answers that are kept back until the lead has looked at them
     undecided: list[undecided.Undecided]
 
@@ -136,12 +135,12 @@ class Export:
         all_votes = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
         lead = decisions.read(self.config.root)
         overlap = overlap_of(self.config.annotation)
-        flags = voted_answers.flags_on(all_votes, overlap.flags)
+        flags = labels.flags_on(all_votes, overlap.flags)
         flags = {id: names for id, names in flags.items() if id not in lead.looked_at}
-        rule = voted_answers.rule_of(self.config)
+        rule = labels.rule_of(self.config)
         kept = [vote for vote in all_votes if vote["record_id"] not in flags]
-        answers = voted_answers.decide_all(kept, rule, lead.labels)
-        flagged = voted_answers.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
+        answers = labels.decide_all(kept, rule, lead.labels)
+        flagged = labels.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
         waiting = undecided.find(
             flagged,
             flags,
@@ -149,9 +148,9 @@ class Export:
             overlap._replace(asks_third=overlap.asks_third and collected.asks_third),
             lambda prompt_id: outdated.is_outdated(prompt_id, in_use),
         )
-        marks = voted_answers.for_agreement(kept, overlap)
+        marks = labels.for_agreement(kept, overlap)
         marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
-        if rule.name == UNANIMOUS:  # nobody decides a tie there
+        if rule.name == labels.UNANIMOUS:  # nobody decides a tie there
             waiting = [item._replace(is_tie=False) for item in waiting if item.flags]
         return Counted(marked, answers, len(flags), waiting)
 
@@ -223,7 +222,7 @@ class Export:
     def _require_rows(self, dataset: Dataset) -> None:
         """Raise `UserError` if there is no row to train on, or if the rule needs more votes than there are."""
         without, settings = dataset.rows.without, self.config.export
-        if settings.rule == CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
+        if settings.rule == labels.CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
             raise UserError("technical.too_few_for_confidence", people=MIN_PEOPLE, votes=MIN_OVERLAP)
         if dataset.rows.train:
             return
@@ -250,7 +249,7 @@ class Export:
 
 def _say_what_waits(dataset: Dataset) -> None:
     """Tell the lead how many answers nobody else decides about."""
-    if count := sum(item.waits_for_lead for item in dataset.counted.undecided):
+    if count := sum(not item.is_asked for item in dataset.counted.undecided):
         print(t("ties.waiting", count=count))
 
 
@@ -268,20 +267,20 @@ def credits_of(people: Sequence[Mapping[str, str]], counted: Sequence[Row]) -> l
 def figures(parts: rows.Splits, counted: Counted, in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
     """Return the figures of the dataset by the key of the text that names them."""
     every = [*parts.train, *parts.test]
-    labels = [row["label"] for row in every]
+    desirable = sum(row["label"] for row in every)
     origins = [row["label_from"] for row in every]
     share = {}
     if by_open_link := sum(vote["open_link"] for vote in counted.votes):
         percent = number(100 * by_open_link / len(counted.votes))
         share["dataset_card.open_link_votes"] = f"{number(by_open_link)} ({percent} %)"
     outdated_votes = sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in counted.votes)
-    measured = voted_answers.by_record(vote for vote in counted.votes if vote[FOR_AGREEMENT])
+    measured = labels.by_record(vote for vote in counted.votes if vote[FOR_AGREEMENT])
     alpha, ac1 = agreement([[vote["vote"] for vote in own] for own in measured.values()])
     return {
         "dataset_card.prompts": number(len({row["prompt_id"] for row in every})),
-        "dataset_card.rows": f"{number(len(labels))} ({number(len(parts.train))} + {number(len(parts.test))})",
-        "dataset_card.desirable": number(sum(labels)),
-        "dataset_card.undesirable": number(len(labels) - sum(labels)),
+        "dataset_card.rows": f"{number(len(every))} ({number(len(parts.train))} + {number(len(parts.test))})",
+        "dataset_card.desirable": number(desirable),
+        "dataset_card.undesirable": number(len(every) - desirable),
         **_if_any("dataset_card.third_votes", origins.count("third_vote")),
         **_if_any("dataset_card.by_lead", origins.count("lead")),
         "dataset_card.ties": number(parts.without["tie"]),
@@ -306,7 +305,7 @@ def _if_any(key: str, count: int) -> dict[str, str]:
 
 
 def _with_interval(figure: Agreement) -> str:
-    if figure.value is None or figure.low is None or figure.high is None:
+    if figure.value is None:
         return t("dataset_card.no_agreement")
-    value, low, high = (number(part, 2) for part in (figure.value, figure.low, figure.high))
+    value, low, high = (number(part, 2) for part in figure if part is not None)
     return t("dataset_card.interval", value=value, low=low, high=high)

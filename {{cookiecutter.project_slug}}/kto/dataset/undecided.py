@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from kto.dataset.voted_answers import Vote, VotedAnswers
+from kto.dataset.labels import Vote, VotedAnswers
 from kto.vote.overlap import Overlap
 
 
@@ -14,12 +14,7 @@ class Undecided(NamedTuple):
     votes: Sequence[Vote]
     flags: tuple[str, ...] = ()  # what people have said against showing it
     is_tie: bool = False
-    is_asked: bool = False  # a tie about which somebody else is going to be asked
-
-    @property
-    def waits_for_lead(self) -> bool:
-        """Whether nobody but the lead will decide."""
-        return not self.is_asked
+    is_asked: bool = False  # a tie about which somebody else is going to be asked; nobody but the lead decides others
 
 
 def find(
@@ -31,16 +26,8 @@ def find(
 ) -> list[Undecided]:
     """Return what is undecided: flagged answers, then ties, and ties that a further vote may decide at the end.
 
-    Parameters
-    ----------
-    flagged, flags
-        The flagged answers and their flags, by record id.
-    others
-        All other answers.
-    overlap
-        How many votes answers get.
-    is_outdated
-        Whether nobody is asked any more about the answers to a prompt, by its id.
+    `flags` has those of the flagged answers, by record id; `others` are all other answers. `is_outdated` tells, by the
+    id of a prompt, whether nobody is asked any more about the answers to it.
     """
     found = [Undecided(id, answer.votes, flags[id], answer.origin == "tie") for id, answer in flagged.by_id.items()]
     ties = []
