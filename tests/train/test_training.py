@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -465,9 +466,9 @@ def test_lora_can_be_set(value: str, right: bool, training: Training, model: Pat
 
 @given(st.lists(st.tuples(st.integers(-3, 0), st.integers(1, 2), st.booleans()), min_size=2, max_size=30))
 def test_preference_is_the_share_of_pairs(answers: list[tuple[int, int, bool]]) -> None:
-    labels = [label for _, _, label in answers]
+    totals, counts, labels = (np.array(column) for column in zip(*answers, strict=True))
     assume(len(set(labels)) == 2)
-    scores = [preference.Score(total, tokens) for total, tokens, _ in answers]
+    scores = preference.Scores(totals, counts)
     good, bad = ([total / tokens for total, tokens, label in answers if label is kind] for kind in (True, False))
     share = sum((a > b) + (a == b) / 2 for a in good for b in bad) / (len(good) * len(bad))
     assert preference.preference(scores, labels) == pytest.approx(share)

@@ -44,11 +44,14 @@ def agreement(units: Units, categories: int = 2) -> tuple[Agreement, Agreement]:
     fixed seed; samples for which a figure is undefined do not count.
     """
     table = _Table(units)
-    return table.alpha(), table.ac1(categories)
+    return table.figure(table.alpha), table.figure(lambda times: table.ac1(times, categories))
 
 
 class _Table:
-    """The answers, counted by the values that they got: most are like many others, so this table is small."""
+    """The answers, counted by the values that they got: most are like many others, so this table is small.
+
+    Figures are computed from `times`, how often each kind of answer occurs: one row per sample.
+    """
 
     def __init__(self, units: Units) -> None:
         import numpy as np
@@ -61,43 +64,33 @@ class _Table:
         self.counts = self.counts.reshape(len(kinds), len(values))  # also if there are none
         self.times = np.array([found[kind] for kind in kinds], float)
         self.votes = self.counts.sum(axis=1)
+        self.is_pair = self.votes >= 2
 
-    def alpha(self) -> Agreement:
-        is_pair = self.votes >= 2
-        counts, votes = self.counts[is_pair], self.votes[is_pair]
+    def alpha(self, times: "np.ndarray") -> "np.ndarray":
+        counts, votes, times = self.counts[self.is_pair], self.votes[self.is_pair], times[:, self.is_pair]
         pairs = (votes**2 - (counts**2).sum(axis=1)) / (votes - 1)  # of different values within an answer
+        n = times @ votes
+        expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
+        return 1 - _divide((n - 1) * (times @ pairs), expected)
 
-        def alpha(times: "np.ndarray") -> "np.ndarray":
-            times = times[:, is_pair]
-            n = times @ votes
-            expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
-            return 1 - _divide((n - 1) * (times @ pairs), expected)
-
-        return self._figure(alpha)
-
-    def ac1(self, categories: int) -> Agreement:
-        is_pair = self.votes >= 2
-        counts, votes = self.counts[is_pair], self.votes[is_pair]
+    def ac1(self, times: "np.ndarray", categories: int) -> "np.ndarray":
+        counts, votes = self.counts[self.is_pair], self.votes[self.is_pair]
         agreeing = (counts * (counts - 1)).sum(axis=1) / (votes * (votes - 1))
+        observed = _divide(times[:, self.is_pair] @ agreeing, times[:, self.is_pair].sum(axis=1))
         shares = self.counts / self.votes[:, None]
+        frequent = _divide(times @ shares, times.sum(axis=1)[:, None])
+        chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
+        return _divide(observed - chance, 1 - chance)
 
-        def ac1(times: "np.ndarray") -> "np.ndarray":
-            observed = _divide(times[:, is_pair] @ agreeing, times[:, is_pair].sum(axis=1))
-            frequent = _divide(times @ shares, times.sum(axis=1)[:, None])
-            chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
-            return _divide(observed - chance, 1 - chance)
-
-        return self._figure(ac1)
-
-    def _figure(self, statistic: "Callable[[np.ndarray], np.ndarray]") -> Agreement:
-        """Return a figure that is computed from how often each kind of answer occurs, one row per sample."""
+    def figure(self, statistic: "Callable[[np.ndarray], np.ndarray]") -> Agreement:
         import numpy as np
 
         value = float(statistic(self.times[None])[0])
         if np.isnan(value):
             return Agreement(None, None, None)
         total = int(self.times.sum())
-        found = statistic(np.random.default_rng(_SEED).multinomial(total, self.times / total, _REPEATS).astype(float))
+        samples = np.random.default_rng(_SEED).multinomial(total, self.times / total, _REPEATS).astype(float)
+        found = statistic(samples)
         low, high = np.percentile(found[~np.isnan(found)], [2.5, 97.5]).tolist()
         return Agreement(value, low, high)
 

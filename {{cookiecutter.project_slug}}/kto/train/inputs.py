@@ -83,11 +83,10 @@ def fetch(model: str, token: str | None) -> str:
     return folder
 
 
-def load_tokenizer(folder: str, model: str = "") -> Any:
+def load_tokenizer(folder: str, model: str) -> Any:
     """Return the tokenizer of the model in a folder; raise `UserError` if it cannot chat."""
     from transformers import AutoTokenizer
 
-    model = model or folder
     with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:
