@@ -54,7 +54,8 @@ def public_schema() -> "pa.Schema":
 def public_votes(all_votes: Iterable[Row]) -> list[Row]:
     """Return rows of `public_schema` for rows of `votes.schema` with `FOR_AGREEMENT`; days are those of UTC."""
     days = [vote | {name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE} for vote in all_votes]
-    rows = [{name: vote[name] for name in public_schema().names} for vote in days]
+    names = public_schema().names
+    rows = [{name: vote[name] for name in names} for vote in days]
     return sorted(rows, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
 
 

@@ -141,13 +141,8 @@ class Export:
         kept = [vote for vote in all_votes if vote["record_id"] not in flags]
         answers = labels.decide_all(kept, rule, lead.labels)
         flagged = labels.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
-        waiting = undecided.find(
-            flagged,
-            flags,
-            answers,
-            overlap._replace(asks_third=overlap.asks_third and collected.asks_third),
-            lambda prompt_id: outdated.is_outdated(prompt_id, in_use),
-        )
+        can_ask = overlap._replace(asks_third=overlap.asks_third and collected.asks_third)
+        waiting = undecided.find(flagged, flags, answers, can_ask, in_use)
         marks = labels.for_agreement(kept, overlap)
         marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
         if rule.name == labels.UNANIMOUS:  # nobody decides a tie there
