@@ -77,19 +77,15 @@ def people_rows(people: Iterable[Person], key: bytes) -> list[dict[str, str]]:
     return [
         {
             "annotator": votes.pseudonym(key, person.name),
-            "open_link": _yes(person.is_open),
+            "open_link": "yes" if person.is_open else "",
             "consent": consent,
             "consented_at": time,
             "credit": person.credit,
-            "left_out": _yes(person.left_out),
+            "left_out": "yes" if person.left_out else "",
         }
         for person in people
         for consent, time in person.consents or (("", ""),) * person.left_out
     ]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else ""
 
 
 class VoteFiles:
