@@ -31,10 +31,9 @@ def read(path: Path) -> str | None:
 def read_made(path: Path) -> dict[str, str]:
     """Return page → fingerprint; without the file every page counts as edited."""
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return made if isinstance(made, dict) else {}
 
 
 def new_page(name: str, old: str, config: Settings) -> str:
