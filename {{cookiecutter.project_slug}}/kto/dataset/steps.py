@@ -18,7 +18,6 @@ from kto.settings import Settings
 from kto.tables import Row, write_rows, write_text, writing
 from kto.texts import number, t
 from kto.vote import deletions, outdated
-from kto.vote.deletions import Seen
 from kto.vote.overlap import overlap_of
 from kto.vote.responses import Responses
 
@@ -35,11 +34,9 @@ class Collected(NamedTuple):
     votes: list[Row]
     replaced: list[Row]
     comments: list[Mapping[str, object]]
-    seen: Seen  # what Argilla held; no dataset if it was not asked
-    in_argilla: frozenset[str]  # ids of the votes that it held
-    unknown: int  # number of its votes on answers whose text is nowhere any more
     people: list[dict[str, str]]  # as `privacy.people_rows` makes them
-    asks_third: bool = True  # whether Argilla can ask for third votes
+    responses: Responses  # what Argilla held; nothing has been seen if it was not asked
+    unknown: int  # number of its votes on answers whose text is nowhere any more
 
     @property
     def left_out(self) -> set[str]:
@@ -120,11 +117,9 @@ class Export:
             [vote | texts[vote["record_id"]]._asdict() if vote["record_id"] in texts else vote for vote in counted],
             [*_without(stored.replaced, self.forgotten), *replaced],
             votes.join_comments(_without(stored.comments, self.forgotten), new, comments),
-            responses.seen,
-            frozenset(vote["vote_id"] for vote in new),
-            len(responses.submitted) - len(now),
             _without(people, self.forgotten),
-            responses.asks_third,
+            responses,
+            len(responses.submitted) - len(now),
         )
 
     def count(self, collected: Collected, out: LeftOut, in_use: outdated.PromptsInUse) -> Counted:
@@ -141,7 +136,7 @@ class Export:
         kept = [vote for vote in all_votes if vote["record_id"] not in flags]
         answers = labels.decide_all(kept, rule, lead.labels)
         flagged = labels.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
-        can_ask = overlap._replace(asks_third=overlap.asks_third and collected.asks_third)
+        can_ask = overlap._replace(asks_third=overlap.asks_third and collected.responses.asks_third)
         waiting = undecided.find(flagged, flags, answers, can_ask, in_use)
         marks = labels.for_agreement(kept, overlap)
         marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
@@ -169,8 +164,8 @@ class Export:
         self._forget(self.forgotten - self.files.read_forgotten())
         self.files.write_people(collected.people)
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
-        if collected.seen.dataset:
-            deletions.remember(self.files.private, collected.seen)
+        if collected.responses.seen.dataset:
+            deletions.remember(self.files.private, collected.responses.seen)
         if of_project:
             rows.write_splits(self.files.splits, dataset.splits)
         self.files.write_public(dataset.votes)
@@ -205,8 +200,9 @@ class Export:
         if out := sum(vote["annotator"] in collected.left_out for vote in collected.votes):
             print(t("invite.votes_out", count=out))
         print(t("export.written", path=self.output / "kto"))
-        lost = sum(vote["vote_id"] not in collected.in_argilla for vote in dataset.votes)
-        if lost and collected.seen.dataset:
+        in_argilla = {response.id for response in collected.responses.submitted}
+        lost = sum(vote["vote_id"] not in in_argilla for vote in dataset.votes)
+        if lost and collected.responses.seen.dataset:
             print(t("export.lost", count=lost), file=sys.stderr)
         if collected.unknown:
             print(t("technical.unknown_answers", count=collected.unknown), file=sys.stderr)
