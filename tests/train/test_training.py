@@ -33,7 +33,7 @@ from kto.dataset import rows
 from kto.errors import UserError
 from kto.settings import load as load_settings
 from kto.train import inputs, preference
-from kto.train.chat_tokens import ChatTokens, examples
+from kto.train.chat_tokens import ChatTokens, trainer_rows
 
 __all__ = ["english"]
 
@@ -382,7 +382,7 @@ def test_ordinary_templates_give_the_tokens_that_trl_makes(model: Path) -> None:
     tokenizer = tokenizer_of(model)
     table = make_table(10, system="Be kind.") + make_table(3, answer="<b>1</b>\n\n- a\n- b")
     to_tokens = ChatTokens(tokenizer, "acme/one", table)
-    own = examples([to_tokens(row) for row in table], [row["label"] for row in table], 4)
+    own = trainer_rows([to_tokens(row) for row in table], 4)
     trainer = SimpleNamespace(calculate_KL=True, desirable_weight=1, undesirable_weight=1, _tokenizer=tokenizer)
     arguments = SimpleNamespace(dataset_num_proc=None, max_length=2048, per_device_train_batch_size=4)
     theirs = KTOTrainer._prepare_dataset(trainer, Dataset.from_list(table), tokenizer, arguments, "eval")
