@@ -10,10 +10,9 @@ A third vote that is asked for where two differ would make both too good, so it 
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 Units = Iterable[Iterable[Hashable]]
 _REPEATS, _SEED = 2000, 0  # of the bootstrap
@@ -54,8 +53,6 @@ class _Table:
     """
 
     def __init__(self, units: Units) -> None:
-        import numpy as np
-
         found = Counter(frozenset(Counter(unit).items()) for unit in units)
         found.pop(frozenset(), None)
         kinds = sorted(found, key=lambda kind: sorted(map(repr, kind)))  # else samples would depend on the order
@@ -66,14 +63,14 @@ class _Table:
         self.votes = self.counts.sum(axis=1)
         self.is_pair = self.votes >= 2
 
-    def alpha(self, times: "np.ndarray") -> "np.ndarray":
+    def alpha(self, times: np.ndarray) -> np.ndarray:
         counts, votes, times = self.counts[self.is_pair], self.votes[self.is_pair], times[:, self.is_pair]
         pairs = (votes**2 - (counts**2).sum(axis=1)) / (votes - 1)  # of different values within an answer
         n = times @ votes
         expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
         return 1 - _divide((n - 1) * (times @ pairs), expected)
 
-    def ac1(self, times: "np.ndarray", categories: int) -> "np.ndarray":
+    def ac1(self, times: np.ndarray, categories: int) -> np.ndarray:
         counts, votes = self.counts[self.is_pair], self.votes[self.is_pair]
         agreeing = (counts * (counts - 1)).sum(axis=1) / (votes * (votes - 1))
         observed = _divide(times[:, self.is_pair] @ agreeing, times[:, self.is_pair].sum(axis=1))
@@ -82,9 +79,7 @@ class _Table:
         chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
         return _divide(observed - chance, 1 - chance)
 
-    def figure(self, statistic: "Callable[[np.ndarray], np.ndarray]") -> Agreement:
-        import numpy as np
-
+    def figure(self, statistic: Callable[[np.ndarray], np.ndarray]) -> Agreement:
         value = float(statistic(self.times[None])[0])
         if np.isnan(value):
             return Agreement(None, None, None)
@@ -95,9 +90,7 @@ class _Table:
         return Agreement(value, low, high)
 
 
-def _divide(above: "np.ndarray", below: "np.ndarray") -> "np.ndarray":
+def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Divide; what is divided by nothing is not a number."""
-    import numpy as np
-
     below = np.broadcast_to(below, above.shape)
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)

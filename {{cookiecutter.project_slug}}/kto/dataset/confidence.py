@@ -6,10 +6,9 @@ per answer end in a wrong optimum: somebody who always disagrees may count as ri
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:  # imported where it is used: --help needs no numpy
-    import numpy as np
+import numpy as np
 
 PRIOR = (15.0, 5.0)
 """Beta prior of each coin, in votes: everybody begins as somebody who was right 15 times and wrong 5 times."""
@@ -37,8 +36,6 @@ def estimate(votes: Iterable[tuple[Hashable, Hashable, bool]], prior: tuple[floa
 
     `prior` is in votes: (right, wrong). The order of the votes does not matter.
     """
-    import numpy as np
-
     answers: dict[Hashable, int] = {}
     persons: dict[Hashable, int] = {}
     rows = [
@@ -52,24 +49,20 @@ def estimate(votes: Iterable[tuple[Hashable, Hashable, bool]], prior: tuple[floa
     return Estimate(dict(zip(answers, good.tolist(), strict=True)), is_enough(by_vote[:, 0], by_vote[:, 1]))
 
 
-def is_enough(answers: "np.ndarray", people: "np.ndarray") -> bool:
+def is_enough(answers: np.ndarray, people: np.ndarray) -> bool:
     """Whether enough people have enough votes on answers that others have voted on, too; one item per vote."""
-    import numpy as np
-
     overlapping = np.bincount(answers)[answers] > 1
     return int((np.bincount(people[overlapping]) >= MIN_OVERLAP).sum()) >= MIN_PEOPLE
 
 
 def fit(
-    answers: "np.ndarray", people: "np.ndarray", votes: "np.ndarray", prior: tuple[float, float] = PRIOR
-) -> tuple["np.ndarray", "np.ndarray", float]:
+    answers: np.ndarray, people: np.ndarray, votes: np.ndarray, prior: tuple[float, float] = PRIOR
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Run EM on votes: the number of the answer, that of the person, and whether the vote is good, one item per vote.
 
     Returns the probability that each answer is good (an answer without votes has the share of good ones), the coins of
     each person (rows of right about good, right about bad), and the share of good answers.
     """
-    import numpy as np
-
     right, wrong = prior
     count, persons, is_good = int(answers.max()) + 1, int(people.max()) + 1, votes.astype(float)
     voted = np.bincount(answers, minlength=count)
@@ -93,7 +86,5 @@ def fit(
     return posterior, np.stack([good, bad], axis=1), share
 
 
-def _log(probability: "np.ndarray | float") -> "np.ndarray":
-    import numpy as np
-
+def _log(probability: np.ndarray | float) -> np.ndarray:
     return np.log(np.maximum(probability, _SMALLEST))

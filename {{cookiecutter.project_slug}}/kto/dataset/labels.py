@@ -4,8 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from kto.dataset import confidence
-from kto.dataset.agreement import counts_for_agreement
 from kto.settings import Settings
 from kto.vote.overlap import Overlap
 
@@ -104,6 +102,8 @@ def by_record(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
 
 def decide_all(votes: Iterable[Vote], rule: Rule, lead: Mapping[str, bool] | None = None) -> VotedAnswers:
     """Return what votes, in the order in which they were cast, decide; `lead` has the lead's labels by record id."""
+    from kto.dataset import confidence  # --help needs no numpy
+
     votes = list(votes)
     estimate = confidence.estimate((vote["record_id"], vote["annotator"], vote["vote"]) for vote in votes)
     answers: dict[str, VotedAnswer] = {}
@@ -116,6 +116,8 @@ def decide_all(votes: Iterable[Vote], rule: Rule, lead: Mapping[str, bool] | Non
 
 def for_agreement(votes: Sequence[Vote], overlap: Overlap) -> list[bool]:
     """Return for each vote, in the order in which they were cast, whether agreement is computed from it."""
+    from kto.dataset.agreement import counts_for_agreement
+
     if not overlap.asks_third:
         return [True] * len(votes)
     marks = {

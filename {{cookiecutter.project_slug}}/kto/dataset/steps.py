@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from kto import decisions
 from kto.dataset import copies, labels, model_figures, publish, rows, undecided, votes
-from kto.dataset.agreement import Agreement, agreement
-from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
 from kto.dataset.privacy import FOR_AGREEMENT, StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
@@ -212,6 +210,8 @@ class Export:
 
     def _require_rows(self, dataset: Dataset) -> None:
         """Raise `UserError` if there is no row to train on, or if the rule needs more votes than there are."""
+        from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
+
         without, settings = dataset.rows.without, self.config.export
         if settings.rule == labels.CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
             raise UserError("technical.too_few_for_confidence", people=MIN_PEOPLE, votes=MIN_OVERLAP)
@@ -257,6 +257,8 @@ def credits_of(people: Sequence[Mapping[str, str]], counted: Sequence[Row]) -> l
 
 def figures(parts: rows.Splits, counted: Counted, in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
     """Return the figures of the dataset by the key of the text that names them."""
+    from kto.dataset.agreement import agreement  # --help needs no numpy
+
     every = [*parts.train, *parts.test]
     desirable = sum(row["label"] for row in every)
     origins = [row["label_from"] for row in every]
@@ -295,8 +297,8 @@ def _if_any(key: str, count: int) -> dict[str, str]:
     return {key: number(count)} if count else {}
 
 
-def _with_interval(figure: Agreement) -> str:
-    if figure.value is None:
+def _with_interval(figure: tuple[float | None, ...]) -> str:
+    if None in figure:
         return t("dataset_card.no_agreement")
     value, low, high = (number(part, 2) for part in figure if part is not None)
     return t("dataset_card.interval", value=value, low=low, high=high)
