@@ -159,13 +159,12 @@ class VoteFiles:
             rows = [[_escaped(row[name]) for name in _PEOPLE_COLUMNS] for row in people]
             tables.write_csv(self._people, _PEOPLE_COLUMNS, sorted(rows))
 
-    def require_known(self, published: Collection[tuple[str, str]], known: Iterable[Row], names: Iterable[str]) -> None:
+    def require_known(self, published: Iterable[tuple[str, str]], known: Iterable[Row], names: Collection[str]) -> None:
         """Raise `UserError` if a published vote is neither known here nor by one of the people with these `names`.
 
         Then another machine has exported since, and an export from here would lose that vote.
         """
         here = {(vote["record_id"], vote["annotator"]) for vote in known}
-        names = set(names)
         if any(vote not in here and vote[1] not in names for vote in published):
             raise UserError("private_missing", votes=self.public, private=self.private)
 

@@ -105,9 +105,8 @@ class Export:
         now, comments = votes.from_responses(responses.submitted, earlier | texts, key)
         # Who has taken the votes back on the voting page is treated like somebody who has asked the lead for it.
         self.forgotten |= {votes.pseudonym(key, person.name) for person in responses.people if person.withdrawn}
-        people = people_rows(responses.people, key)
         known = {votes.pseudonym(key, person.name) for person in responses.people}
-        people += _without(stored.people, known)
+        people = [*people_rows(responses.people, key), *_without(stored.people, known)]
         self.files.require_known(stored.published, [*stored.votes, *stored.replaced, *now], self.forgotten)
         new = _without(now, self.forgotten)
         counted, replaced = votes.merge(_without(stored.votes, self.forgotten), new, responses.withdrawn)
@@ -195,7 +194,7 @@ class Export:
         for name, figure in dataset.figures.items():
             print(f"{t(name)}: {figure}")
         print(dataset.models.in_terminal())
-        if out := sum(vote["annotator"] in collected.left_out for vote in collected.votes):
+        if out := len(collected.votes) - len(_without(collected.votes, collected.left_out)):
             print(t("invite.votes_out", count=out))
         print(t("export.written", path=self.output / "kto"))
         in_argilla = {response.id for response in collected.responses.submitted}
