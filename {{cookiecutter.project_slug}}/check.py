@@ -3,8 +3,7 @@
 uv run check.py
 """
 
-from kto.check import models, prompts
-from kto.check.findings import Findings
+from kto.check import Findings, models, prompts
 from kto.command_line import Parser, run
 from kto.errors import UserError
 from kto.hub_lookup import Hub

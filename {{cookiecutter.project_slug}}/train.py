@@ -24,7 +24,7 @@ from kto.settings import load
 from kto.tables import read_rows
 from kto.texts import ROOT, number, t
 from kto.train import inputs
-from kto.train.chat_tokens import ChatTokens, examples
+from kto.train.chat_tokens import ChatTokens, trainer_rows
 
 LIMITS = (1, 4 / 3)
 """Range for weight × rows of thumbs up, divided by weight × rows of thumbs down (KTO paper, equation 8)."""
@@ -85,9 +85,8 @@ def main(argv: list[str] | None = None) -> int:
         print(t("technical.system_merged", model=model))
     if to_tokens.closes_thought:
         print(t("technical.thought_closed", model=model))
-    tokens = [to_tokens(row) for row in rows]
-    fits = inputs.fitting(tokens, settings.max_length, settings.batch_size)
-    train = examples([tokens[i] for i in fits], [rows[i]["label"] for i in fits], settings.batch_size)
+    fits = inputs.fitting([to_tokens(row) for row in rows], settings.max_length, settings.batch_size)
+    train = trainer_rows(fits, settings.batch_size)
     desirable = sum(example["label"] for example in train)
     undesirable = len(train) - desirable
     if not desirable or not undesirable:
@@ -183,9 +182,8 @@ def main(argv: list[str] | None = None) -> int:
 
             # Is it better than before, on rows that it was not trained on?
             path = options.data / "test.parquet"
-            pairs = [(to_tokens(row), row["label"]) for row in read_rows(path, ("prompt", "completion", "label"))]
-            pairs = [(row, label) for row, label in pairs if row.length <= settings.max_length]
-            measured = examples([row for row, _ in pairs], [label for _, label in pairs], settings.batch_size)
+            test = [to_tokens(row) for row in read_rows(path, ("prompt", "completion", "label"))]
+            measured = trainer_rows([row for row in test if row.length <= settings.max_length], settings.batch_size)
             if len({example["label"] for example in measured}) < 2:
                 path = options.data / "train.parquet"
                 both = ([example for example in train if example["label"] is label] for label in (True, False))

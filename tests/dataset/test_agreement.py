@@ -15,9 +15,17 @@ from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.dataset.agreement import agreement, counts_for_agreement, gwet_ac1, krippendorff_alpha
+from kto.dataset.agreement import Units, agreement, counts_for_agreement
 
 UNITS = st.lists(st.lists(st.booleans(), max_size=6), max_size=12)
+
+
+def krippendorff_alpha(units: Units) -> float | None:
+    return agreement(units)[0].value
+
+
+def gwet_ac1(units: Units, categories: int = 2) -> float | None:
+    return agreement(units, categories)[1].value
 
 
 def by_definition(units: list[list]) -> Fraction | None:

@@ -3,7 +3,9 @@
 import random
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,24 @@ from kto.vote.simulation import MIXED, Scheme, cast_votes
 NO_PRIOR = (1e-9, 1e-9)
 
 Votes = list[tuple[str, str, bool]]
+
+
+class Coins(NamedTuple):
+    """How often a person is right about good and about bad answers, 0 … 1."""
+
+    good: float
+    bad: float
+
+
+def people_in(votes: Sequence[tuple], prior: tuple[float, float] = PRIOR) -> tuple[dict[str, Coins], float]:
+    """Return the estimated coins of each person, and the estimated share of good answers."""
+    if not votes:
+        return {}, 0.5
+    answers, people, good = zip(*votes, strict=True)
+    order = [{name: index for index, name in enumerate(dict.fromkeys(names))} for names in (answers, people)]
+    numbers = [[order[0][name] for name in answers], [order[1][name] for name in people]]
+    _, coins, share = fit(np.array(numbers[0]), np.array(numbers[1]), np.array(good), prior)
+    return {name: Coins(*pair) for name, pair in zip(dict.fromkeys(people), coins.tolist(), strict=True)}, share
 
 
 def community(
@@ -104,11 +124,11 @@ def test_no_confidence_without_three_people_who_overlap_enough() -> None:
 
 def test_somebody_who_is_often_wrong_counts_less() -> None:
     votes = community(5, people=12, answers=900, low=0.55)
-    found = estimate(votes)
+    people, _ = people_in(votes)
     chance = random.Random(5)  # as in `community`
     right = {f"p{person}": chance.uniform(0.55, 0.95) for person in range(12)}
     ordered = sorted(right, key=right.__getitem__)
-    worst, best = (np.mean([sum(found.people[name]) / 2 for name in part]) for part in (ordered[:4], ordered[-4:]))
+    worst, best = (np.mean([sum(people[name]) / 2 for name in part]) for part in (ordered[:4], ordered[-4:]))
     assert best - worst > 0.1
 
 
@@ -169,9 +189,11 @@ def test_order_and_names_do_not_matter(votes: Votes, chance: random.Random) -> N
 def test_swapping_good_and_bad_mirrors_it(votes: Votes) -> None:
     before, after = estimate(votes), estimate([(answer, person, not good) for answer, person, good in votes])
     assert {answer: 1 - good for answer, good in before.good.items()} == pytest.approx(dict(after.good), abs=1e-5)
-    assert after.share_good == pytest.approx(1 - before.share_good, abs=1e-5)
-    for person, coins in before.people.items():
-        assert after.people[person] == pytest.approx((coins.bad, coins.good), abs=1e-5)
+    people, share = people_in(votes)
+    other_people, other_share = people_in([(answer, person, not good) for answer, person, good in votes])
+    assert other_share == pytest.approx(1 - share, abs=1e-5)
+    for person, coins in people.items():
+        assert other_people[person] == pytest.approx((coins.bad, coins.good), abs=1e-5)
 
 
 def by_answer(votes: Votes) -> dict[str, dict[str, bool]]:
@@ -186,13 +208,14 @@ def by_answer(votes: Votes) -> dict[str, dict[str, bool]]:
 def test_more_agreeing_votes_never_lower_it(votes: Votes) -> None:
     """Of two answers in one dataset: one has the votes of the other, and more, by people better than chance."""
     found = estimate(votes)
+    people, _ = people_in(votes)
     ballots = by_answer(votes)
     compared = 0
     for answer, ballot in ballots.items():
         for person in ballot:
             rest = {name: good for name, good in ballot.items() if name != person}
             twin = next((other for other, theirs in ballots.items() if theirs == rest), None)
-            if twin is None or sum(found.people[person]) <= 1:
+            if twin is None or sum(people[person]) <= 1:
                 continue
             compared += 1
             more, fewer = found.good[answer], found.good[twin]
@@ -207,7 +230,8 @@ def test_a_further_vote_of_a_person_who_agrees_raises_it(votes: Votes, data: st.
     found = estimate(votes)
     answer = data.draw(st.sampled_from(sorted(by_answer(votes))))
     label = found.good[answer] >= 0.5
-    absent = [name for name, coins in found.people.items() if name not in by_answer(votes)[answer] and sum(coins) > 1.2]
+    people, _ = people_in(votes)
+    absent = [name for name, coins in people.items() if name not in by_answer(votes)[answer] and sum(coins) > 1.2]
     assume(absent)
     after = estimate([*votes, (answer, str(data.draw(st.sampled_from(absent))), label)])
     sure = [one.good[answer] if label else 1 - one.good[answer] for one in (found, after)]
@@ -220,7 +244,8 @@ def test_any_votes_give_probabilities(votes: list[tuple[int, int, bool]]) -> Non
     for prior in (PRIOR, NO_PRIOR):
         found = estimate(votes, prior)
         assert set(found.good) == {answer for answer, _, _ in votes}
-        numbers = [*found.good.values(), found.share_good, *(coin for coins in found.people.values() for coin in coins)]
+        people, share = people_in(votes, prior)
+        numbers = [*found.good.values(), share, *(coin for coins in people.values() for coin in coins)]
         assert all(0 <= value <= 1 for value in numbers)
 
 

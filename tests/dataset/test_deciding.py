@@ -15,7 +15,7 @@ from voting_service import add_records
 
 sys.path.insert(0, str(TEMPLATE))
 
-from kto.dataset.agreement import gwet_ac1, krippendorff_alpha
+from kto.dataset.agreement import agreement
 from kto.dataset.confidence import estimate
 
 __all__ = ["community", "english"]
@@ -281,8 +281,8 @@ def test_third_votes_do_not_count_for_agreement(community: Community, many: list
         first[answer] = every[answer][:2]
     said, _ = exported(community)
     figures = dict(line.split(": ", 1) for line in said if ": " in line)
-    alpha, ac1 = krippendorff_alpha(first.values()), gwet_ac1(first.values())
-    assert krippendorff_alpha(every.values()) != pytest.approx(alpha, abs=0.01)
+    alpha, ac1 = (figure.value for figure in agreement(first.values()))
+    assert agreement(every.values())[0].value != pytest.approx(alpha, abs=0.01)
     for name, value in (("Krippendorff's α", alpha), ("Gwet's AC1", ac1)):
         shown = figures[f"Agreement ({name})"].replace("−", "-")
         match = re.fullmatch(r"(-?\d\.\d\d) \(95 % interval: (-?\d\.\d\d) to (-?\d\.\d\d)\)", shown)

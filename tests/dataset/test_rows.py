@@ -13,8 +13,7 @@ from rendering import TEMPLATE
 sys.path.insert(0, str(TEMPLATE))
 
 from kto.dataset import rows
-from kto.dataset.labels import Rule
-from kto.dataset.voted_answers import decide_all
+from kto.dataset.labels import Rule, decide_all
 
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.5, 0.9])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -22,7 +21,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def make_splits(votes: list[dict], fraction: float, seed: int) -> rows.Splits:
     """Return the rows for votes; one vote is enough."""
-    return rows.make_splits(decide_all(votes, Rule(min_votes=1)), fraction, seed)
+    known = rows.KnownPrompts({vote["prompt_id"]: vote["prompt_id"] for vote in votes}, {}, similarity=1, size=5)
+    return rows.make_splits(decide_all(votes, Rule(min_votes=1)), fraction, seed, known)
 
 
 def make_vote(prompt: str, answer: str, person: int, vote: bool) -> dict:

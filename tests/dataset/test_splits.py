@@ -237,9 +237,8 @@ WORDS = st.lists(
 def test_no_test_prompt_is_nearly_one_of_train(texts: list[str], data: st.DataObject) -> None:
     by_id = {f"p{n}": text for n, text in enumerate(texts)}
     before = {id: data.draw(st.sampled_from(["train", "test"])) for id in by_id if data.draw(st.booleans())}
-    from kto.dataset.labels import Rule
+    from kto.dataset.labels import Rule, decide_all
     from kto.dataset.rows import KnownPrompts
-    from kto.dataset.voted_answers import decide_all
 
     known = KnownPrompts(by_id, before, 0.7, 5)
     votes = [

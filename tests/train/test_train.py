@@ -165,11 +165,11 @@ def test_models_that_do_not_do(project: Path, model: Path, data: Path, tmp_path:
     assert (done.returncode, done.stderr) == (1, f"The model {without} has no chat template. Use an instruct model.\n")
     (without / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     with pytest.raises(UserError, match="System role not supported"):
-        train.ChatTokens(inputs.load_tokenizer(str(without)), "acme/one", [make_row(0, True)])
+        train.ChatTokens(inputs.load_tokenizer(str(without), "acme/one"), "acme/one", [make_row(0, True)])
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty", data):
         with pytest.raises(UserError, match="cannot be loaded"):
-            inputs.load_tokenizer(str(folder))
+            inputs.load_tokenizer(str(folder), "acme/one")
 
 
 def test_every_prompt_is_too_long(model: Path, data: Path, project: Path, english: None, capsys: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ from kto.dataset import rows
 from kto.errors import UserError
 from kto.settings import load as load_settings
 from kto.train import inputs, preference
-from kto.train.chat_tokens import ChatTokens, examples
+from kto.train.chat_tokens import ChatTokens, trainer_rows
 
 __all__ = ["english"]
 
@@ -381,7 +382,7 @@ def test_ordinary_templates_give_the_tokens_that_trl_makes(model: Path) -> None:
     tokenizer = tokenizer_of(model)
     table = make_table(10, system="Be kind.") + make_table(3, answer="<b>1</b>\n\n- a\n- b")
     to_tokens = ChatTokens(tokenizer, "acme/one", table)
-    own = examples([to_tokens(row) for row in table], [row["label"] for row in table], 4)
+    own = trainer_rows([to_tokens(row) for row in table], 4)
     trainer = SimpleNamespace(calculate_KL=True, desirable_weight=1, undesirable_weight=1, _tokenizer=tokenizer)
     arguments = SimpleNamespace(dataset_num_proc=None, max_length=2048, per_device_train_batch_size=4)
     theirs = KTOTrainer._prepare_dataset(trainer, Dataset.from_list(table), tokenizer, arguments, "eval")
@@ -465,9 +466,9 @@ def test_lora_can_be_set(value: str, right: bool, training: Training, model: Pat
 
 @given(st.lists(st.tuples(st.integers(-3, 0), st.integers(1, 2), st.booleans()), min_size=2, max_size=30))
 def test_preference_is_the_share_of_pairs(answers: list[tuple[int, int, bool]]) -> None:
-    labels = [label for _, _, label in answers]
+    totals, counts, labels = (np.array(column) for column in zip(*answers, strict=True))
     assume(len(set(labels)) == 2)
-    scores = [preference.Score(total, tokens) for total, tokens, _ in answers]
+    scores = preference.Scores(totals, counts)
     good, bad = ([total / tokens for total, tokens, label in answers if label is kind] for kind in (True, False))
     share = sum((a > b) + (a == b) / 2 for a in good for b in bad) / (len(good) * len(bad))
     assert preference.preference(scores, labels) == pytest.approx(share)

@@ -84,10 +84,7 @@ def validate(page: str, repo_type: str, path: Path, token: str) -> None:
     try:
         hf_raise_for_status(response)
     except BadRequestError as error:
-        try:
-            reason = "; ".join(str(problem["message"]) for problem in response.json()["errors"])
-        except (ValueError, KeyError, TypeError):
-            reason = error.server_message or str(error)
+        reason = error.server_message.replace("\n", "; ") if error.server_message else str(error)
         reason = " ".join(reason.split())
         match = re.search(r'"([\w.\[\]-]+)" must be one of \[(.*?)\]', reason)
         facts = yaml.safe_load(split(page)[0] or "")

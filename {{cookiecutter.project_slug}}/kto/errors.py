@@ -1,7 +1,7 @@
 """Errors that a person reads: one sentence that says what is wrong, one that says what to do.
 
 Commands raise a `UserError` with the name of its text. What talks to servers raises a `Failure` with fields;
-`_TEXTS` has the text of each class, and the sentence is made when somebody reads it.
+each class names its text, and the sentence is made when somebody reads it.
 
     UserError
     └── Failure
@@ -37,7 +37,6 @@ Commands raise a `UserError` with the name of its text. What talks to servers ra
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from kto.texts import t
@@ -67,26 +66,28 @@ class UserError(Exception):
 class Failure(UserError):
     """An error with fields, whose sentence is made when somebody reads it."""
 
+    text = ""  # the key of the sentence; a class without one has that of its base
     status: int = 0  # HTTP status of the server's reply, 0 without one
     detail: str = ""  # what the server or the system says about it, in one line
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, text: str = "") -> None:
         cls.kind = re.sub(r"\B([A-Z])", r"_\1", cls.__name__).lower()
+        cls.text = text or cls.text
 
     def __str__(self) -> str:
-        return t(_TEXTS[type(self)].format(status=self.status), **vars(self) | {"reason": self.detail})
+        return t(self.text.format(status=self.status), **vars(self) | {"reason": self.detail})
 
 
-class BudgetExceeded(Failure):
+class BudgetExceeded(Failure, text="generate.failed_spent"):
     """A further request might cost more than what is left."""
 
 
-class UnexpectedError(Failure):
+class UnexpectedError(Failure, text="generate.failed_unexpectedly"):
     """A bug, of ours or of a package."""
 
 
 @dataclasses.dataclass(eq=False)
-class RequestFailed(Failure):
+class RequestFailed(Failure, text="generate.failed_status"):
     """A model server gave no answer."""
 
     words: str = ""  # all that the server says; `detail` is cut
@@ -102,15 +103,15 @@ class RejectedRequest(RequestFailed):
     """The same request will fail again."""
 
 
-class OnlyThoughts(RequestFailed):
+class OnlyThoughts(RequestFailed, text="generate.failed_thinking"):
     """`max_tokens` ended the answer before its first word."""
 
 
-class AccessDenied(RequestFailed):
+class AccessDenied(RequestFailed, text="generate.failed_{status}"):
     """The key or the model is refused, or a firewall refuses this prompt."""
 
 
-class KeyMissing(AccessDenied):
+class KeyMissing(AccessDenied, text="errors.no_key"):
     """The server wants a key, and none is set."""
 
 
@@ -118,43 +119,43 @@ class ModelUnusable(RequestFailed):
     """Every request to this model fails until somebody does something."""
 
 
-class KeyRefused(ModelUnusable):
+class KeyRefused(ModelUnusable, text="errors.key_refused"):
     """The server refuses the key, whatever is asked."""
 
 
-class PaymentRequired(ModelUnusable):
+class PaymentRequired(ModelUnusable, text="generate.failed_402"):
     """The money is used up."""
 
 
-class NoModelServer(ModelUnusable):
+class NoModelServer(ModelUnusable, text="errors.no_api"):
     """What answers at this address is no model server."""
 
 
-class Redirected(ModelUnusable):
+class Redirected(ModelUnusable, text="technical.redirected"):
     """The server sends requests to another address, where they would arrive without their body."""
 
 
-class CertificateRefused(ModelUnusable):
+class CertificateRefused(ModelUnusable, text="technical.certificate"):
     """The server's certificate is not trusted."""
 
 
-class NotEncrypted(ModelUnusable):
+class NotEncrypted(ModelUnusable, text="technical.no_encryption"):
     """The server does not speak TLS."""
 
 
-class ProxyRefused(ModelUnusable):
+class ProxyRefused(ModelUnusable, text="technical.proxy"):
     """The proxy refuses the connection."""
 
 
-class WaitTooLong(ModelUnusable):
+class WaitTooLong(ModelUnusable, text="generate.failed_wait"):
     """The server asks for a wait that is longer than `timeout`."""
 
 
-class StillLimited(ModelUnusable):
+class StillLimited(ModelUnusable, text="generate.failed_limit"):
     """The server has answered nothing but 429 for `timeout` seconds."""
 
 
-class StillLoading(ModelUnusable):
+class StillLoading(ModelUnusable, text="technical.failed_loading"):
     """The server has been loading the model for more than `loading_timeout` seconds."""
 
 
@@ -166,7 +167,7 @@ class ServerError(RequestFailed):
     """The server failed with this request."""
 
 
-class EmptyAnswer(ServerError):
+class EmptyAnswer(ServerError, text="generate.failed_empty"):
     """The answer has no text."""
 
 
@@ -178,19 +179,19 @@ class Unavailable(RequestFailed):
     """The server is not well, or the connection to it is not."""
 
 
-class InvalidReply(Unavailable):
+class InvalidReply(Unavailable, text="technical.failed_reply"):
     """The reply is no chat completion."""
 
 
-class EmptyReply(Unavailable):
+class EmptyReply(Unavailable, text="generate.failed_reply"):
     """The reply is empty."""
 
 
-class ConnectionLost(Unavailable):
+class ConnectionLost(Unavailable, text="generate.failed_connection"):
     """The connection broke."""
 
 
-class ReplyTimeout(Unavailable):
+class ReplyTimeout(Unavailable, text="generate.failed_timeout"):
     """No reply in time."""
 
 
@@ -198,89 +199,48 @@ class QueueTimeout(ReplyTimeout):
     """No reply in time, perhaps only because the request waited for others in flight."""
 
 
-class Unreachable(Unavailable):
+class Unreachable(Unavailable, text="generate.failed_connection"):
     """The server takes no connection."""
 
 
-class NoServer(Unreachable):
+class NoServer(Unreachable, text="errors.no_server"):
     """Nothing takes a connection at this address."""
 
 
-class ProxyUnreachable(Unreachable):
+class ProxyUnreachable(Unreachable, text="technical.proxy"):
     """The proxy takes no connection, or gets none."""
 
 
 @dataclasses.dataclass(eq=False)
-class HubError(Failure):
+class HubError(Failure, text="errors.hub_failed"):
     """The Hub did not do what was asked."""
 
     repo_id: str = ""
 
 
-class HubOffline(HubError):
+class HubOffline(HubError, text="errors.hub_offline"):
     """Nothing may be sent to the Hub."""
 
 
-class HubUnreachable(HubError):
+class HubUnreachable(HubError, text="errors.hub_not_there"):
     """There is no connection to the Hub, or it broke."""
 
 
-class HubTokenRefused(HubError):
+class HubTokenRefused(HubError, text="errors.hub_token_refused"):
     """The token is wrong."""
 
 
-class HubAccessDenied(HubError):
+class HubAccessDenied(HubError, text="errors.hub_not_allowed"):
     """The token may not do this, or there is no such repository."""
 
 
-class HubConflict(HubError):
+class HubConflict(HubError, text="technical.hub_conflict"):
     """Somebody else is writing to the repository."""
 
 
-class HubTooLarge(HubError):
+class HubTooLarge(HubError, text="technical.hub_too_large"):
     """The Hub, or a proxy, takes no request of this size."""
 
 
-class HubBusy(HubError):
+class HubBusy(HubError, text="technical.hub_busy"):
     """The Hub had too many requests."""
-
-
-_TEXTS: Mapping[type[Failure], str] = {
-    BudgetExceeded: "generate.failed_spent",
-    UnexpectedError: "generate.failed_unexpectedly",
-    RejectedRequest: "generate.failed_status",
-    OnlyThoughts: "generate.failed_thinking",
-    AccessDenied: "generate.failed_{status}",
-    KeyMissing: "errors.no_key",
-    KeyRefused: "errors.key_refused",
-    PaymentRequired: "generate.failed_402",
-    NoModelServer: "errors.no_api",
-    Redirected: "technical.redirected",
-    CertificateRefused: "technical.certificate",
-    NotEncrypted: "technical.no_encryption",
-    ProxyRefused: "technical.proxy",
-    WaitTooLong: "generate.failed_wait",
-    StillLimited: "generate.failed_limit",
-    StillLoading: "technical.failed_loading",
-    RateLimited: "generate.failed_status",
-    ServerError: "generate.failed_status",
-    EmptyAnswer: "generate.failed_empty",
-    ModelLoading: "generate.failed_status",
-    Unavailable: "generate.failed_status",
-    InvalidReply: "technical.failed_reply",
-    EmptyReply: "generate.failed_reply",
-    ConnectionLost: "generate.failed_connection",
-    ReplyTimeout: "generate.failed_timeout",
-    QueueTimeout: "generate.failed_timeout",
-    Unreachable: "generate.failed_connection",
-    NoServer: "errors.no_server",
-    ProxyUnreachable: "technical.proxy",
-    HubError: "errors.hub_failed",
-    HubOffline: "errors.hub_offline",
-    HubUnreachable: "errors.hub_not_there",
-    HubTokenRefused: "errors.hub_token_refused",
-    HubAccessDenied: "errors.hub_not_allowed",
-    HubConflict: "technical.hub_conflict",
-    HubTooLarge: "technical.hub_too_large",
-    HubBusy: "technical.hub_busy",
-}

@@ -122,6 +122,12 @@ class Part(NamedTuple):
     folder: str
     splits: "Mapping[str, pa.Table]"
 
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What the card says about it in `configs`."""
+        files = [{"split": split, "path": f"{self.folder}/{split}-*"} for split in self.splits]
+        return {"config_name": self.name, "data_files": files}
+
     def has_file(self, path: str) -> bool:
         """Tell whether a path in the repository is one that a push, ours or `push_to_hub`, gives to this part."""
         return re.fullmatch(rf"{re.escape(self.folder)}/[a-z]+-\d{{5}}-of-\d{{5}}\.parquet", path) is not None
@@ -130,8 +136,8 @@ class Part(NamedTuple):
 class _Card(NamedTuple):
     """A dataset card: its facts, and the text below them."""
 
-    facts: dict[str, Any]
-    text: str
+    facts: Mapping[str, Any] = {}
+    text: str = ""
 
     @classmethod
     def parse(cls, page: str) -> "_Card":
@@ -156,12 +162,12 @@ class _Card(NamedTuple):
 
 
 class _Remote(NamedTuple):
-    """A dataset as it is on the Hub; one that we have just made has no commit yet."""
+    """A dataset as it is on the Hub; without a commit if there is none, or if we have just made it."""
 
     repo_id: str
     commit: str | None = None
     files: frozenset[str] = frozenset()
-    card: _Card = _Card({}, "")
+    card: _Card = _Card()
 
 
 def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page: str, path: Path, command: str) -> str:
@@ -192,11 +198,11 @@ def push(repo_id: str, *, token: str, private: bool, parts: Sequence[Part], page
 
     def attempt() -> str:
         remote = _read_remote(api, repo_id)
-        filled = _fill(page, parts, infos, remote.card if remote else _Card({}, ""))
+        filled = _fill(page, parts, infos, remote.card)
         cards.validate(filled, "dataset", path, token)
-        if remote is None:
+        if remote.commit is None:
             url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-            remote = _Remote(url.repo_id)
+            remote = remote._replace(repo_id=url.repo_id)
         lost = _lost(api, remote, _Card.parse(page), parts)
         if lost and lost not in replace:
             replace[lost] = enter_pressed(t("export.replace", names=", ".join(lost)))
@@ -250,14 +256,13 @@ def _write(parts: Sequence[Part], folder: Path) -> "tuple[dict[str, Path], Datas
     return files, infos
 
 
-def _read_remote(api: HfApi, repo_id: str) -> _Remote | None:
-    """Return the dataset as it is now, None if there is none."""
+def _read_remote(api: HfApi, repo_id: str) -> _Remote:
     try:
         info = api.dataset_info(repo_id)
     except RepositoryNotFoundError:
-        return None
+        return _Remote(repo_id)
     files = frozenset(sibling.rfilename for sibling in info.siblings or ())
-    card = _read_card(api, repo_id, info.sha or "main") if _README in files else _Card({}, "")
+    card = _read_card(api, repo_id, info.sha or "main") if _README in files else _Card()
     return _Remote(info.id, info.sha, files, card)
 
 
@@ -265,7 +270,7 @@ def _read_card(api: HfApi, repo_id: str, revision: str) -> _Card:
     url = hf_hub_url(repo_id, _README, repo_type="dataset", revision=revision, endpoint=constants.ENDPOINT)
     response = get_session().get(url, headers=build_hf_headers(token=api.token))
     if response.status_code == 404:
-        return _Card({}, "")
+        return _Card()
     hf_raise_for_status(response)
     return _Card.parse(response.content.decode("utf-8", "replace"))
 
@@ -305,13 +310,9 @@ def _fill(page: str, parts: Sequence[Part], infos: "DatasetInfosDict", remote: _
     others = {name: config for name, config in configs.items() if name not in names}
     card.data["dataset_info"] = [{**described[name], "config_name": name} for name in others if name in described]
     infos.to_dataset_card_data(card.data)
-    own: list[dict[str, Any]] = []
-    for part in parts:
-        files = [{"split": split, "path": f"{part.folder}/{split}-*"} for split in part.splits]
-        own.append({"config_name": part.name, "data_files": files})
-    if "default" not in {own[0]["config_name"], *others} and not any(
-        config.get("default") for config in others.values()
-    ):
+    own = [part.configuration for part in parts]
+    has_default = "default" in {parts[0].name, *others} or any(config.get("default") for config in others.values())
+    if not has_default:
         own[0]["default"] = True
     card.data["configs"] = [*own, *others.values()]
     return str(card)

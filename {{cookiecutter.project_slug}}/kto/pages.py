@@ -8,7 +8,7 @@ between `<!-- native -->` and `<!-- end native -->` is in the community's langua
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,7 @@ def page_values(
     translated = language["iso"] == "en" or language["texts"][0] != "en"
     foreign = language["iso"] != "en" and translated
     direction = language["direction"] if translated else "ltr"  # untranslated texts are English
+    models = "\n".join(f"- `{name}`" for name in public_names(generation["models"]))
     return {
         "project_name": " ".join(project["name"].split()),  # a title is one line
         "slug": slug,
@@ -93,17 +94,12 @@ def page_values(
         "untranslated": not translated,
         "foreign": foreign,
         "foreign_unreviewed": foreign and not language["reviewed"],
-        "models": list_models(public_names(generation["models"]), direction),
+        "models": code_in_direction(models, direction),
         "huggingface": generation["inference"] == "huggingface",
         "local": generation["inference"] == "local",
         "server": generation["inference"] == "openai-compatible",
         "contact": annotation["contact"].strip(),
     }
-
-
-def list_models(names: Iterable[str], direction: str) -> str:
-    """Return a list of models in Markdown that reads in `direction`."""
-    return code_in_direction("\n".join(f"- `{name}`" for name in names), direction)
 
 
 def code_in_direction(markdown: str, direction: str) -> str:
@@ -160,7 +156,7 @@ def in_direction(markdown: str, direction: str) -> str:
     """
     if direction != "rtl":
         return markdown
-    return f'<div dir="rtl">\n\n{_CODE.sub(_left_to_right, markdown).strip()}\n\n</div>\n\n'
+    return f'<div dir="rtl">\n\n{code_in_direction(markdown, direction).strip()}\n\n</div>\n\n'
 
 
 def _left_to_right(code: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ so a file that was written before a setting existed stays valid.
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -51,35 +51,27 @@ _KINDS = {"string": "a_string", "int": "an_int", "float": "a_float", "bool": "a_
 )
 """Text for what a value must be, by the beginning of pydantic's error type; lists are the rest."""
 _ALLOWED = {
-    **{key: key for key in ("slug", "hub_owner", "tag", "iso", "script", "direction", "inference", "models")},
-    **{key: key for key in ("dataset", "workspace", "annotators", "space")},
-    **dict.fromkeys(("base_url", "router_url"), "url"),
-    **dict.fromkeys(("timeout", "loading_timeout", "start_timeout"), "seconds"),
-    **{"prompt_filter": "filter", "key": "variable"},
+    **{key: f"config.allowed_{key}" for key in ("slug", "hub_owner", "tag", "iso", "script", "direction")},
+    **{key: f"config.allowed_{key}" for key in ("inference", "models", "dataset", "workspace", "annotators", "space")},
+    **dict.fromkeys(("base_url", "router_url"), "config.allowed_url"),
+    **dict.fromkeys(("timeout", "loading_timeout", "start_timeout"), "config.allowed_seconds"),
+    **{"prompt_filter": "config.allowed_filter", "key": "config.allowed_variable"},
+    # Few people change these: their texts are in English alone.
+    **{key: f"technical.allowed_{key}" for key in ("lora", "rule", "aspects", "reasons")},
+    **dict.fromkeys(("good", "bad", "flags"), "technical.allowed_names"),
 }
-"""Text `config.allowed_…` for the values that a setting takes; others are a number in bounds, or not empty."""
-_ALLOWED_IN_ENGLISH = {"lora": "lora", "rule": "rule", "aspects": "aspects", "reasons": "reasons"} | dict.fromkeys(
-    ("good", "bad", "flags"), "names"
-)
-"""The same for settings that few people change: text `technical.allowed_…`."""
+"""Text for the values that a setting takes; others are a number in bounds, or not empty."""
 
 
-def _unique(models: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(models)) != len(models):
-        raise ValueError
-    return models
+def _only_if(is_allowed: Callable[[Any], bool]) -> AfterValidator:
+    """Let a field take only values for which this is true."""
 
+    def checked(value: Any) -> Any:
+        if not is_allowed(value):
+            raise ValueError
+        return value
 
-def _address(url: str) -> str:
-    if not is_address(url):
-        raise ValueError
-    return url
-
-
-def _not_reserved(field: str) -> str:
-    if field in RESERVED:
-        raise ValueError
-    return field
+    return AfterValidator(checked)
 
 
 NotEmpty = Annotated[str, Field(pattern=r"\S")]
@@ -158,7 +150,7 @@ class Generation(_Section):
         tuple[Model, ...],
         Strict(False),
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-        AfterValidator(_unique),
+        _only_if(lambda models: len(set(models)) == len(models)),
     ] = Field(description="Hub ids, each optionally with :provider, or the names that your server gives its models")
     prompts: Annotated[
         tuple[NotEmpty, ...],
@@ -195,7 +187,7 @@ class Generation(_Section):
 class ModelSettings(_Section):
     """What is different for one model; without a value it is as in [generation]."""
 
-    base_url: Annotated[str, AfterValidator(_address)] | None = _default(None, "Address of the model's own server")
+    base_url: Annotated[str, _only_if(is_address)] | None = _default(None, "Address of the model's own server")
     key: str | None = _default(
         None, "Variable in .env or the environment with the server's key", pattern="^[A-Za-z_][A-Za-z0-9_]*$"
     )
@@ -205,7 +197,7 @@ class ModelSettings(_Section):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = _default(None, "Share of the probability to sample from")
     max_tokens: MaxTokens | None = _default(None, "Longest answer, in tokens")
     timeout: Seconds | None = _default(None, "Seconds to wait for one answer")
-    extra: dict[Annotated[str, AfterValidator(_not_reserved)], Json] | None = _default(
+    extra: dict[Annotated[str, _only_if(lambda field: field not in RESERVED)], Json] | None = _default(
         None, "Further fields of a request (seed, reasoning_effort, …)"
     )
     unsupported: Texts | None = _default(
@@ -248,16 +240,10 @@ class Local(_Section):
     start_timeout: Seconds = _default(1800.0, "Seconds; the first start downloads the model")
 
 
-def _not_of_the_task(name: str) -> str:
-    if name in NOT_ASPECTS:
-        raise ValueError
-    return name
-
-
 Aspect = Annotated[
     str,
     Field(pattern=NAME, json_schema_extra={"not": {"enum": [*NOT_ASPECTS]}}),
-    AfterValidator(_not_of_the_task),
+    _only_if(lambda name: name not in NOT_ASPECTS),
 ]
 
 
@@ -457,12 +443,10 @@ def _problem(error: Mapping[str, Any], data: Mapping[str, Any], earlier: Mapping
 
 def _allowed(kind: type[BaseModel], key: str) -> str:
     """Return the sentence for the values that a setting takes."""
-    if key in _ALLOWED_IN_ENGLISH:
-        return t(f"technical.allowed_{_ALLOWED_IN_ENGLISH[key]}")
     schema = kind.model_json_schema()["properties"][key]
     schema = schema.get("anyOf", [schema])[0]
-    text = _ALLOWED.get(key, "number" if "minimum" in schema else "not_empty")
-    return t(f"config.allowed_{text}", low=schema.get("minimum"), high=schema.get("maximum"))
+    text = _ALLOWED.get(key, "config.allowed_number" if "minimum" in schema else "config.allowed_not_empty")
+    return t(text, low=schema.get("minimum"), high=schema.get("maximum"))
 
 
 def _unlisted_models(data: Mapping[str, Any]) -> list[str]:

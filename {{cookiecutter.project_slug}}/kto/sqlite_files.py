@@ -16,12 +16,12 @@ from kto.errors import UserError
 _ROOM = 1_000_000  # bytes; with less than that on a disk, an error of reading or writing is about room
 _NO_SHARED_MEMORY = (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-_CLOSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 _TEXTS = {
-    "technical.store_drive": (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL),
-    "technical.store_busy": (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
-    "technical.store_damaged": (sqlite3.SQLITE_CORRUPT,),
-    "technical.store_closed": _CLOSED,
+    **dict.fromkeys((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL), "technical.store_drive"),
+    **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), "technical.store_busy"),
+    **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY), "technical.store_closed"),
+    **dict.fromkeys((sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), "technical.store_closed"),
+    sqlite3.SQLITE_CORRUPT: "technical.store_damaged",
 }
 
 
@@ -78,7 +78,7 @@ def _use_rollback_journal(database: sqlite3.Connection, _: float) -> None:
 
 def store_error(path: Path, error: Exception) -> UserError:
     """Return what to say when the database at `path` cannot be used."""
-    text = next((text for text, codes in _TEXTS.items() if _code(error) in codes), "bad_store")  # no database at all
+    text = _TEXTS.get(_code(error), "bad_store")  # no database at all
     if is_full(path, error):
         text = "technical.store_full"
     elif "disk I/O error" in str(error):

@@ -64,15 +64,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema
 
 def read_rows(path: Path, columns: Collection[str], optional: Collection[str] = ()) -> list[Row]:
     """Return these columns of a Parquet file, [] if there is no file; `optional` is as in `read_batches`."""
-    import pyarrow.parquet as pq
-
-    if not path.exists():
-        return []
-    with reading(path):
-        names = pq.read_schema(path).names if optional else ()
-        missing = [name for name in columns if name in optional and name not in names]
-        table = pq.read_table(path, columns=[name for name in columns if name not in missing])
-        return [row | dict.fromkeys(missing) for row in table.to_pylist()]
+    return [row for batch in read_batches(path, columns, optional) for row in batch] if path.exists() else []
 
 
 def read_batches(path: Path, columns: Iterable[str], optional: Collection[str] = ()) -> Iterator[list[Row]]:

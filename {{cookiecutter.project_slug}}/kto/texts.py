@@ -179,14 +179,12 @@ def number(value: float, decimals: int = 0) -> str:
     whole, point = groups[:-2:2], groups[-2]
     separator = groups[1] if len(whole) > 1 else ""
     left, _, fraction = f"{abs(value):.{decimals}f}".partition(".")
-    parts: list[str] = []
     if separator and (len(left) > 4 or not four.isdecimal()):
-        size = len(whole[-1])
-        while len(left) > size:
-            parts.insert(0, left[-size:])
-            left = left[:-size]
-            size = len(whole[-2]) if len(whole) > 2 else size
-    written = separator.join([left, *parts]) + (point + fraction if fraction else "")
+        last = len(whole[-1])
+        size = len(whole[-2]) if len(whole) > 2 else last
+        for end in range(len(left) - last, 0, -size):  # of each group but the last, from the right
+            left = left[:end] + separator + left[end:]
+    written = left + (point + fraction if fraction else "")
     sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
     return sign + written.translate(str.maketrans("0123456789", digits(load())))
 

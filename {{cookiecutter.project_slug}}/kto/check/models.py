@@ -5,7 +5,7 @@ import difflib
 from kto import texts
 from kto.ask import local_server, servers, targets
 from kto.ask.servers import Server
-from kto.check.findings import Findings
+from kto.check import Findings
 from kto.hub_lookup import MEMORY, Hub, HubModel, Unreachable
 from kto.model_names import split_provider
 from kto.settings import Settings

@@ -15,28 +15,25 @@ from kto.errors import UserError
 from kto.pages import MARKED, fill_marked, fill_page, fingerprint, values_of
 from kto.questions import questions
 from kto.settings import Settings, load
-from kto.tables import write_text
+from kto.tables import reading, write_text, writing
 from kto.texts import published, t
 from kto.vote import page_json
 
 
 def read(path: Path) -> str | None:
     """Return the text of a page, None if there is none."""
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot_read_table", path=path, reason=error) from None
+    with reading(path):
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
 
 
 def read_made(path: Path) -> dict[str, str]:
     """Return page → fingerprint; without the file every page counts as edited."""
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return made if isinstance(made, dict) else {}
 
 
 def new_page(name: str, old: str, config: Settings) -> str:
@@ -108,10 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         written[path] = content
         messages.append(t("export.written", path=path.relative_to(config.root).as_posix()))
     for copy, old_content in kept.items():
-        try:
+        with writing(copy):
             copy.write_bytes(old_content)
-        except OSError as error:
-            raise UserError("cannot_write", path=copy, reason=error) from None
     for path, page in written.items():
         write_text(path, page)
     write_text(made_file, json.dumps(made, indent=1, sort_keys=True) + "\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kto import pages, texts
 from kto.ask import prompt_sources
-from kto.check.findings import Findings
+from kto.check import Findings
 from kto.examples import ROWS, examples
 from kto.hub_lookup import Hub, Unreachable
 from kto.questions import questions

@@ -10,13 +10,12 @@ A third vote that is asked for where two differ would make both too good, so it 
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 Units = Iterable[Iterable[Hashable]]
-REPEATS, SEED = 2000, 0  # of the bootstrap
+_REPEATS, _SEED = 2000, 0  # of the bootstrap
 
 
 class Agreement(NamedTuple):
@@ -35,40 +34,25 @@ def counts_for_agreement(votes: int, is_measured: bool, first: int = 2) -> list[
     return [is_measured or index < first for index in range(votes)]
 
 
-def krippendorff_alpha(units: Units) -> float | None:
-    """Return α for nominal values: 1 is full agreement, 0 what chance gives, below 0 is systematic disagreement.
-
-    `units` has for each answer the values that people gave it; with fewer than two it does not count. The result is
-    None if α is undefined: no answer counts, or all values are the same.
-    """
-    return _Table(units).alpha().value
-
-
-def gwet_ac1(units: Units, categories: int = 2) -> float | None:
-    """Return AC1 for nominal values, `categories` of them possible; `units` is that of `krippendorff_alpha`.
-
-    An answer with one value counts for how frequent the values are, but not for agreement. The result is None if no
-    answer has two. Unlike α it is defined where all values are the same: it is 1.
-    """
-    return _Table(units).ac1(categories).value
-
-
 def agreement(units: Units, categories: int = 2) -> tuple[Agreement, Agreement]:
-    """Return α and AC1 with intervals: the middle 95 % of 2,000 bootstrap samples of the answers, with a fixed seed.
+    """Return α and AC1 for nominal values, `categories` of them possible: 1 is full agreement, 0 what chance gives.
 
-    Samples for which a figure is undefined do not count. `units` is that of `krippendorff_alpha`.
+    `units` has for each answer the values that people gave it. One with a single value counts for how frequent the
+    values are in AC1, and for nothing else. Without an answer with two, both are undefined; where all values are the
+    same, AC1 is 1 and α undefined. The intervals are the middle 95 % of 2,000 bootstrap samples of the answers, with a
+    fixed seed; samples for which a figure is undefined do not count.
     """
     table = _Table(units)
-    times = table.resampled(REPEATS, SEED)
-    return table.alpha(times), table.ac1(categories, times)
+    return table.figure(table.alpha), table.figure(lambda times: table.ac1(times, categories))
 
 
 class _Table:
-    """The answers, counted by the values that they got: most are like many others, so this table is small."""
+    """The answers, counted by the values that they got: most are like many others, so this table is small.
+
+    Figures are computed from `times`, how often each kind of answer occurs: one row per sample.
+    """
 
     def __init__(self, units: Units) -> None:
-        import numpy as np
-
         found = Counter(frozenset(Counter(unit).items()) for unit in units)
         found.pop(frozenset(), None)
         kinds = sorted(found, key=lambda kind: sorted(map(repr, kind)))  # else samples would depend on the order
@@ -77,59 +61,36 @@ class _Table:
         self.counts = self.counts.reshape(len(kinds), len(values))  # also if there are none
         self.times = np.array([found[kind] for kind in kinds], float)
         self.votes = self.counts.sum(axis=1)
+        self.is_pair = self.votes >= 2
 
-    def resampled(self, repeats: int, seed: int) -> "np.ndarray":
-        """Return how often each kind of answer occurs in bootstrap samples: one row per sample."""
-        import numpy as np
-
-        total = int(self.times.sum())
-        if not total:
-            return np.zeros((repeats, 0))
-        return np.random.default_rng(seed).multinomial(total, self.times / total, repeats).astype(float)
-
-    def alpha(self, samples: "np.ndarray | None" = None) -> Agreement:
-        is_pair = self.votes >= 2
-        counts, votes = self.counts[is_pair], self.votes[is_pair]
+    def alpha(self, times: np.ndarray) -> np.ndarray:
+        counts, votes, times = self.counts[self.is_pair], self.votes[self.is_pair], times[:, self.is_pair]
         pairs = (votes**2 - (counts**2).sum(axis=1)) / (votes - 1)  # of different values within an answer
+        n = times @ votes
+        expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
+        return 1 - _divide((n - 1) * (times @ pairs), expected)
 
-        def alpha(times: "np.ndarray") -> "np.ndarray":
-            times = times[:, is_pair]
-            n = times @ votes
-            expected = n**2 - ((times @ counts) ** 2).sum(axis=1)  # pairs of different values, ignoring answers
-            return 1 - _divide((n - 1) * (times @ pairs), expected)
-
-        return self._figure(alpha, samples)
-
-    def ac1(self, categories: int, samples: "np.ndarray | None" = None) -> Agreement:
-        is_pair = self.votes >= 2
-        counts, votes = self.counts[is_pair], self.votes[is_pair]
+    def ac1(self, times: np.ndarray, categories: int) -> np.ndarray:
+        counts, votes = self.counts[self.is_pair], self.votes[self.is_pair]
         agreeing = (counts * (counts - 1)).sum(axis=1) / (votes * (votes - 1))
+        observed = _divide(times[:, self.is_pair] @ agreeing, times[:, self.is_pair].sum(axis=1))
         shares = self.counts / self.votes[:, None]
+        frequent = _divide(times @ shares, times.sum(axis=1)[:, None])
+        chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
+        return _divide(observed - chance, 1 - chance)
 
-        def ac1(times: "np.ndarray") -> "np.ndarray":
-            observed = _divide(times[:, is_pair] @ agreeing, times[:, is_pair].sum(axis=1))
-            frequent = _divide(times @ shares, times.sum(axis=1)[:, None])
-            chance = (frequent * (1 - frequent)).sum(axis=1) / (categories - 1)
-            return _divide(observed - chance, 1 - chance)
-
-        return self._figure(ac1, samples)
-
-    def _figure(self, statistic: "Callable[[np.ndarray], np.ndarray]", samples: "np.ndarray | None") -> Agreement:
-        import numpy as np
-
+    def figure(self, statistic: Callable[[np.ndarray], np.ndarray]) -> Agreement:
         value = float(statistic(self.times[None])[0])
         if np.isnan(value):
             return Agreement(None, None, None)
-        if samples is None:
-            return Agreement(value, None, None)
+        total = int(self.times.sum())
+        samples = np.random.default_rng(_SEED).multinomial(total, self.times / total, _REPEATS).astype(float)
         found = statistic(samples)
         low, high = np.percentile(found[~np.isnan(found)], [2.5, 97.5]).tolist()
         return Agreement(value, low, high)
 
 
-def _divide(above: "np.ndarray", below: "np.ndarray") -> "np.ndarray":
+def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Divide; what is divided by nothing is not a number."""
-    import numpy as np
-
     below = np.broadcast_to(below, above.shape)
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)

@@ -6,11 +6,9 @@ per answer end in a wrong optimum: somebody who always disagrees may count as ri
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:  # imported where it is used: --help needs no numpy
-    import numpy as np
+import numpy as np
 
 PRIOR = (15.0, 5.0)
 """Beta prior of each coin, in votes: everybody begins as somebody who was right 15 times and wrong 5 times."""
@@ -20,20 +18,10 @@ _MAX_STEPS, _TOLERANCE = 1000, 1e-7  # the tolerance is that of a posterior
 _SMALLEST = 1e-10  # of a probability, before its logarithm
 
 
-class Coins(NamedTuple):
-    """How often a person is right about good and about bad answers, 0 … 1."""
-
-    good: float
-    bad: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the votes together say about answers and people."""
+class Estimate(NamedTuple):
+    """What the votes together say about answers."""
 
     good: Mapping[Hashable, float]  # probability that an answer is good, by answer
-    people: Mapping[Hashable, Coins]
-    share_good: float  # of all answers, estimated
     is_enough: bool  # whether there are enough overlapping votes to trust this
 
     def confidence(self, answer: Hashable, label: bool) -> float | None:
@@ -44,48 +32,37 @@ class Estimate:
 
 
 def estimate(votes: Iterable[tuple[Hashable, Hashable, bool]], prior: tuple[float, float] = PRIOR) -> Estimate:
-    """Estimate answers and people from votes: (answer, person, is it good?), at most one per answer and person.
+    """Estimate answers from votes: (answer, person, is it good?), at most one per answer and person.
 
     `prior` is in votes: (right, wrong). The order of the votes does not matter.
     """
-    import numpy as np
-
-    numbers: tuple[dict[Hashable, int], dict[Hashable, int]] = ({}, {})
-    columns: tuple[list[int], list[int], list[bool]] = ([], [], [])
-    for answer, person, is_good in votes:
-        columns[0].append(numbers[0].setdefault(answer, len(numbers[0])))
-        columns[1].append(numbers[1].setdefault(person, len(numbers[1])))
-        columns[2].append(is_good)
-    if not columns[0]:
-        return Estimate({}, {}, 0.5, False)
-    answers, people = np.array(columns[0]), np.array(columns[1])
-    good, coins, share = fit(answers, people, np.array(columns[2]), prior)
-    return Estimate(
-        dict(zip(numbers[0], good.tolist(), strict=True)),
-        {person: Coins(*pair) for person, pair in zip(numbers[1], coins.tolist(), strict=True)},
-        share,
-        is_enough(answers, people),
-    )
+    answers: dict[Hashable, int] = {}
+    persons: dict[Hashable, int] = {}
+    rows = [
+        (answers.setdefault(answer, len(answers)), persons.setdefault(person, len(persons)), is_good)
+        for answer, person, is_good in votes
+    ]
+    if not rows:
+        return Estimate({}, False)
+    by_vote = np.array(rows)
+    good, _, _ = fit(by_vote[:, 0], by_vote[:, 1], by_vote[:, 2], prior)
+    return Estimate(dict(zip(answers, good.tolist(), strict=True)), is_enough(by_vote[:, 0], by_vote[:, 1]))
 
 
-def is_enough(answers: "np.ndarray", people: "np.ndarray") -> bool:
+def is_enough(answers: np.ndarray, people: np.ndarray) -> bool:
     """Whether enough people have enough votes on answers that others have voted on, too; one item per vote."""
-    import numpy as np
-
     overlapping = np.bincount(answers)[answers] > 1
     return int((np.bincount(people[overlapping]) >= MIN_OVERLAP).sum()) >= MIN_PEOPLE
 
 
 def fit(
-    answers: "np.ndarray", people: "np.ndarray", votes: "np.ndarray", prior: tuple[float, float] = PRIOR
-) -> tuple["np.ndarray", "np.ndarray", float]:
+    answers: np.ndarray, people: np.ndarray, votes: np.ndarray, prior: tuple[float, float] = PRIOR
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Run EM on votes: the number of the answer, that of the person, and whether the vote is good, one item per vote.
 
     Returns the probability that each answer is good (an answer without votes has the share of good ones), the coins of
     each person (rows of right about good, right about bad), and the share of good answers.
     """
-    import numpy as np
-
     right, wrong = prior
     count, persons, is_good = int(answers.max()) + 1, int(people.max()) + 1, votes.astype(float)
     voted = np.bincount(answers, minlength=count)
@@ -109,7 +86,5 @@ def fit(
     return posterior, np.stack([good, bad], axis=1), share
 
 
-def _log(probability: "np.ndarray | float") -> "np.ndarray":
-    import numpy as np
-
+def _log(probability: np.ndarray | float) -> np.ndarray:
     return np.log(np.maximum(probability, _SMALLEST))

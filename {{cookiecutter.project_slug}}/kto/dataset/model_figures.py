@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kto.ask.report import aligned
@@ -12,69 +12,48 @@ from kto.questions import questions
 from kto.settings import Settings
 from kto.texts import TextsError, load, number, t
 
-_NONE = "–"
-
-
-class Model(NamedTuple):
-    """What was said about the answers of one model; an answer that several have given counts for each."""
-
-    name: str
-    votes: int
-    good: int
-    language: Mapping[str, int]  # votes that say something about it, by what they say
-
 
 class Table(NamedTuple):
-    """The models, and what can be said about the language, in its order; nothing if nobody has said anything."""
+    """A row for each model, its name first; what can be said about the language has columns if anybody has said it."""
 
-    models: Sequence[Model]
-    values: Sequence[str] = ()
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
     @classmethod
-    def of(cls, votes: Iterable[Mapping[str, Any]], config: Settings) -> "Table":
-        """Return the table for votes, rows of `kto.dataset.votes.schema`."""
+    def of(cls, votes: Sequence[Mapping[str, Any]], config: Settings) -> "Table":
+        """Return the table for rows of `kto.dataset.votes.schema`; an answer of several models counts for each."""
         by_model: dict[str, list[Mapping[str, Any]]] = {}
         for vote in votes:
             for name in vote["generation_model"]:
                 by_model.setdefault(name, []).append(vote)
-        models = []
-        said: Counter[str] = Counter()
+        values: list[str] = []
+        if said := {vote[LANGUAGE] for vote in votes if vote[LANGUAGE]}:
+            with contextlib.suppress(TextsError):  # check.py says what is missing
+                values += questions(config.annotation.model_dump(), load()).aspects.get(LANGUAGE, ())
+            values += sorted(said.difference(values))
+        rows = []
         for name, own in sorted(by_model.items()):
             language = Counter(vote[LANGUAGE] for vote in own if vote[LANGUAGE])
-            models.append(Model(name, len(own), sum(vote["vote"] for vote in own), language))
-            said += language
-        usual: Sequence[str] = ()
-        with contextlib.suppress(TextsError):  # check.py says what is missing
-            usual = questions(config.annotation.model_dump(), load()).aspects.get(LANGUAGE, ())
-        return cls(models, tuple(dict.fromkeys((*usual, *sorted(said)))) if said else ())
+            shares = [_share(language[value], language.total()) for value in values]
+            rows.append([name, number(len(own)), _share(sum(vote["vote"] for vote in own), len(own)), *shares])
+        words = [_word(value) for value in values]
+        return cls([t("generate.column_model"), t("dataset_card.votes"), t("task.good"), *words], rows)
 
     def in_terminal(self) -> str:
         """Return the table for a terminal."""
-        rows = [[model.name, *self._cells(model)] for model in self.models]
-        return aligned(rows, self._heads(), [None] * (3 + len(self.values)))
+        return aligned(self.rows, self.heads, [None] * len(self.heads))
 
     def on_card(self, direction: str) -> str:
         """Return the table in Markdown; without models it is empty."""
-        if not self.models:
+        if not self.rows:
             return ""
-        heads = self._heads()
-        names = ["`" + model.name.replace("|", "\\|") + "`" for model in self.models]
-        rows = [[name, *self._cells(model)] for name, model in zip(names, self.models, strict=True)]
-        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+        rows = [["`" + name.replace("|", "\\|") + "`", *cells] for name, *cells in self.rows]
+        lines = [self.heads, ["---", *["---:"] * (len(self.heads) - 1)], *rows]
         return code_in_direction("\n".join(f"| {' | '.join(line)} |" for line in lines), direction)
-
-    def _heads(self) -> list[str]:
-        words = [_word(value) for value in self.values]
-        return [t("generate.column_model"), t("dataset_card.votes"), t("task.good"), *words]
-
-    def _cells(self, model: Model) -> list[str]:
-        said = sum(model.language.values())
-        shares = [_share(model.language.get(value, 0), said) for value in self.values]
-        return [number(model.votes), _share(model.good, model.votes), *shares]
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{number(100 * part / whole)} %" if whole else _NONE
+    return f"{number(100 * part / whole)} %" if whole else "–"
 
 
 def _word(value: str) -> str:

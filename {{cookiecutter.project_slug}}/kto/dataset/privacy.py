@@ -54,7 +54,8 @@ def public_schema() -> "pa.Schema":
 def public_votes(all_votes: Iterable[Row]) -> list[Row]:
     """Return rows of `public_schema` for rows of `votes.schema` with `FOR_AGREEMENT`; days are those of UTC."""
     days = [vote | {name: vote[name].astimezone(datetime.UTC).date() for name in _COARSE} for vote in all_votes]
-    rows = [{name: vote[name] for name in public_schema().names} for vote in days]
+    names = public_schema().names
+    rows = [{name: vote[name] for name in names} for vote in days]
     return sorted(rows, key=lambda vote: (vote["inserted_at"], vote["record_id"], vote["annotator"]))
 
 
@@ -76,19 +77,15 @@ def people_rows(people: Iterable[Person], key: bytes) -> list[dict[str, str]]:
     return [
         {
             "annotator": votes.pseudonym(key, person.name),
-            "open_link": _yes(person.is_open),
+            "open_link": "yes" if person.is_open else "",
             "consent": consent,
             "consented_at": time,
             "credit": person.credit,
-            "left_out": _yes(person.left_out),
+            "left_out": "yes" if person.left_out else "",
         }
         for person in people
         for consent, time in person.consents or (("", ""),) * person.left_out
     ]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else ""
 
 
 class VoteFiles:
@@ -144,7 +141,8 @@ class VoteFiles:
             stored = rows
         published = {(vote["record_id"], vote["annotator"]) for vote in rows}
         log = _joined(log, _completed(tables.read_lines(self._earlier_log)))
-        return StoredVotes(stored, log, self._read_comments(), published, self._read_people())
+        comments = _read_cells(self._comments if self._comments.exists() else self._earlier_comments, _COMMENT_COLUMNS)
+        return StoredVotes(stored, log, comments, published, _read_cells(self._people, _PEOPLE_COLUMNS))
 
     def _is_whole(self) -> bool:
         """Tell whether an earlier version wrote the public table, with everything in it."""
@@ -155,28 +153,18 @@ class VoteFiles:
         with tables.reading(self._public_table):
             return "vote_id" in pq.read_schema(self._public_table).names
 
-    def _read_comments(self) -> list[dict[str, str]]:
-        path = self._comments if self._comments.exists() else self._earlier_comments
-        rows = tables.read_csv(path, _COMMENT_COLUMNS)
-        return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
-
-    def _read_people(self) -> list[dict[str, str]]:
-        rows = tables.read_csv(self._people, _PEOPLE_COLUMNS)
-        return [{name: _unescaped(text) for name, text in row.items()} for row in rows]
-
     def write_people(self, people: Sequence[Mapping[str, str]]) -> None:
         """Write who has agreed to what, and whose votes are left out; where nobody has, there is no file."""
         if people or self._people.exists():
             rows = [[_escaped(row[name]) for name in _PEOPLE_COLUMNS] for row in people]
             tables.write_csv(self._people, _PEOPLE_COLUMNS, sorted(rows))
 
-    def require_known(self, published: Collection[tuple[str, str]], known: Iterable[Row], names: Iterable[str]) -> None:
+    def require_known(self, published: Iterable[tuple[str, str]], known: Iterable[Row], names: Collection[str]) -> None:
         """Raise `UserError` if a published vote is neither known here nor by one of the people with these `names`.
 
         Then another machine has exported since, and an export from here would lose that vote.
         """
         here = {(vote["record_id"], vote["annotator"]) for vote in known}
-        names = set(names)
         if any(vote not in here and vote[1] not in names for vote in published):
             raise UserError("private_missing", votes=self.public, private=self.private)
 
@@ -226,3 +214,7 @@ def _escaped(cell: str) -> str:
 
 def _unescaped(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
+
+
+def _read_cells(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [{name: _unescaped(cell) for name, cell in row.items()} for row in tables.read_csv(path, columns)]

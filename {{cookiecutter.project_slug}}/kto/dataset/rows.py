@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kto.dataset.voted_answers import VotedAnswer, VotedAnswers
+from kto.dataset.labels import VotedAnswer, VotedAnswers
 from kto.near_duplicates import NearDuplicates, size_for
 from kto.settings import Settings
 from kto.tables import Row, messages_type, read_csv, read_rows, write_csv
@@ -35,10 +35,7 @@ def schema() -> "pa.Schema":
             ("label", pa.bool_()),
             ("generation_model", pa.list_(pa.string())),  # several, if they gave the same answer
             ("n_votes", pa.int32()),
-            (
-                "agreement",
-                pa.float32(),
-            ),  # share of the votes that say the same as the label, which may be the lead's
+            ("agreement", pa.float32()),  # share of the votes that say the same as the label (perhaps the lead's)
             ("confidence", pa.float32()),  # that the label is right; null if too few votes overlap
             ("label_from", pa.string()),  # majority, third_vote or lead
             ("prompt_id", pa.string()),
@@ -73,10 +70,9 @@ class KnownPrompts:
 
     def assign(self, draw: Callable[[str], str]) -> dict[str, str]:
         """Return the split of each prompt; `draw` picks that of a prompt without an earlier near-duplicate."""
-        new = [id for id in self.texts if id not in self.exported]
-        order = [*(id for id in self.texts if id in self.exported), *new]
-        splits = {id: self.exported[id] for id in order if id in self.exported}
-        if new:
+        splits = {id: self.exported[id] for id in self.texts if id in self.exported}
+        if new := [id for id in self.texts if id not in splits]:
+            order = [*splits, *new]
             index = NearDuplicates((self.texts[id] for id in order), self.similarity, self.size)
             first = {self.texts[id]: id for id in reversed(order)}
             for id in new:
@@ -84,9 +80,8 @@ class KnownPrompts:
                 splits[id] = splits[twin] if twin in splits else draw(id)
         return splits
 
-    def near(self, some: Iterable[str], others: Collection[str]) -> set[str]:
+    def near(self, some: Collection[str], others: Collection[str]) -> set[str]:
         """Return those of `some` that are nearly the same as one of `others`."""
-        some = list(some)
         if not some or not others:
             return set()
         index = NearDuplicates((self.texts[id] for id in others), self.similarity, self.size)
@@ -121,12 +116,12 @@ def write_splits(path: Path, splits: Mapping[str, str]) -> None:
     write_csv(path, _SPLIT_COLUMNS, sorted(splits.items()))
 
 
-def make_splits(answers: VotedAnswers, test_fraction: float, seed: int, known: KnownPrompts | None = None) -> Splits:
+def make_splits(answers: VotedAnswers, test_fraction: float, seed: int, known: KnownPrompts) -> Splits:
     """Return a row for each of these answers that has a label, split so that all rows of a prompt are in one split.
 
     About `test_fraction` of the prompts go to the test split. Which ones depends on the prompt and the seed alone, so
-    a prompt keeps its split when there are more votes later; what is `known` of it comes first. Only if nothing were
-    left to train on, nothing is held back.
+    a prompt keeps its split when there are more votes later; what is `known` of it comes first, and that has the texts
+    of all prompts here. Only if nothing were left to train on, nothing is held back.
     """
     rows = {id: _row(answer) for id, answer in answers.by_id.items() if answer.label is not None}
     without = Counter[str](answer.origin for answer in answers.by_id.values() if answer.label is None)
@@ -135,13 +130,13 @@ def make_splits(answers: VotedAnswers, test_fraction: float, seed: int, known: K
         return "test" if _fraction(seed, "split", prompt_id) < test_fraction else "train"
 
     prompts = {row["prompt_id"] for row in rows.values()}
-    split = known.assign(draw) if known else {prompt_id: draw(prompt_id) for prompt_id in prompts}
+    split = known.assign(draw)
     train = {id: row for id, row in rows.items() if split[row["prompt_id"]] == "train"}
     test = {id: row for id, row in rows.items() if id not in train}
     if not train:
         train, test = test, {}
     trained = dict.fromkeys(row["prompt_id"] for row in train.values())
-    leaking = known.near(prompts - trained.keys(), trained) if known else set()
+    leaking = known.near(prompts - trained.keys(), trained)
     left_out = [row for row in test.values() if row["prompt_id"] in leaking]
     test = {id: row for id, row in test.items() if row["prompt_id"] not in leaking}
     return Splits(_mix(train, seed), _mix(test, seed), without, left_out)

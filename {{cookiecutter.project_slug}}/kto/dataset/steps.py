@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kto import decisions
-from kto.dataset import copies, model_figures, publish, rows, undecided, voted_answers, votes
-from kto.dataset.agreement import Agreement, agreement
-from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
-from kto.dataset.labels import CONFIDENCE, UNANIMOUS
+from kto.dataset import copies, labels, model_figures, publish, rows, undecided, votes
 from kto.dataset.privacy import FOR_AGREEMENT, StoredVotes, VoteFiles, people_rows
 from kto.errors import UserError
 from kto.left_out import LeftOut
@@ -19,7 +16,6 @@ from kto.settings import Settings
 from kto.tables import Row, write_rows, write_text, writing
 from kto.texts import number, t
 from kto.vote import deletions, outdated
-from kto.vote.deletions import Seen
 from kto.vote.overlap import overlap_of
 from kto.vote.responses import Responses
 
@@ -36,11 +32,9 @@ class Collected(NamedTuple):
     votes: list[Row]
     replaced: list[Row]
     comments: list[Mapping[str, object]]
-    seen: Seen  # what Argilla held; no dataset if it was not asked
-    in_argilla: frozenset[str]  # ids of the votes that it held
-    unknown: int  # number of its votes on answers whose text is nowhere any more
     people: list[dict[str, str]]  # as `privacy.people_rows` makes them
-    asks_third: bool = True  # whether Argilla can ask for third votes
+    responses: Responses  # what Argilla held; nothing has been seen if it was not asked
+    unknown: int  # number of its votes on answers whose text is nowhere any more
 
     @property
     def left_out(self) -> set[str]:
@@ -52,7 +46,7 @@ class Counted(NamedTuple):
     """The votes that count, and what they decide."""
 
     votes: list[Row]  # to publish, with `privacy.FOR_AGREEMENT`
-    answers: voted_answers.VotedAnswers
+    answers: labels.VotedAnswers
     flagged: int  # number of answers that are kept back until the lead has looked at them
     undecided: list[undecided.Undecided]
 
@@ -111,9 +105,8 @@ class Export:
         now, comments = votes.from_responses(responses.submitted, earlier | texts, key)
         # Who has taken the votes back on the voting page is treated like somebody who has asked the lead for it.
         self.forgotten |= {votes.pseudonym(key, person.name) for person in responses.people if person.withdrawn}
-        people = people_rows(responses.people, key)
         known = {votes.pseudonym(key, person.name) for person in responses.people}
-        people += _without(stored.people, known)
+        people = [*people_rows(responses.people, key), *_without(stored.people, known)]
         self.files.require_known(stored.published, [*stored.votes, *stored.replaced, *now], self.forgotten)
         new = _without(now, self.forgotten)
         counted, replaced = votes.merge(_without(stored.votes, self.forgotten), new, responses.withdrawn)
@@ -121,11 +114,9 @@ class Export:
             [vote | texts[vote["record_id"]]._asdict() if vote["record_id"] in texts else vote for vote in counted],
             [*_without(stored.replaced, self.forgotten), *replaced],
             votes.join_comments(_without(stored.comments, self.forgotten), new, comments),
-            responses.seen,
-            frozenset(vote["vote_id"] for vote in new),
-            len(responses.submitted) - len(now),
             _without(people, self.forgotten),
-            responses.asks_third,
+            responses,
+            len(responses.submitted) - len(now),
         )
 
     def count(self, collected: Collected, out: LeftOut, in_use: outdated.PromptsInUse) -> Counted:
@@ -136,22 +127,17 @@ class Export:
         all_votes = [vote for vote in _without(collected.votes, collected.left_out) if not out.has_vote(vote)]
         lead = decisions.read(self.config.root)
         overlap = overlap_of(self.config.annotation)
-        flags = voted_answers.flags_on(all_votes, overlap.flags)
+        flags = labels.flags_on(all_votes, overlap.flags)
         flags = {id: names for id, names in flags.items() if id not in lead.looked_at}
-        rule = voted_answers.rule_of(self.config)
+        rule = labels.rule_of(self.config)
         kept = [vote for vote in all_votes if vote["record_id"] not in flags]
-        answers = voted_answers.decide_all(kept, rule, lead.labels)
-        flagged = voted_answers.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
-        waiting = undecided.find(
-            flagged,
-            flags,
-            answers,
-            overlap._replace(asks_third=overlap.asks_third and collected.asks_third),
-            lambda prompt_id: outdated.is_outdated(prompt_id, in_use),
-        )
-        marks = voted_answers.for_agreement(kept, overlap)
+        answers = labels.decide_all(kept, rule, lead.labels)
+        flagged = labels.decide_all([vote for vote in all_votes if vote["record_id"] in flags], rule)
+        can_ask = overlap._replace(asks_third=overlap.asks_third and collected.responses.asks_third)
+        waiting = undecided.find(flagged, flags, answers, can_ask, in_use)
+        marks = labels.for_agreement(kept, overlap)
         marked = [vote | {FOR_AGREEMENT: mark} for vote, mark in zip(kept, marks, strict=True)]
-        if rule.name == UNANIMOUS:  # nobody decides a tie there
+        if rule.name == labels.UNANIMOUS:  # nobody decides a tie there
             waiting = [item._replace(is_tie=False) for item in waiting if item.flags]
         return Counted(marked, answers, len(flags), waiting)
 
@@ -175,8 +161,8 @@ class Export:
         self._forget(self.forgotten - self.files.read_forgotten())
         self.files.write_people(collected.people)
         self.files.write_private(collected.votes, collected.replaced, collected.comments)
-        if collected.seen.dataset:
-            deletions.remember(self.files.private, collected.seen)
+        if collected.responses.seen.dataset:
+            deletions.remember(self.files.private, collected.responses.seen)
         if of_project:
             rows.write_splits(self.files.splits, dataset.splits)
         self.files.write_public(dataset.votes)
@@ -208,11 +194,12 @@ class Export:
         for name, figure in dataset.figures.items():
             print(f"{t(name)}: {figure}")
         print(dataset.models.in_terminal())
-        if out := sum(vote["annotator"] in collected.left_out for vote in collected.votes):
+        if out := len(collected.votes) - len(_without(collected.votes, collected.left_out)):
             print(t("invite.votes_out", count=out))
         print(t("export.written", path=self.output / "kto"))
-        lost = sum(vote["vote_id"] not in collected.in_argilla for vote in dataset.votes)
-        if lost and collected.seen.dataset:
+        in_argilla = {response.id for response in collected.responses.submitted}
+        lost = sum(vote["vote_id"] not in in_argilla for vote in dataset.votes)
+        if lost and collected.responses.seen.dataset:
             print(t("export.lost", count=lost), file=sys.stderr)
         if collected.unknown:
             print(t("technical.unknown_answers", count=collected.unknown), file=sys.stderr)
@@ -222,8 +209,10 @@ class Export:
 
     def _require_rows(self, dataset: Dataset) -> None:
         """Raise `UserError` if there is no row to train on, or if the rule needs more votes than there are."""
+        from kto.dataset.confidence import MIN_OVERLAP, MIN_PEOPLE
+
         without, settings = dataset.rows.without, self.config.export
-        if settings.rule == CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
+        if settings.rule == labels.CONFIDENCE and without["unsure"] and not dataset.counted.answers.has_confidence:
             raise UserError("technical.too_few_for_confidence", people=MIN_PEOPLE, votes=MIN_OVERLAP)
         if dataset.rows.train:
             return
@@ -250,7 +239,7 @@ class Export:
 
 def _say_what_waits(dataset: Dataset) -> None:
     """Tell the lead how many answers nobody else decides about."""
-    if count := sum(item.waits_for_lead for item in dataset.counted.undecided):
+    if count := sum(not item.is_asked for item in dataset.counted.undecided):
         print(t("ties.waiting", count=count))
 
 
@@ -267,21 +256,23 @@ def credits_of(people: Sequence[Mapping[str, str]], counted: Sequence[Row]) -> l
 
 def figures(parts: rows.Splits, counted: Counted, in_use: outdated.PromptsInUse, out: LeftOut) -> dict[str, str]:
     """Return the figures of the dataset by the key of the text that names them."""
+    from kto.dataset.agreement import agreement  # --help needs no numpy
+
     every = [*parts.train, *parts.test]
-    labels = [row["label"] for row in every]
+    desirable = sum(row["label"] for row in every)
     origins = [row["label_from"] for row in every]
     share = {}
     if by_open_link := sum(vote["open_link"] for vote in counted.votes):
         percent = number(100 * by_open_link / len(counted.votes))
         share["dataset_card.open_link_votes"] = f"{number(by_open_link)} ({percent} %)"
     outdated_votes = sum(outdated.is_outdated(vote["prompt_id"], in_use) for vote in counted.votes)
-    measured = voted_answers.by_record(vote for vote in counted.votes if vote[FOR_AGREEMENT])
+    measured = labels.by_record(vote for vote in counted.votes if vote[FOR_AGREEMENT])
     alpha, ac1 = agreement([[vote["vote"] for vote in own] for own in measured.values()])
     return {
         "dataset_card.prompts": number(len({row["prompt_id"] for row in every})),
-        "dataset_card.rows": f"{number(len(labels))} ({number(len(parts.train))} + {number(len(parts.test))})",
-        "dataset_card.desirable": number(sum(labels)),
-        "dataset_card.undesirable": number(len(labels) - sum(labels)),
+        "dataset_card.rows": f"{number(len(every))} ({number(len(parts.train))} + {number(len(parts.test))})",
+        "dataset_card.desirable": number(desirable),
+        "dataset_card.undesirable": number(len(every) - desirable),
         **_if_any("dataset_card.third_votes", origins.count("third_vote")),
         **_if_any("dataset_card.by_lead", origins.count("lead")),
         "dataset_card.ties": number(parts.without["tie"]),
@@ -305,8 +296,8 @@ def _if_any(key: str, count: int) -> dict[str, str]:
     return {key: number(count)} if count else {}
 
 
-def _with_interval(figure: Agreement) -> str:
-    if figure.value is None or figure.low is None or figure.high is None:
+def _with_interval(figure: tuple[float | None, ...]) -> str:
+    if None in figure:
         return t("dataset_card.no_agreement")
-    value, low, high = (number(part, 2) for part in (figure.value, figure.low, figure.high))
+    value, low, high = (number(part, 2) for part in figure if part is not None)
     return t("dataset_card.interval", value=value, low=low, high=high)

@@ -1,9 +1,10 @@
 """What the lead has to decide: answers that somebody has flagged, and answers whose votes are tied."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kto.dataset.voted_answers import Vote, VotedAnswers
+from kto.dataset.labels import Vote, VotedAnswers
+from kto.vote import outdated
 from kto.vote.overlap import Overlap
 
 
@@ -14,12 +15,7 @@ class Undecided(NamedTuple):
     votes: Sequence[Vote]
     flags: tuple[str, ...] = ()  # what people have said against showing it
     is_tie: bool = False
-    is_asked: bool = False  # a tie about which somebody else is going to be asked
-
-    @property
-    def waits_for_lead(self) -> bool:
-        """Whether nobody but the lead will decide."""
-        return not self.is_asked
+    is_asked: bool = False  # a tie about which somebody else is going to be asked; nobody but the lead decides others
 
 
 def find(
@@ -27,20 +23,12 @@ def find(
     flags: Mapping[str, tuple[str, ...]],
     others: VotedAnswers,
     overlap: Overlap,
-    is_outdated: Callable[[str], bool],
+    in_use: outdated.PromptsInUse,
 ) -> list[Undecided]:
     """Return what is undecided: flagged answers, then ties, and ties that a further vote may decide at the end.
 
-    Parameters
-    ----------
-    flagged, flags
-        The flagged answers and their flags, by record id.
-    others
-        All other answers.
-    overlap
-        How many votes answers get.
-    is_outdated
-        Whether nobody is asked any more about the answers to a prompt, by its id.
+    `flags` has those of the flagged answers, by record id; `others` are all other answers. Nobody is asked any more
+    about answers to prompts that are not `in_use`.
     """
     found = [Undecided(id, answer.votes, flags[id], answer.origin == "tie") for id, answer in flagged.by_id.items()]
     ties = []
@@ -48,6 +36,6 @@ def find(
         if answer.origin == "tie":
             up, count = answer.up, len(answer.votes)
             wanted = overlap.wanted(up, count - up, overlap.is_measured(id))
-            asked = wanted > count and not is_outdated(answer.votes[0]["prompt_id"])
+            asked = wanted > count and not outdated.is_outdated(answer.votes[0]["prompt_id"], in_use)
             ties.append(Undecided(id, answer.votes, is_tie=True, is_asked=asked))
     return found + sorted(ties, key=lambda tie: tie.is_asked)

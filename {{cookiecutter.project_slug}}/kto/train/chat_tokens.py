@@ -15,10 +15,11 @@ _OPENED_THOUGHT = re.compile(r"<((?:\w+:)?(?:think|thinking|reasoning))>\s*\Z|\[
 
 
 class Tokens(NamedTuple):
-    """The tokens of a row."""
+    """The tokens of a row, and its label."""
 
     prompt: list[int]
     completion: list[int]
+    label: bool
 
     @property
     def length(self) -> int:
@@ -103,10 +104,10 @@ class ChatTokens:
         ids, all_ids = self._ids(prompt), self._ids(prompt + completion)
         # Letters on both sides of the border can become one token; then the border stays where servers have it.
         rest = all_ids[len(ids) :] if all_ids[: len(ids)] == ids else self._ids(completion)
-        return Tokens(ids, rest)
+        return Tokens(ids, rest, row["label"])
 
 
-def examples(tokens: Sequence[Tokens], labels: Sequence[bool], batch_size: int) -> list[dict[str, Any]]:
+def trainer_rows(rows: Sequence[Tokens], batch_size: int) -> list[dict[str, Any]]:
     """Return rows as TRL's trainer has them after its own preparation.
 
     KTO also looks at each prompt with the answer of the row before it in the same batch (KTO paper, section 4.1).
@@ -116,9 +117,9 @@ def examples(tokens: Sequence[Tokens], labels: Sequence[bool], batch_size: int) 
             "prompt_ids": row.prompt,
             "completion_ids": row.completion,
             "KL_completion_ids": batch[index - 1].completion,
-            "label": label,
+            "label": row.label,
         }
-        for start in range(0, len(tokens), batch_size)
-        for batch in [tokens[start : start + batch_size]]
-        for index, (row, label) in enumerate(zip(batch, labels[start : start + batch_size], strict=True))
+        for start in range(0, len(rows), batch_size)
+        for batch in [rows[start : start + batch_size]]
+        for index, row in enumerate(batch)
     ]

@@ -52,8 +52,7 @@ def begun(folder: Path) -> dict[str, Any]:
         return {}
     path = folder / _ABOUT
     with reading(path):
-        about = json.loads(path.read_text(encoding="utf-8"))
-    return about if isinstance(about, dict) else {}
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def begin(folder: Path, about: Mapping[str, Any], resume: bool) -> Path | None:

@@ -32,18 +32,18 @@ def read_examples(folder: Path, batch_size: int) -> list[Row]:
     return rows
 
 
-def fitting(tokens: Sequence[Tokens], max_length: int, batch_size: int) -> list[int]:
-    """Return the indices of the rows that fit into `max_length`, and print how many do not.
+def fitting(rows: Sequence[Tokens], max_length: int, batch_size: int) -> list[Tokens]:
+    """Return the rows that fit into `max_length`, and print how many do not.
 
     They are left out, not cut: an answer without its end would teach the model to go on. Raises `UserError` if the
     others are fewer than a batch.
     """
-    long_prompts = sum(len(row.prompt) >= max_length for row in tokens)
+    long_prompts = sum(len(row.prompt) >= max_length for row in rows)
     if long_prompts:
         print(t("train.too_long", max_length=max_length, count=long_prompts))
-    fits = [index for index, row in enumerate(tokens) if row.length <= max_length]
-    if cut := len(tokens) - long_prompts - len(fits):
-        longest = max(row.length for row in tokens if len(row.prompt) < max_length)
+    fits = [row for row in rows if row.length <= max_length]
+    if cut := len(rows) - long_prompts - len(fits):
+        longest = max(row.length for row in rows if len(row.prompt) < max_length)
         print(t("train.left_out", max_length=max_length, count=cut, longest=longest))
     if len(fits) < batch_size:
         raise UserError("too_few_rows", count=len(fits), batch_size=batch_size)
@@ -83,11 +83,10 @@ def fetch(model: str, token: str | None) -> str:
     return folder
 
 
-def load_tokenizer(folder: str, model: str = "") -> Any:
+def load_tokenizer(folder: str, model: str) -> Any:
     """Return the tokenizer of the model in a folder; raise `UserError` if it cannot chat."""
     from transformers import AutoTokenizer
 
-    model = model or folder
     with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:

@@ -1,16 +1,17 @@
 """Whether a model got better: how often it prefers a good answer to a bad one, before and after the training."""
 
 import contextlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 
-class Score(NamedTuple):
-    """The logarithm of the probability that a model gives to an answer, and the number of its tokens."""
 
-    log_probability: float
-    tokens: int
+class Scores(NamedTuple):
+    """The logarithms of the probabilities that a model gives to answers, and the numbers of their tokens."""
+
+    log_probabilities: np.ndarray
+    tokens: np.ndarray
 
 
 class Result(NamedTuple):
@@ -21,26 +22,21 @@ class Result(NamedTuple):
     margin: float
 
 
-def preference(scores: Sequence[Score], labels: Sequence[bool]) -> float:
+def preference(scores: Scores, labels: np.ndarray) -> float:
     """Return the share of all pairs of a good and a bad answer in which the good one is likelier per token.
 
     That is the area under the ROC curve; a pair in which both are equally likely counts half.
     """
-    good, bad = _by_label([score.log_probability / score.tokens for score in scores], labels)
-    bad.sort()
-    return sum(bisect_left(bad, mean) + bisect_right(bad, mean) for mean in good) / (2 * len(good) * len(bad))
+    means = scores.log_probabilities / scores.tokens
+    good, bad = means[labels], np.sort(means[~labels])
+    lower, not_higher = (np.searchsorted(bad, good, side) for side in ("left", "right"))
+    return float((lower + not_higher).mean() / (2 * len(bad)))
 
 
-def margin(before: Sequence[Score], after: Sequence[Score], labels: Sequence[bool], beta: float) -> float:
+def margin(before: Scores, after: Scores, labels: np.ndarray, beta: float) -> float:
     """Return the mean reward of good answers less that of bad ones (KTO paper, section 4)."""
-    rewards = [beta * (new.log_probability - old.log_probability) for old, new in zip(before, after, strict=True)]
-    good, bad = _by_label(rewards, labels)
-    return sum(good) / len(good) - sum(bad) / len(bad)
-
-
-def _by_label(values: Sequence[float], labels: Sequence[bool]) -> tuple[list[float], list[float]]:
-    pairs = list(zip(values, labels, strict=True))
-    return [value for value, label in pairs if label], [value for value, label in pairs if not label]
+    rewards = beta * (after.log_probabilities - before.log_probabilities)
+    return float(rewards[labels].mean() - rewards[~labels].mean())
 
 
 def measure(trainer: Any, examples: Sequence[Mapping[str, Any]], beta: float) -> Result:
@@ -49,14 +45,15 @@ def measure(trainer: Any, examples: Sequence[Mapping[str, Any]], beta: float) ->
     after = _scores(trainer, model, examples)
     with contextlib.nullcontext() if trainer.ref_model else model.disable_adapter():
         before = _scores(trainer, trainer.ref_model or model, examples)
-    labels = [bool(example["label"]) for example in examples]
+    labels = np.array([bool(example["label"]) for example in examples])
     return Result(preference(before, labels), preference(after, labels), margin(before, after, labels, beta))
 
 
-def _scores(trainer: Any, model: Any, examples: Sequence[Mapping[str, Any]]) -> list[Score]:
+def _scores(trainer: Any, model: Any, examples: Sequence[Mapping[str, Any]]) -> Scores:
     import torch
 
-    scores: list[Score] = []
+    sums: list[float] = []
+    tokens: list[int] = []
     size = trainer.args.per_device_train_batch_size
     for start in range(0, len(examples), size):
         batch = trainer.data_collator(examples[start : start + size])
@@ -65,6 +62,6 @@ def _scores(trainer: Any, model: Any, examples: Sequence[Mapping[str, Any]]) -> 
         labels = batch["input_ids"].masked_fill(mask == 0, -100)
         inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            sums = model(**inputs, labels=labels, fused_lm_head=True).log_probs.float().sum(-1)
-        scores += map(Score, sums.tolist(), mask.sum(-1).tolist())
-    return scores
+            sums += model(**inputs, labels=labels, fused_lm_head=True).log_probs.float().sum(-1).tolist()
+        tokens += mask.sum(-1).tolist()
+    return Scores(np.array(sums), np.array(tokens))
