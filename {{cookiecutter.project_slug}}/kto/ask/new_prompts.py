@@ -259,7 +259,7 @@ class PromptMaker:
         else:
             context = t("new_prompts.context", **values)
         conversation = task.format_input({"input": context})
-        found = await runner.look_up(conversation)
+        found = runner.look_up(conversation)
         asked = lookups.is_missing(found)
         if asked and only_stored:
             return topic, None, None, True
@@ -275,22 +275,16 @@ class PromptMaker:
         lines = task.format_output(text)["instructions"]
         prompts = in_answer(lines, _MAX_LINES * self._config.new_prompts.per_request, cut)
         self.counts["instructions"] += len(prompts)
-        candidates: dict[str, str] = {}
+        new = dict.fromkeys(prompt for prompt in prompts if prompt and not self._pool.why_not_new(prompt))
+        wrong = await self._wrong(list(new), topic)
         for prompt in prompts:
             if prompt is None:
                 why = "unusable"
-            elif prompt_id(prompt) in candidates:
-                why = "duplicates"
+            elif prompt in wrong:
+                why = "wrong"
             else:
-                why = self._pool.why_not_new(prompt)
+                why = self._pool.why_not_new(prompt)  # two of one answer may be alike
             if prompt is None or why:
-                self.counts[why] += 1
-            else:
-                candidates[prompt_id(prompt)] = prompt
-        wrong = await self._wrong(list(candidates.values()), topic)
-        for prompt in candidates.values():
-            why = "wrong" if prompt in wrong else self._pool.why_not_new(prompt)  # two of one answer may be alike
-            if why:
                 self.counts[why] += 1
             elif self.missing > 0:
                 self._pool.add(prompt, topic, model)

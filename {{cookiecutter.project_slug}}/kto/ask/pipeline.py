@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 
-from kto.ask.lookups import Lookup, is_missing
+from kto.ask.lookups import Lookup, best, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
@@ -106,7 +106,7 @@ class StoredLLM(LLM):
         return [{"generations": [text], "statistics": {}} for text in texts]
 
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
-        found = [await self._missing(conversation) for conversation in inputs]
+        found = [self._missing(conversation) for conversation in inputs]
         if not self._sends:
             self._lacking += sum(map(bool, found))
             found = [()] * len(inputs)
@@ -119,18 +119,18 @@ class StoredLLM(LLM):
             tasks = [await self._runner.start(self._answer, *request) for request in zip(inputs, found, strict=True)]
         return await asyncio.gather(*tasks)
 
-    async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
+    def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
         """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
         if self.wanted is not None:
             return self.wanted.get(conversation[-1]["content"], ())
-        found = await self._runner.look_up(conversation)
+        found = self._runner.look_up(conversation)
         return found if is_missing(found) else ()
 
     async def _answer(self, conversation: list[Message], found: Sequence[Lookup]) -> str | None:
         if found:
             stored, _ = await self._runner.answer(conversation, found)
         else:
-            stored = await self._runner.stored(conversation)
+            stored = best(self._runner.look_up(conversation))
         return clean(stored.answer.text) if stored else None
 
 

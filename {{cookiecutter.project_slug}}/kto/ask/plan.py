@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kto import left_out
 from kto.ask import lookups, pace, servers, table, targets
@@ -31,19 +32,13 @@ _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers 
 _FRAME = 8  # tokens of a chat template around each message
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What the missing answers of one model will take; tokens are estimates."""
 
     requests: int  # how many answers are missing
     read: int  # tokens of the prompts
     written: int  # tokens of the answers, if they are as long as earlier ones of the model, else at most
-    prices: tuple[float, float] | None  # dollars per token read and written, None if they are not known
-
-    @property
-    def cost(self) -> float | None:
-        """Dollars, about; None if the price is not known."""
-        return None if self.prices is None else self.read * self.prices[0] + self.written * self.prices[1]
+    cost: float | None  # dollars, None if the price is not known
 
 
 @dataclasses.dataclass
@@ -113,7 +108,7 @@ class Plan:
         for number, lookup in enumerate(found):
             if lookup.key in later and not lookups.is_wrong(lookup.stored):
                 return number
-        return lookups.chosen([lookup.stored for lookup in found])
+        return lookups.chosen(found)
 
     def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
         if not self.gate.supported:
@@ -189,7 +184,7 @@ class Plan:
             read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(texts)
             longest = int(target.arguments["max_tokens"])
             written = round(len(texts) * min(usual.get(target.model, longest), longest))
-            estimates[target.model] = Estimate(len(texts), read, written, target.prices)
+            estimates[target.model] = Estimate(len(texts), read, written, target.cost(read, written))
         return estimates
 
 

@@ -117,11 +117,12 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
     Raises `UserError` if there is no terminal to confirm in.
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
-    requests = maker.requests()
-    written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
-    estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
-    if not costs.may_cost(config, [target], [estimate]):
+    if not costs.may_cost(config, [target]):
         return
+    requests = maker.requests()
+    read, longest = _READ * requests, int(target.arguments["max_tokens"])
+    written = min(_WRITTEN * config.new_prompts.per_request, longest) * requests
+    estimate = Estimate(requests, read, written, target.cost(read, written))
     print(report.before({target.model: estimate}))
     if estimate.cost is None:
         print(t("generate.cost_unknown"))

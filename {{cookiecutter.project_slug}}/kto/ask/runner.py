@@ -70,13 +70,9 @@ class ModelRunner:
         if self._client:
             await self._client.close()
 
-    async def look_up(self, conversation: Sequence[Message]) -> list[Lookup]:
+    def look_up(self, conversation: Sequence[Message]) -> list[Lookup]:
         """Return what the store has for the requests of an answer."""
-        return await self._sink.look_up(self._target, self._gate, conversation)
-
-    async def stored(self, conversation: Sequence[Message]) -> StoredAnswer | None:
-        """Return the answer that the store has, None if there is none."""
-        return lookups.best(await self.look_up(conversation))
+        return lookups.look_up(self._sink.reader, self._target, self._gate, conversation)
 
     async def start(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> asyncio.Task[T]:
         """Start work on a prompt when few others are in progress: tasks that only wait would take memory."""
@@ -136,7 +132,7 @@ class ModelRunner:
 
     async def _complete(self, conversation: Sequence[Message], found: list[Lookup]) -> None:
         """Send requests until nothing in `found` is missing; raise `UserError` when that cannot be."""
-        first = lookups.chosen([lookup.stored for lookup in found])
+        first = lookups.chosen(found)
         if first is None or not found[first].short:
             # A stored answer is in the wrong language, else nothing would be missing; earlier requests are of no use.
             first = 1 + max((number for number, lookup in enumerate(found) if lookup.stored), default=-1)
@@ -284,19 +280,19 @@ class ModelRunner:
         assert target.server is not None
         if self._client is None:
             self._client = ModelClient(target.server, target.concurrency, target.timeout)
-        if target.prices is None:
-            await self._sink.check_price(target.model)
-            return await self._client.complete(body)
         # A prompt never has more tokens than bytes.
         read = sum(len(message["content"].encode()) + _FRAME for message in body["messages"])
         most = target.cost(read, int(target.arguments["max_tokens"]))
+        if most is None:
+            await self._sink.check_price(target.model)
+            return await self._client.complete(body)
         await self._sink.reserve(most)
         cost = most  # what is not known to be cheaper counts in full
         try:
             answer = await self._client.complete(body)
             counted, written = answer.prompt_tokens, answer.completion_tokens
             if counted and written is not None and (written or not answer.text):  # 0 beside a text: nobody counted
-                cost = target.cost(counted, written)
+                cost = target.cost(counted, written) or 0.0
             return answer
         except errors.RequestFailed as failure:
             if isinstance(failure, errors.Unreachable) or not isinstance(failure, errors.Unavailable):

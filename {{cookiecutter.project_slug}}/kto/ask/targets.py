@@ -58,14 +58,15 @@ class ModelTarget:
         return answer_key(self.model, self.messages(conversation, number), asked, self.weights)
 
     @property
-    def sends_bill(self) -> bool:
-        """Whether the server may take money: it is on another machine, and takes a key."""
+    def may_cost(self) -> bool:
+        """Whether requests may cost money: the server lists a price, or is on another machine and takes a key."""
         server = self.server
-        return server is not None and not server.is_loopback and bool(server.key) and not server.has_login
+        sends_bill = server is not None and not server.is_loopback and bool(server.key) and not server.has_login
+        return sends_bill or any(self.prices or ())
 
-    def cost(self, read: int, written: int) -> float:
-        """Return the dollars for these tokens, 0 where there is no price."""
-        return read * self.prices[0] + written * self.prices[1] if self.prices else 0.0
+    def cost(self, read: int, written: int) -> float | None:
+        """Return the dollars for these tokens, None if the prices are not known."""
+        return None if self.prices is None else read * self.prices[0] + written * self.prices[1]
 
     def priced(self, listed: ModelList | None) -> "ModelTarget":
         """Return the target with the prices in a server's list of models."""

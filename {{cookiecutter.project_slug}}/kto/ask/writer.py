@@ -12,9 +12,7 @@ from pathlib import Path
 from kto import sqlite_files
 from kto.ask.batches import Batched
 from kto.ask.language import LanguageCheck
-from kto.ask.lookups import Lookup, look_up
-from kto.ask.store import Message, NewAnswer, Store
-from kto.ask.targets import ModelTarget
+from kto.ask.store import NewAnswer, Store
 from kto.errors import BudgetExceeded, UserError
 from kto.texts import t
 
@@ -67,7 +65,7 @@ class AnswerWriter:
         self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
         with contextlib.ExitStack() as stack:
             self._store = stack.enter_context(Store(path))
-            self._reader = stack.enter_context(Store(path))
+            self.reader = stack.enter_context(Store(path))
             self._stores = stack.pop_all()
         self._write: Batched[NewAnswer] = Batched(self._commit, _BATCH)
 
@@ -78,10 +76,6 @@ class AnswerWriter:
     def settled(self) -> dict[str, int]:
         """Return by model how many prompts need nothing more."""
         return {model: count.settled for model, count in [*self.counts.items()]}
-
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
-        """Return what the store has for the requests of an answer."""
-        return look_up(self._reader, target, gate, conversation)
 
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
