@@ -63,6 +63,7 @@ def target(**given: Any) -> ModelTarget:
     """Return how the model is asked unless a test says otherwise."""
     fields: dict[str, Any] = {
         "model": "acme/one",
+        "public_name": "acme/one",
         "server": None,
         "body": {"model": "acme/one"},
         "arguments": {"max_tokens": 9, "temperature": 0.5},

@@ -229,16 +229,14 @@ class ModelClient:
             error = error_body.read(content)
             error = error._replace(words=error.words or response.reason or "", status=response.status)
             raise self._failure(response, error, content)
-        said: ErrorBody | None = None
         try:
             completion = json.loads(content)
             said = error_body.in_answer(completion)
-            answer = _answer(completion)
+            if said is None:
+                return _answer(completion)._replace(seconds=round(time.monotonic() - began, 3))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            said = said or error_body.read(content)
-        if said:
-            raise self._failure(response, said)
-        return answer._replace(seconds=round(time.monotonic() - began, 3))
+            said = error_body.read(content)
+        raise self._failure(response, said)
 
     def _failure(
         self, response: aiohttp.ClientResponse, said: ErrorBody, content: bytes | None = None

@@ -33,13 +33,14 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
     `options` are those of generate.py.
     """
     config = plan.config
-    usable = {
-        model: estimate for model, estimate in plan.estimate().items() if options.dry_run or model not in plan.unusable
+    estimates = {
+        model: estimate
+        for model, estimate in plan.estimate().items()
+        if estimate.requests and (options.dry_run or model not in plan.unusable)
     }
-    english = prompt_sources.english_prompts(config, {text for model in usable for text in plan.wanted[model]})
+    english = prompt_sources.english_prompts(config, {text for model in estimates for text in plan.wanted[model]})
     for sentence in prompt_sources.english_notes(config, english):
         print(sentence)
-    estimates = {model: estimate for model, estimate in usable.items() if estimate.requests}
     requests = sum(estimate.requests for estimate in estimates.values())
     print(t("generate.asking", number=requests, models=len(estimates)), flush=True)
     known = [estimate.cost for estimate in estimates.values() if estimate.cost is not None]

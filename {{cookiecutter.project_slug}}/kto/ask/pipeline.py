@@ -68,10 +68,10 @@ class StoredLLM(LLM):
     sink: Any  # where its answers go: an `AnswerWriter`
     language: Any = None  # the `LanguageWorker` that checks their language; None: nothing is checked
     wanted: Any = None
+    lacking: int = 0  # how many answers the store lacked while nothing was sent
 
     _runner: ModelRunner = PrivateAttr()
     _sends: bool = PrivateAttr(default=True)
-    _lacking: int = PrivateAttr(default=0)
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
     _turn: asyncio.Lock = PrivateAttr()
     _cluster: "Cluster | None" = PrivateAttr()
@@ -85,11 +85,6 @@ class StoredLLM(LLM):
     def runner(self) -> ModelRunner:
         """Sends the requests; set by `start`."""
         return self._runner
-
-    @property
-    def lacking(self) -> int:
-        """How many answers the store lacked while nothing was sent."""
-        return self._lacking
 
     def start(self, cluster: "Cluster | None" = None, sends: bool = True) -> None:
         """Get ready to send requests from the event loop that runs now, or from machines of a cluster.
@@ -108,7 +103,7 @@ class StoredLLM(LLM):
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
         found = [self._missing(conversation) for conversation in inputs]
         if not self._sends:
-            self._lacking += sum(map(bool, found))
+            self.lacking += sum(map(bool, found))
             found = [()] * len(inputs)
         elif self._cluster:
             missing = [(conversation, stored) for conversation, stored in zip(inputs, found, strict=True) if stored]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kto import left_out
 from kto.ask import lookups, pace, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
-from kto.ask.language import UNCHECKED, Gate, LanguageCheck
+from kto.ask.language import Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompt_sources import Prompt, messages
@@ -24,7 +24,6 @@ from kto.cleaning import clean
 from kto.errors import UserError
 from kto.keys import secret
 from kto.left_out import LeftOut
-from kto.model_names import public_names
 from kto.settings import Settings
 from kto.texts import t
 
@@ -65,12 +64,6 @@ class Plan:
         """What models are told before every prompt, "" for nothing."""
         return self.config.system_prompt
 
-    @functools.cached_property
-    def names(self) -> dict[str, str]:
-        """The public name of each model."""
-        models = [target.model for target in self.targets]
-        return dict(zip(models, public_names(models), strict=True))
-
     @property
     def requests(self) -> int:
         """How many answers are missing."""
@@ -98,7 +91,10 @@ class Plan:
         conversation = messages(self.system_prompt, prompt.text)
 
         def check(key: str, stored: StoredAnswer) -> StoredAnswer:
-            return stored if stored.check else StoredAnswer(stored.answer, self._check(key, stored, prompt))
+            if stored.check or not self.gate.supported:
+                return stored
+            self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
+            return StoredAnswer(stored.answer, self._checked[key])
 
         return look_up(self.store, target, self.gate.name, conversation, check, every=prompt.id in self.later)
 
@@ -110,16 +106,10 @@ class Plan:
                 return number
         return lookups.chosen(found)
 
-    def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
-        if not self.gate.supported:
-            return UNCHECKED
-        self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
-        return self._checked[key]
-
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
         conversation = messages(self.system_prompt, prompt.text)
-        return prompt.id in self.left_out.ids or self.left_out.was_asked(self.names[target.model], conversation)
+        return prompt.id in self.left_out.ids or self.left_out.was_asked(target.public_name, conversation)
 
     def find_missing(self) -> None:
         """Fill `wanted`."""
@@ -156,8 +146,9 @@ class Plan:
                 problems[server] = error
         if needed and not tolerant and needed <= problems.keys():
             raise next(problems[server] for server in needed)
-        unusable = [target for target in self.incomplete if target.server in problems]
-        self.unusable |= {target.model: problems[target.server] for target in unusable}
+        self.unusable = {
+            target.model: problems[target.server] for target in self.incomplete if target.server in problems
+        }
         wanted = [target.concurrency for target in self.targets]
         fitting = pace.fitting(wanted)  # no more requests in flight than this process may have connections
         if fitting != wanted:

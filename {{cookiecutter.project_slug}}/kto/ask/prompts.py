@@ -83,9 +83,8 @@ def make(
     config: Settings, model: str, options: argparse.Namespace, store: Path, pool: PromptPool, wanted: int
 ) -> PromptMaker:
     """Let a model make new prompts, on its server or on this machine: first from the answers in the store."""
-    only = config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
     gate = targets.gate_for(config)
-    [target] = targets.find(only, gate, options.base_url)
+    target = targets.find_one(config, gate, model, options.base_url)
     with contextlib.ExitStack() as stack:
         language = LanguageWorker(gate.tag, gate.script) if gate.supported else None
         if language:

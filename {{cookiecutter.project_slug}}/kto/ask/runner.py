@@ -57,7 +57,6 @@ class ModelRunner:
         self._answers = 0
         self._last_answer = time.monotonic()
         self._failures = 0  # consecutive prompts without an answer
-        self._rejected = False  # the last of these was about its prompt (400, 404, 422 …)
         self._limits = 0  # 429s since the last answer
         self._loading: float | None = None  # time since which the server says that it is loading the model
         self._said_loading = 0.0
@@ -117,8 +116,9 @@ class ModelRunner:
             return True
         # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
         # of them are tried, because the first ones of a list may be of one kind.
-        most = _MOST_REJECTED if self._rejected else _FEWEST_FAILURES
-        return not (self._rejected and self._answers) and self._failures >= max(most, self._target.concurrency)
+        is_rejected = isinstance(failure, errors.RejectedRequest)
+        most = _MOST_REJECTED if is_rejected else _FEWEST_FAILURES
+        return not (is_rejected and self._answers) and self._failures >= max(most, self._target.concurrency)
 
     def _raise_if_stopped(self) -> None:
         if self._stopped:
@@ -178,10 +178,7 @@ class ModelRunner:
                     empty += 1
                     # After `max_tokens` of thoughts the next answer would most likely end so, too, and is dear.
                     raise errors.OnlyThoughts() if answer.finish_reason == "length" else errors.EmptyAnswer()
-                except (errors.RejectedRequest, errors.AccessDenied, errors.OnlyThoughts) as error:
-                    self._rejected = isinstance(error, errors.RejectedRequest)
-                    raise
-                except errors.ModelUnusable:
+                except (errors.RejectedRequest, errors.AccessDenied, errors.OnlyThoughts, errors.ModelUnusable):
                     raise
                 except errors.RequestFailed as error:
                     failure = error
@@ -202,7 +199,6 @@ class ModelRunner:
             if failed == target.max_attempts:
                 if isinstance(failure, errors.Unreachable) and self._answers == began:
                     self._stop(failure)  # the server is gone
-                self._rejected = False
                 raise failure
             first = failure.wait or _FIRST_WAIT
             if isinstance(failure, errors.ServerError) and not failure.wait:

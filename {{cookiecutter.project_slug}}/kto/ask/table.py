@@ -18,7 +18,6 @@ from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.left_out import LeftOut
-from kto.model_names import public_names
 from kto.tables import Row, messages_type, read_batches, reading, write_lines, write_rows, writing
 from kto.texts import t
 
@@ -224,7 +223,7 @@ class GenerationsTable:
             "input": prompt.text,
             "system_prompt": plan.system_prompt,
             **{name: [item.get(name) for item in items] for name in schema().names[5:]},
-            "generation_model": list(plan.names.values()),
+            "generation_model": [target.public_name for target in plan.targets],
             "generation_prompt": [conversation] * len(items),
         }
 
@@ -282,7 +281,7 @@ def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[s
     A clone of the project has the table but not the store, and answers may have cost money.
     """
     later: dict[str, set[str]] = {}
-    by_name = dict(zip(public_names([target.model for target in targets]), targets, strict=True))
+    by_name = {target.public_name: target for target in targets}
     for batch in read_batches(table, ("prompt_id", *_RESTORED), optional=("sent",)) if table.exists() else ():
         lacking = []
         for row in batch:

@@ -14,18 +14,14 @@ from kto.ask.batches import Batched
 from kto.ask.language import LanguageCheck
 from kto.ask.store import NewAnswer, Store
 from kto.errors import BudgetExceeded, UserError
-from kto.texts import t
 
 _BATCH = 500  # answers per transaction
 
 
 class StoreUnwritable(UserError):
-    """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
+    """Answers cannot be written, for example because the disk is full."""
 
     kind = "store_unwritable"
-
-    def __init__(self, sentence: str) -> None:
-        Exception.__init__(self, sentence)
 
 
 @dataclasses.dataclass
@@ -44,7 +40,7 @@ class RunCounts:
     @property
     def answered(self) -> int:
         """Prompts that this run has brought an answer."""
-        return self.settled - min(self.failures.total(), self.settled)
+        return self.settled - self.failures.total()
 
 
 class AnswerWriter:
@@ -59,7 +55,7 @@ class AnswerWriter:
         self.counts: dict[str, RunCounts] = {}  # by model
         self.failures: dict[str, UserError] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
-        self._broken = ""  # why nothing can be written any more
+        self._broken: StoreUnwritable | None = None  # why nothing can be written any more
         self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
         self._reservations = 0
         self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
@@ -80,7 +76,7 @@ class AnswerWriter:
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
         if self._broken:
-            raise StoreUnwritable(self._broken)
+            raise self._broken
         await self._write(answer)
         count = self.count(answer.model)
         count.answers += 1
@@ -148,13 +144,14 @@ class AnswerWriter:
         try:
             self._store.put(answers, self._checks[:count])
         except Exception as error:  # every further answer would be lost, and may be paid for
-            self._broken = str(_why_unwritable(self.path, error))
-            return [StoreUnwritable(self._broken)] * len(answers)
+            self._broken = _why_unwritable(self.path, error)
+            return [self._broken] * len(answers)
         del self._checks[:count]
         return [None] * len(answers)
 
 
-def _why_unwritable(path: Path, error: Exception) -> object:
+def _why_unwritable(path: Path, error: Exception) -> StoreUnwritable:
+    text = "generate.failed_to_keep"
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
-        return sqlite_files.store_error(path, error)
-    return t("generate.failed_to_keep", path=path, reason=error)
+        text = sqlite_files.store_error(path, error).key
+    return StoreUnwritable(text, path=path, reason=error)
