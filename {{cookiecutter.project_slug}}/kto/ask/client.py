@@ -53,7 +53,6 @@ _MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:po
 _LOADING = re.compile(
     r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
 )
-_COUNTED = ("prompt", "completion", "total")
 _SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # answers 502 or 503 while it starts an endpoint
 
 
@@ -304,7 +303,8 @@ def _answer(completion: Any) -> Answer:
         raise TypeError
     text = content or (refusal if isinstance(refusal, str) else "")
     usage = completion.get("usage")
-    counts = [usage.get(f"{name}_tokens") if isinstance(usage, dict) else None for name in _COUNTED]
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in names]
     read, written, total = (count if type(count) is int and 0 <= count < 2**63 else None for count in counts)
     if read is not None and written is not None and total is not None:
         written = max(written, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them

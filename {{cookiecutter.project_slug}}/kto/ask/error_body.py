@@ -5,8 +5,7 @@ import json
 import re
 from typing import NamedTuple
 
-LONGEST = 20_000
-"""Characters of a reply that are read."""
+LONGEST = 20_000  # characters of a reply that are read
 _SHOWN = 200  # characters of a server's words that a sentence repeats
 _CODES = ("code", "type", "status", "status_code", "error_type")
 _WORDS = ("message", "error", "detail")

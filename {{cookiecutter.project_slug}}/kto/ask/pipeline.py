@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from kto.ask.ray_cluster import Cluster
     from kto.ask.writer import AnswerWriter
 
-BATCH = 250
-"""Rows in a batch."""
+BATCH = 250  # rows
 _AHEAD = 8  # batches in progress: a prompt that takes long holds up no more than its own
 
 

@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         maker = make(config, model, options, path, pool, total - pool.size)
     shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
-    print(report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown}))
+    rows = [(t(f"new_prompts.count_{name}"), number(maker.counts[name])) for name in shown]
+    print(report.aligned(rows, ["", ""], [None, None]))
     made = maker.counts["new"]
     if made or pool.size:
         print(t("new_prompts.next", path=options.output, setting=_setting(config, options.output)))

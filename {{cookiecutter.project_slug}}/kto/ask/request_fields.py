@@ -11,8 +11,7 @@ Messages = Sequence[Mapping[str, str]]
 
 SYSTEM = "system"
 """The system role, which is refused like a field: then the system prompt goes to the beginning of the user's."""
-BASIC_FIELDS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))
-"""What any request may have."""
+BASIC_FIELDS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))  # what any request may have
 _LIMITS = ("max_tokens", "max_completion_tokens")  # one is always sent, or an answer might cost anything
 _KEPT = ("model", "messages", *_LIMITS)
 

@@ -99,27 +99,17 @@ class TableCounts:
 
 
 class GenerationsTable:
-    """Makes the rows of the table from the store.
+    """Makes the rows of the table from the store; `counts` and `gaps` are complete when it is written.
 
-    Parameters
-    ----------
-    failures
-        Why a prompt has no answer, by key of its first request.
-    added
-        Further columns by prompt id, from steps that somebody has added to the pipeline. Prompts that are not asked
-        now keep those that an earlier table has.
-
-    Attributes
-    ----------
-    counts, gaps
-        By model; a row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its
-        `kind` (the name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one. Complete
-        when the table is written.
+    `failures` has why a prompt has no answer, by key of its first request. `added` has further columns by prompt id,
+    from steps that somebody has added to the pipeline; prompts that are not asked now keep those of an earlier table.
     """
 
     def __init__(self, plan: "Plan", failures: Mapping[str, UserError], added: Mapping[str, Row]) -> None:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
+        # A row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its `kind` (the
+        # name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one.
         self.gaps: list[Row] = []
         self._names_itself = self_naming.for_models(plan.config.generation.models)
 

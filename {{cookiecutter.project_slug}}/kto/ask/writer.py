@@ -51,7 +51,6 @@ class AnswerWriter:
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
-        self.path = path
         self.counts: dict[str, RunCounts] = {}  # by model
         self.failures: dict[str, UserError] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
@@ -144,7 +143,7 @@ class AnswerWriter:
         try:
             self._store.put(answers, self._checks[:count])
         except Exception as error:  # every further answer would be lost, and may be paid for
-            self._broken = _why_unwritable(self.path, error)
+            self._broken = _why_unwritable(self._store.path, error)
             return [self._broken] * len(answers)
         del self._checks[:count]
         return [None] * len(answers)
