@@ -83,7 +83,6 @@ class Plan:
         return [
             {"prompt_id": prompt.id, "input": prompt.text, "system_prompt": self.system_prompt}
             for prompt in self.prompts[: self.limit]
-            if prompt.id not in self.left_out.ids
         ]
 
     def look_up(self, target: ModelTarget, prompt: Prompt) -> list[Lookup]:
@@ -109,7 +108,7 @@ class Plan:
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
         conversation = messages(self.system_prompt, prompt.text)
-        return prompt.id in self.left_out.ids or self.left_out.was_asked(target.public_name, conversation)
+        return self.left_out.was_asked(target.public_name, conversation)
 
     def find_missing(self) -> None:
         """Fill `wanted`."""

@@ -87,9 +87,7 @@ def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: b
     return [find_one(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
-def find_one(
-    config: Settings, gate: Gate, model: str, base_url: str | None = None, needs_key: bool = True
-) -> ModelTarget:
+def find_one(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool = True) -> ModelTarget:
     """Return the target of one of the models; see `find`."""
     generation, own = config.generation, config.model(model)
     names = dict(zip(generation.models, public_names(generation.models), strict=True))
