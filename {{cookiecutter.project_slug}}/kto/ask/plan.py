@@ -25,6 +25,7 @@ from kto.errors import UserError
 from kto.keys import secret
 from kto.left_out import LeftOut
 from kto.settings import Settings
+from kto.tables import read_rows
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
@@ -195,7 +196,9 @@ def make(config: Settings, store: Store, path: Path, options: argparse.Namespace
     asked = targets.find(config, gate, options.base_url, needs_key=not options.dry_run)
     later = table.restore(store, path, asked)
     out = left_out.read(config.root)
-    others = [prompt for prompt in table.other_prompts(path, read.prompts) if prompt.id not in out.ids]
+    known = out.ids.union(prompt.id for prompt in read.prompts)
+    rows = (row for row in read_rows(path, ("prompt_id", "input")) if row["prompt_id"] not in known)
+    others = [Prompt(row["prompt_id"], row["input"]) for row in rows]
     prompts, limit = read.prompts, None
     if options.limit is not None:
         prompts, limit = [*prompts, *others], len(prompts)  # what is not asked stays in the table

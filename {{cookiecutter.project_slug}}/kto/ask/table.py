@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -295,10 +295,3 @@ def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[s
         if lacking:
             store.put(lacking)
     return later
-
-
-def other_prompts(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
-    """Return the prompts that an earlier table has beside these."""
-    known = {prompt.id for prompt in prompts}
-    rows = (row for batch in read_batches(table, ("prompt_id", "input")) for row in batch) if table.exists() else ()
-    return [Prompt(row["prompt_id"], row["input"]) for row in rows if row["prompt_id"] not in known]
