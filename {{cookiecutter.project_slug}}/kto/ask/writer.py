@@ -1,6 +1,7 @@
 """Between the models and the store: an answer counts when it is on the disk, and the budget is never exceeded."""
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 import sqlite3
@@ -57,7 +58,10 @@ class AnswerWriter:
         self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
         self._reservations = 0
         self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
-        self._store, self.reader = Store(path), Store(path)
+        with contextlib.ExitStack() as stack:
+            self._store = stack.enter_context(Store(path))
+            self.reader = stack.enter_context(Store(path))
+            self._stores = stack.pop_all()
         self._write: Batched[NewAnswer] = Batched(self._commit, _BATCH)
 
     def count(self, model: str) -> RunCounts:
@@ -132,8 +136,7 @@ class AnswerWriter:
         self._write.close()
         if self._checks:
             self._commit([])
-        self._store.close()
-        self.reader.close()
+        self._stores.close()
 
     def _commit(self, answers: Sequence[NewAnswer]) -> Sequence[StoreUnwritable | None]:
         count = len(self._checks)
