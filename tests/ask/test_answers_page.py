@@ -214,9 +214,9 @@ def test_the_table_fits_a_terminal(tag: str, monkeypatch: pytest.MonkeyPatch) ->
     ]
     has = TableCounts(100_000, 99_000, 1_000, 12, 34_567, 3, 210, Counter(right=90_000, wrong=8_000, unchecked=1_000))
     did = RunCounts(99_000, 99_000, 12_345_678, 123_456_789, 1e6, 1234.5)
-    targets = [ModelTarget(name, None, {}, {}, 1, 1, 1, prices=(1e-6, 1e-6)) for name in names]
+    targets = [ModelTarget(name, name, None, {}, {}, 1, 1, 1, prices=(1e-6, 1e-6)) for name in names]
     after = report.after(targets, dict.fromkeys(names, has), dict.fromkeys(names, did))
-    before = report.before(dict.fromkeys(names, Estimate(100_000, 12_345_678, 123_456_789, (1e-6, 1e-6))))
+    before = report.before(dict.fromkeys(names, Estimate(100_000, 12_345_678, 123_456_789, 135.802467)))
     for shown in (after, before):
         assert max(map(cell_len, shown.splitlines())) <= 80
         assert "…" not in shown and "acme/two" in shown

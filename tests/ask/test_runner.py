@@ -20,6 +20,7 @@ from kto.ask import lookups, runner
 from kto.ask.client import ModelClient
 from kto.ask.language import UNCHECKED, Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
+from kto.ask.lookups import Lookup
 from kto.ask.runner import ModelRunner
 from kto.ask.servers import Server
 from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer
@@ -62,6 +63,7 @@ def target(**given: Any) -> ModelTarget:
     """Return how the model is asked unless a test says otherwise."""
     fields: dict[str, Any] = {
         "model": "acme/one",
+        "public_name": "acme/one",
         "server": None,
         "body": {"model": "acme/one"},
         "arguments": {"max_tokens": 9, "temperature": 0.5},
@@ -90,7 +92,7 @@ def ask(server: ModelServer, tmp_path: Path) -> Ask:
 
             async def answer(prompt: str) -> Outcome:
                 conversation = [{"role": "user", "content": prompt}]
-                kept, failure = await one.answer(conversation, await one.look_up(conversation))
+                kept, failure = await one.answer(conversation, one.look_up(conversation))
                 kinds[failure.kind if failure else ""] += 1
                 return kept, str(failure or "")
 
@@ -554,8 +556,9 @@ def test_which_try_counts_and_when_it_is_enough(found: list[StoredAnswer | None]
     wrong = [bool(kept and kept.check and kept.check.verdict == "wrong") for kept in found]
     good = [number for number, kept in enumerate(found) if kept and not wrong[number]]
     bad = [number for number, kept in enumerate(found) if kept and wrong[number]]
-    assert lookups.chosen(found) == (good[0] if good else bad[-1] if bad else None)
-    assert lookups.is_complete(found) == (bool(good) or found[-1] is not None)
+    looked_up = [Lookup(kept) for kept in found]
+    assert lookups.chosen(looked_up) == (good[0] if good else bad[-1] if bad else None)
+    assert lookups.is_missing(looked_up) != (bool(good) or found[-1] is not None)
     assert [lookups.is_wrong(kept) for kept in found] == wrong
 
 

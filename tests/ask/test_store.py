@@ -13,7 +13,7 @@ from generating import TEMPLATE, keys
 from hypothesis import given
 from hypothesis import strategies as st
 from kto.ask.language import LanguageCheck
-from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer, answer_key
+from kto.ask.store import Answer, NewAnswer, Store, StoredAnswer, answer_key, finish_reason
 from kto.errors import UserError
 
 pytest_plugins = ["generating_fixtures"]
@@ -24,7 +24,8 @@ MESSAGES = st.lists(st.fixed_dictionaries({"role": st.sampled_from(["system", "u
 ARGUMENTS = st.fixed_dictionaries({"max_tokens": st.integers(1, 9999), "temperature": st.floats(0, 2)})
 REQUESTS = st.tuples(TEXT, MESSAGES, ARGUMENTS, TEXT)
 TOKENS = st.none() | st.integers(0, 2**63 - 1)
-ANSWERS = st.builds(Answer, TEXT, TEXT, TOKENS, TOKENS, st.none() | st.floats(0, 1e6), st.booleans())
+REASONS = TEXT.map(finish_reason)  # the client stores no other name for "length"
+ANSWERS = st.builds(Answer, TEXT, REASONS, TOKENS, TOKENS, st.none() | st.floats(0, 1e6), st.booleans())
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4", "👍"])
 ENTRIES = st.builds(NewAnswer, KEYS, TEXT, MESSAGES, ARGUMENTS, ANSWERS)
 GATES = st.sampled_from(["", "one/nl", "other/nl"])

@@ -186,11 +186,12 @@ def test_cleaning_takes_every_thought_and_nothing_else(thoughts: list, answer: s
 
 @pytest.mark.parametrize("whole", [*WHOLE.values(), "Hallo.", "[a](b)", "a > b", "analysis"])
 def test_an_answer_is_empty_if_nothing_is_left_of_it(whole: str) -> None:
-    from kto.cleaning import has_text
+    from kto.ask.lookups import is_empty
+    from kto.ask.store import Answer
 
     for end in range(len(whole) + 1):
         for text in (whole[:end], whole[len(whole) - end :]):
-            assert has_text(text) == (clean(text) is not None)
+            assert is_empty(Answer(text, "stop")) == (clean(text) is None)
 
 
 @pytest.mark.parametrize("unit", ["<think>", "</think>", "[THINK][/THINK]", "<answer>", "\n", "<|channel|>final", "a "])

@@ -126,9 +126,9 @@ def test_judgements_are_written_with_the_next_answers_or_at_the_end(path: Path) 
         await keeper.put(entry(1))
         await keeper.note("gate", "k1", RIGHT)
         await keeper.put(entry(2))
-        assert keeper._reader.get("k1", "gate") == StoredAnswer(entry(1).answer, RIGHT)
+        assert keeper.reader.get("k1", "gate") == StoredAnswer(entry(1).answer, RIGHT)
         await keeper.note("gate", "k2", RIGHT)
-        assert keeper._reader.get("k3", "gate") is None
+        assert keeper.reader.get("k3", "gate") is None
 
     run(path, work(), keeper)
     with Store(path) as store:
@@ -148,7 +148,7 @@ def fails_with(keeper: AnswerWriter, words: str) -> int:
         outcomes = await asyncio.wait_for(asyncio.gather(*later, return_exceptions=True), 5)
         assert all(isinstance(outcome, StoreUnwritable) for outcome in outcomes)
         for number in range(kept):
-            assert keeper._reader.get(f"k{number}", "")
+            assert keeper.reader.get(f"k{number}", "")
         assert keeper.count("a/b").answers == kept
         return kept
 

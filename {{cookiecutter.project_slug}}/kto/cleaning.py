@@ -50,11 +50,6 @@ def clean(raw: str | None) -> str | None:
     return text.strip() or None
 
 
-def has_text(raw: str) -> bool:
-    """Return whether `clean` leaves something."""
-    return clean(raw) is not None
-
-
 def _without_thoughts(raw: str) -> str:
     # Some chat templates open the first block themselves, then only its end is in the answer; where `max_tokens` cut
     # the answer, only the beginning of one is.

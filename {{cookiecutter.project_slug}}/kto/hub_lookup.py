@@ -18,12 +18,9 @@ from kto.model_names import split_provider
 if TYPE_CHECKING:
     import requests
 
-TIMEOUT = 10
-"""Seconds for all questions that are asked at the same time."""
-ROUTES = ("", "fastest", "cheapest", "preferred")
-"""What may stand in place of a provider: the router chooses one."""
-MEMORY = 1.2
-"""A running model needs about 1.2 times the size of its weights."""
+TIMEOUT = 10  # seconds for all questions that are asked at the same time
+ROUTES = ("", "fastest", "cheapest", "preferred")  # in place of a provider: the router chooses one
+MEMORY = 1.2  # times the size of its weights is what a running model needs, about
 _CHATS = ("text-generation", "image-text-to-text", "any-to-any")  # tasks of chat models
 _FIELDS = ("inferenceProviderMapping", "gated", "pipeline_tag", "tags", "disabled", "safetensors", "usedStorage")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}  # per parameter; all others: 1

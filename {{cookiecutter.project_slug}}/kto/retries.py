@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-WAITS = (1, 2, 4, 8)
-"""Seconds before each further attempt."""
+WAITS = (1, 2, 4, 8)  # seconds before each further attempt
+# HTTP statuses of temporary failures; 409 and 412: somebody else was writing.
 TEMPORARY = frozenset((408, 409, 412, 429, 500, 502, 503, 504))
-"""HTTP statuses of temporary failures; 409 and 412: somebody else was writing."""
 
 T = TypeVar("T")
 

@@ -16,8 +16,7 @@ from kto.tables import Row, read_batches, write_text
 from kto.texts import number, t
 
 NAME = "answers.html"
-SHOWN = 200
-"""Prompts on the page, at most."""
+SHOWN = 200  # prompts on the page, at most
 _PAGE = Path(__file__).parent / "cards" / "answers.html"
 _LISTS = (
     *("generation_model", "raw_generation_responses", "generations", "finish_reason", "refused", "language"),

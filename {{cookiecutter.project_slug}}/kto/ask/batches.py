@@ -41,14 +41,13 @@ class Batched(Generic[T]):
                 results = [error] * len(batch)
             futures = [future for _, future in batch]
             # One message to the event loop per batch: one per item would cost more than the work.
-            for loop in {future.get_loop() for future in futures}:
-                with contextlib.suppress(RuntimeError):  # a loop that has ended
-                    loop.call_soon_threadsafe(_resolve, loop, futures, results)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                futures[-1].get_loop().call_soon_threadsafe(_resolve, futures, results)
 
 
-def _resolve(loop: asyncio.AbstractEventLoop, futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+def _resolve(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
     for future, result in zip(futures, results, strict=True):
-        if future.get_loop() is not loop or future.done():
+        if future.done():  # cancelled, perhaps because its loop has ended
             continue
         if isinstance(result, BaseException):
             future.set_exception(result)

@@ -53,7 +53,6 @@ _MODERATED = re.compile(r"flagged|moderation|guardrail|safety|content[ _-]?(?:po
 _LOADING = re.compile(
     r"\bloading\b|estimated_time|scal(ed|ing)\b|warming|starting|initiali[sz]|not ready", re.IGNORECASE
 )
-_COUNTED = ("prompt", "completion", "total")
 _SCALES_TO_ZERO = ".endpoints.huggingface.cloud"  # answers 502 or 503 while it starts an endpoint
 
 
@@ -229,16 +228,14 @@ class ModelClient:
             error = error_body.read(content)
             error = error._replace(words=error.words or response.reason or "", status=response.status)
             raise self._failure(response, error, content)
-        said: ErrorBody | None = None
         try:
             completion = json.loads(content)
             said = error_body.in_answer(completion)
-            answer = _answer(completion)
+            if said is None:
+                return _answer(completion)._replace(seconds=round(time.monotonic() - began, 3))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            said = said or error_body.read(content)
-        if said:
-            raise self._failure(response, said)
-        return answer._replace(seconds=round(time.monotonic() - began, 3))
+            said = error_body.read(content)
+        raise self._failure(response, said)
 
     def _failure(
         self, response: aiohttp.ClientResponse, said: ErrorBody, content: bytes | None = None
@@ -306,7 +303,8 @@ def _answer(completion: Any) -> Answer:
         raise TypeError
     text = content or (refusal if isinstance(refusal, str) else "")
     usage = completion.get("usage")
-    counts = [usage.get(f"{name}_tokens") if isinstance(usage, dict) else None for name in _COUNTED]
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in names]
     read, written, total = (count if type(count) is int and 0 <= count < 2**63 else None for count in counts)
     if read is not None and written is not None and total is not None:
         written = max(written, total - read)  # some servers leave thoughts out of the answer's tokens, and bill them

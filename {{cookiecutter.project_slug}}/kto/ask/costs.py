@@ -2,11 +2,11 @@
 
 import argparse
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kto.ask import prompt_sources, report
-from kto.ask.plan import Estimate, Plan
+from kto.ask.plan import Plan
 from kto.ask.targets import ModelTarget
 from kto.errors import UserError
 from kto.keys import secret
@@ -21,10 +21,9 @@ _BYTES_PER_ANSWER = 8192  # in the store, generously
 _ROOM = 50_000_000  # bytes for everything else
 
 
-def may_cost(config: Settings, targets: Collection[ModelTarget], estimates: Collection[Estimate]) -> bool:
+def may_cost(config: Settings, targets: Iterable[ModelTarget]) -> bool:
     """Tell whether the requests to these models may cost money."""
-    bills = any(target.sends_bill for target in targets)
-    return config.generation.inference == "huggingface" or bills or any(estimate.cost for estimate in estimates)
+    return config.generation.inference == "huggingface" or any(target.may_cost for target in targets)
 
 
 def confirm(plan: Plan, options: argparse.Namespace) -> None:
@@ -34,19 +33,19 @@ def confirm(plan: Plan, options: argparse.Namespace) -> None:
     `options` are those of generate.py.
     """
     config = plan.config
-    usable = {
-        model: estimate for model, estimate in plan.estimate().items() if options.dry_run or model not in plan.unusable
+    estimates = {
+        model: estimate
+        for model, estimate in plan.estimate().items()
+        if estimate.requests and (options.dry_run or model not in plan.unusable)
     }
-    english = prompt_sources.english_prompts(config, {text for model in usable for text in plan.wanted[model]})
+    english = prompt_sources.english_prompts(config, {text for model in estimates for text in plan.wanted[model]})
     for sentence in prompt_sources.english_notes(config, english):
         print(sentence)
-    estimates = {model: estimate for model, estimate in usable.items() if estimate.requests}
     requests = sum(estimate.requests for estimate in estimates.values())
     print(t("generate.asking", number=requests, models=len(estimates)), flush=True)
     known = [estimate.cost for estimate in estimates.values() if estimate.cost is not None]
     unknown = [model for model, estimate in estimates.items() if estimate.cost is None]
-    asked = [target for target in plan.targets if target.model in estimates]
-    paid = may_cost(config, asked, estimates.values())
+    paid = may_cost(config, (target for target in plan.targets if target.model in estimates))
     if paid or options.dry_run:
         print(report.before(estimates))
         if known:
@@ -73,8 +72,7 @@ def confirm_added(config: Settings, added: Sequence[tuple["StoredLLM", int]], op
     if not asking:
         return
     print(t("generate.asking", number=sum(requests for _, requests in asking), models=len(asking)), flush=True)
-    prices = [Estimate(requests, requests, requests, target.prices) for target, requests in asking]
-    if options.max_cost is None and may_cost(config, [target for target, _ in asking], prices):
+    if options.max_cost is None and may_cost(config, (target for target, _ in asking)):
         print(t("generate.cost_unknown"))
         if not options.yes:
             wait_for_enter(t("generate.go_on"), "needs_yes")

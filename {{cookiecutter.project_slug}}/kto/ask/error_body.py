@@ -5,8 +5,7 @@ import json
 import re
 from typing import NamedTuple
 
-LONGEST = 20_000
-"""Characters of a reply that are read."""
+LONGEST = 20_000  # characters of a reply that are read
 _SHOWN = 200  # characters of a server's words that a sentence repeats
 _CODES = ("code", "type", "status", "status_code", "error_type")
 _WORDS = ("message", "error", "detail")
@@ -61,17 +60,12 @@ def read(content: bytes) -> ErrorBody:
 
 def in_answer(completion: object) -> ErrorBody | None:
     """Return the error that a reply with status 200 holds, None if it holds none."""
-    if not isinstance(completion, dict):
-        return None
-    if completion.get("error"):
-        return _from_json({"error": completion["error"]})
-    choices = completion.get("choices")
+    choices = completion.get("choices") if isinstance(completion, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        return None
-    if choice.get("error"):
-        return _from_json({"error": choice["error"]})
-    reason = choice.get("finish_reason")
+    for said in (completion, choice):
+        if isinstance(said, dict) and said.get("error"):
+            return _from_json({"error": said["error"]})
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
     broken = isinstance(reason, str) and reason.lower() in _BROKEN
     return ErrorBody(f"finish_reason: {reason}") if broken else None
 

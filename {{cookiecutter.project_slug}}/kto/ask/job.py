@@ -18,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-EVERY = 60.0
-"""Seconds between two copies."""
+EVERY = 60.0  # seconds between two copies
 
 
 def save(project: Path, bucket: Path) -> bool:

@@ -88,16 +88,11 @@ _CODES = {"nb": "no", "fil": "tl", "cmn": "zh", "iw": "he", "in": "id", "arb": "
 # Languages that the identifier does not tell apart: each of them is right where another one is wanted.
 _ONE = ("bs hr sr", "ar ary arz", "uz uzs", "en pcm", "es ext", "fr gcf gcr")
 # Neighbours, which the identifier confuses: only a large difference counts.
-_NEAR: tuple[str, ...] = (
-    "af nl fy",
-    "ast an ca es ext gl oc pt",
-    "be bg mk ru sr uk",
-    "bcl tl",
-    "bn as",
-    "cs sk pl sl",
+_NEAR = (
+    *("af nl fy", "ast an ca es ext gl oc pt", "be bg mk ru sr uk", "bcl tl", "bn as", "cs sk pl sl"),
+    *("da nn no sv fo is", "hi mr ne sa gom", "id ms jv", "it lij vec", "ar ary arz fa ps ur ug sdh ku"),
+    *("st nso xh zu", "az ba crh kk ky tk tr tt ug uz uzs"),
 )
-_NEAR += ("da nn no sv fo is", "hi mr ne sa gom", "id ms jv", "it lij vec", "ar ary arz fa ps ur ug sdh ku")
-_NEAR += ("st nso xh zu", "az ba crh kk ky tk tr tt ug uz uzs")
 
 # Other scripts of a language. Its community uses one; whether another one is acceptable stays unchecked.
 _ALSO = {"az": "Cyrl Arab", "bs": "Cyrl", "ha": "Arab", "kk": "Latn Arab", "ky": "Latn Arab", "ms": "Arab"}

@@ -43,14 +43,12 @@ class LanguageWorker:
 
     def _ask(self, answers: Sequence[tuple[str, str]]) -> list[LanguageCheck]:
         assert self._process.stdin and self._process.stdout
-        try:
+        with contextlib.suppress(OSError, ValueError, TypeError):  # somebody killed it
             self._process.stdin.write(json.dumps(answers) + "\n")
             self._process.stdin.flush()
             checks = [LanguageCheck(*values) for values in json.loads(self._process.stdout.readline())]
             if len(checks) == len(answers):
                 return checks
-        except (OSError, ValueError, TypeError):  # somebody killed it
-            pass
         self._process.kill()  # its next output may belong to other answers
         return [_check(self.gate, answer, prompt) for answer, prompt in answers]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kto.ask.store import Answer, Candidate, Message, Store, StoredAnswer
 from kto.ask.targets import ModelTarget
-from kto.cleaning import has_text
+from kto.cleaning import clean
 
 Check = Callable[[str, StoredAnswer], StoredAnswer]
 """Returns an answer, given with its key, with a verdict on its language."""
@@ -22,7 +22,7 @@ class Lookup(NamedTuple):
 
 def is_empty(answer: Answer) -> bool:
     """Tell whether an answer has nothing to read, and is no refusal."""
-    return not answer.refused and not has_text(answer.text)
+    return not answer.refused and clean(answer.text) is None
 
 
 def look_up(
@@ -92,25 +92,24 @@ def is_wrong(stored: StoredAnswer | None) -> bool:
     return stored is not None and stored.check is not None and stored.check.verdict == "wrong"
 
 
-def chosen(answers: Sequence[StoredAnswer | None]) -> int | None:
+def chosen(found: Sequence[Lookup]) -> int | None:
     """Return which request's answer counts: the first not in the wrong language, else the last; None without any."""
-    given = [number for number, stored in enumerate(answers) if stored]
-    return next((number for number in given if not is_wrong(answers[number])), given[-1] if given else None)
+    given = [number for number, lookup in enumerate(found) if lookup.stored]
+    return next((number for number in given if not is_wrong(found[number].stored)), given[-1] if given else None)
 
 
 def best(found: Sequence[Lookup]) -> StoredAnswer | None:
     """Return the answer that counts, None if there is none."""
-    number = chosen([lookup.stored for lookup in found])
+    number = chosen(found)
     return None if number is None else found[number].stored
 
 
-def is_complete(answers: Sequence[StoredAnswer | None]) -> bool:
-    """Tell whether nothing more is to be asked: an answer in the right language, or one to the last retry."""
-    return answers[-1] is not None or any(stored and not is_wrong(stored) for stored in answers)
+def is_missing(found: Sequence[Lookup]) -> bool:
+    """Tell whether a request is needed: no answer will do, or it was cut where it need not be any more.
 
-
-def is_missing(lookups: Sequence[Lookup]) -> bool:
-    """Tell whether a request is needed: no answer will do, or it was cut where it need not be any more."""
-    answers = [lookup.stored for lookup in lookups]
-    number = chosen(answers)
-    return number is None or not is_complete(answers) or lookups[number].short
+    An answer to the last retry will do in any language.
+    """
+    number = chosen(found)
+    if number is None or found[number].short:
+        return True
+    return is_wrong(found[number].stored) and found[-1].stored is None

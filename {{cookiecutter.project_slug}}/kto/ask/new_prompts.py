@@ -17,20 +17,17 @@ from kto.ask import lookups, prompt_sources
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.prompt_files import Selection
 from kto.ask.prompt_sources import prompt_id
-from kto.ask.store import StoredAnswer
+from kto.ask.store import Message, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
 from kto.cleaning import clean
 from kto.errors import UserError
-from kto.model_names import public_names
 from kto.near_duplicates import NearDuplicates, size_for
 from kto.settings import Settings
 from kto.texts import t
 
 if TYPE_CHECKING:
     from distilabel.steps.tasks import SelfInstruct
-
-    from kto.ask.runner import ModelRunner
 
 
 # Answers, then what became of the prompts in them; see the texts `new_prompts.count_…`.
@@ -179,8 +176,6 @@ class PromptMaker:
 
     def __init__(self, config: Settings, pool: PromptPool, wanted: int, language: LanguageWorker | None) -> None:
         self._config, self._pool, self._language = config, pool, language
-        models = config.generation.models
-        self._names = dict(zip(models, public_names(models), strict=True))
         self._topics = config.new_prompts.topics or (config.project.domain,)
         self._seeds = [text for text in pool.seeds if len(text) <= _MAX_EXAMPLE]
         self._next = 0  # number of a request
@@ -212,16 +207,20 @@ class PromptMaker:
                 size = 1 if only_stored else max(1, min(self.requests(), _ROUND * target.concurrency))
                 failures = self.counts["failed"]
                 async with asyncio.TaskGroup() as group:
-                    numbers = range(self._next, self._next + size)
-                    requests = [group.create_task(self._request(task, runner, index, only_stored)) for index in numbers]
-                    for request in requests:
-                        topic, stored, failure, asked = await request
-                        if only_stored and asked:
+                    requests = []
+                    for index in range(self._next, self._next + size):
+                        topic, conversation = self._request(task, index)
+                        found = runner.look_up(conversation)
+                        asked = lookups.is_missing(found)
+                        if asked and only_stored:
                             return
+                        requests.append((topic, asked, group.create_task(runner.answer(conversation, found))))
+                    for topic, asked, request in requests:
+                        stored, failure = await request
                         self._next += 1
                         self.reason = str(failure or self.reason)
                         self.counts["failed" if failure else "asked" if asked else "stored"] += 1
-                        new = await self._take(task, stored, topic, self._names[target.model])
+                        new = await self._take(task, stored, topic, target.public_name)
                         self._empty_rounds = 0 if new or not asked else self._empty_rounds + 1
                 self._pool.write()
                 if self.counts["failed"] - failures == size:  # each has been tried several times
@@ -246,10 +245,8 @@ class PromptMaker:
         task.load()
         return task
 
-    async def _request(
-        self, task: "SelfInstruct", runner: "ModelRunner", index: int, only_stored: bool
-    ) -> tuple[str, StoredAnswer | None, UserError | None, bool]:
-        """Return the topic of a request, its answer, why that is missing, and whether the store lacked it."""
+    def _request(self, task: "SelfInstruct", index: int) -> tuple[str, list[Message]]:
+        """Return the topic of a request, and the conversation that asks for prompts about it."""
         topic = self._topics[index % len(self._topics)]
         values = {"topic": topic, "number": index + 1}
         chosen = random.Random(f"{index}").sample(self._seeds, min(_EXAMPLES, len(self._seeds)))
@@ -258,12 +255,7 @@ class PromptMaker:
             context = t("new_prompts.context_examples", examples=examples, **values)
         else:
             context = t("new_prompts.context", **values)
-        conversation = task.format_input({"input": context})
-        found = await runner.look_up(conversation)
-        asked = lookups.is_missing(found)
-        if asked and only_stored:
-            return topic, None, None, True
-        return topic, *await runner.answer(conversation, found), asked
+        return topic, task.format_input({"input": context})
 
     async def _take(self, task: "SelfInstruct", stored: StoredAnswer | None, topic: str, model: str) -> int:
         """Add what is new in an answer to the pool; return the number of new prompts."""
@@ -275,22 +267,16 @@ class PromptMaker:
         lines = task.format_output(text)["instructions"]
         prompts = in_answer(lines, _MAX_LINES * self._config.new_prompts.per_request, cut)
         self.counts["instructions"] += len(prompts)
-        candidates: dict[str, str] = {}
+        new = dict.fromkeys(prompt for prompt in prompts if prompt and not self._pool.why_not_new(prompt))
+        wrong = await self._wrong(list(new), topic)
         for prompt in prompts:
             if prompt is None:
                 why = "unusable"
-            elif prompt_id(prompt) in candidates:
-                why = "duplicates"
+            elif prompt in wrong:
+                why = "wrong"
             else:
-                why = self._pool.why_not_new(prompt)
+                why = self._pool.why_not_new(prompt)  # two of one answer may be alike
             if prompt is None or why:
-                self.counts[why] += 1
-            else:
-                candidates[prompt_id(prompt)] = prompt
-        wrong = await self._wrong(list(candidates.values()), topic)
-        for prompt in candidates.values():
-            why = "wrong" if prompt in wrong else self._pool.why_not_new(prompt)  # two of one answer may be alike
-            if why:
                 self.counts[why] += 1
             elif self.missing > 0:
                 self._pool.add(prompt, topic, model)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 
-from kto.ask.lookups import Lookup, is_missing
+from kto.ask.lookups import Lookup, best, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from kto.ask.ray_cluster import Cluster
     from kto.ask.writer import AnswerWriter
 
-BATCH = 250
-"""Rows in a batch."""
+BATCH = 250  # rows
 _AHEAD = 8  # batches in progress: a prompt that takes long holds up no more than its own
 
 
@@ -68,10 +67,10 @@ class StoredLLM(LLM):
     sink: Any  # where its answers go: an `AnswerWriter`
     language: Any = None  # the `LanguageWorker` that checks their language; None: nothing is checked
     wanted: Any = None
+    lacking: int = 0  # how many answers the store lacked while nothing was sent
 
     _runner: ModelRunner = PrivateAttr()
     _sends: bool = PrivateAttr(default=True)
-    _lacking: int = PrivateAttr(default=0)
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
     _turn: asyncio.Lock = PrivateAttr()
     _cluster: "Cluster | None" = PrivateAttr()
@@ -85,11 +84,6 @@ class StoredLLM(LLM):
     def runner(self) -> ModelRunner:
         """Sends the requests; set by `start`."""
         return self._runner
-
-    @property
-    def lacking(self) -> int:
-        """How many answers the store lacked while nothing was sent."""
-        return self._lacking
 
     def start(self, cluster: "Cluster | None" = None, sends: bool = True) -> None:
         """Get ready to send requests from the event loop that runs now, or from machines of a cluster.
@@ -106,9 +100,9 @@ class StoredLLM(LLM):
         return [{"generations": [text], "statistics": {}} for text in texts]
 
     async def _answers(self, inputs: list[list[Message]]) -> list[str | None]:
-        found = [await self._missing(conversation) for conversation in inputs]
+        found = [self._missing(conversation) for conversation in inputs]
         if not self._sends:
-            self._lacking += sum(map(bool, found))
+            self.lacking += sum(map(bool, found))
             found = [()] * len(inputs)
         elif self._cluster:
             missing = [(conversation, stored) for conversation, stored in zip(inputs, found, strict=True) if stored]
@@ -119,18 +113,18 @@ class StoredLLM(LLM):
             tasks = [await self._runner.start(self._answer, *request) for request in zip(inputs, found, strict=True)]
         return await asyncio.gather(*tasks)
 
-    async def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
+    def _missing(self, conversation: list[Message]) -> Sequence[Lookup]:
         """Return what the store has for the requests of an answer that is wanted and missing, else ()."""
         if self.wanted is not None:
             return self.wanted.get(conversation[-1]["content"], ())
-        found = await self._runner.look_up(conversation)
+        found = self._runner.look_up(conversation)
         return found if is_missing(found) else ()
 
     async def _answer(self, conversation: list[Message], found: Sequence[Lookup]) -> str | None:
         if found:
             stored, _ = await self._runner.answer(conversation, found)
         else:
-            stored = await self._runner.stored(conversation)
+            stored = best(self._runner.look_up(conversation))
         return clean(stored.answer.text) if stored else None
 
 

@@ -8,11 +8,12 @@ import sqlite3
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kto import left_out
 from kto.ask import lookups, pace, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
-from kto.ask.language import UNCHECKED, Gate, LanguageCheck
+from kto.ask.language import Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
 from kto.ask.prompt_sources import Prompt, messages
@@ -23,27 +24,21 @@ from kto.cleaning import clean
 from kto.errors import UserError
 from kto.keys import secret
 from kto.left_out import LeftOut
-from kto.model_names import public_names
 from kto.settings import Settings
+from kto.tables import read_rows
 from kto.texts import t
 
 _BYTES_PER_TOKEN = 3  # of a prompt; about 4 in English, fewer where tokenizers know the script less well
 _FRAME = 8  # tokens of a chat template around each message
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What the missing answers of one model will take; tokens are estimates."""
 
     requests: int  # how many answers are missing
     read: int  # tokens of the prompts
     written: int  # tokens of the answers, if they are as long as earlier ones of the model, else at most
-    prices: tuple[float, float] | None  # dollars per token read and written, None if they are not known
-
-    @property
-    def cost(self) -> float | None:
-        """Dollars, about; None if the price is not known."""
-        return None if self.prices is None else self.read * self.prices[0] + self.written * self.prices[1]
+    cost: float | None  # dollars, None if the price is not known
 
 
 @dataclasses.dataclass
@@ -70,12 +65,6 @@ class Plan:
         """What models are told before every prompt, "" for nothing."""
         return self.config.system_prompt
 
-    @functools.cached_property
-    def names(self) -> dict[str, str]:
-        """The public name of each model."""
-        models = [target.model for target in self.targets]
-        return dict(zip(models, public_names(models), strict=True))
-
     @property
     def requests(self) -> int:
         """How many answers are missing."""
@@ -95,7 +84,6 @@ class Plan:
         return [
             {"prompt_id": prompt.id, "input": prompt.text, "system_prompt": self.system_prompt}
             for prompt in self.prompts[: self.limit]
-            if prompt.id not in self.left_out.ids
         ]
 
     def look_up(self, target: ModelTarget, prompt: Prompt) -> list[Lookup]:
@@ -103,7 +91,10 @@ class Plan:
         conversation = messages(self.system_prompt, prompt.text)
 
         def check(key: str, stored: StoredAnswer) -> StoredAnswer:
-            return stored if stored.check else StoredAnswer(stored.answer, self._check(key, stored, prompt))
+            if stored.check or not self.gate.supported:
+                return stored
+            self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
+            return StoredAnswer(stored.answer, self._checked[key])
 
         return look_up(self.store, target, self.gate.name, conversation, check, every=prompt.id in self.later)
 
@@ -113,18 +104,12 @@ class Plan:
         for number, lookup in enumerate(found):
             if lookup.key in later and not lookups.is_wrong(lookup.stored):
                 return number
-        return lookups.chosen([lookup.stored for lookup in found])
-
-    def _check(self, key: str, stored: StoredAnswer, prompt: Prompt) -> LanguageCheck:
-        if not self.gate.supported:
-            return UNCHECKED
-        self._checked[key] = self.gate.check(clean(stored.answer.text) or "", prompt.text)
-        return self._checked[key]
+        return lookups.chosen(found)
 
     def is_left_out(self, target: ModelTarget, prompt: Prompt) -> bool:
         """Tell whether a model's answer to a prompt has been taken out, so that it is not asked for."""
         conversation = messages(self.system_prompt, prompt.text)
-        return prompt.id in self.left_out.ids or self.left_out.was_asked(self.names[target.model], conversation)
+        return self.left_out.was_asked(target.public_name, conversation)
 
     def find_missing(self) -> None:
         """Fill `wanted`."""
@@ -161,8 +146,9 @@ class Plan:
                 problems[server] = error
         if needed and not tolerant and needed <= problems.keys():
             raise next(problems[server] for server in needed)
-        unusable = [target for target in self.incomplete if target.server in problems]
-        self.unusable |= {target.model: problems[target.server] for target in unusable}
+        self.unusable = {
+            target.model: problems[target.server] for target in self.incomplete if target.server in problems
+        }
         wanted = [target.concurrency for target in self.targets]
         fitting = pace.fitting(wanted)  # no more requests in flight than this process may have connections
         if fitting != wanted:
@@ -189,7 +175,7 @@ class Plan:
             read = size // _BYTES_PER_TOKEN + 2 * _FRAME * len(texts)
             longest = int(target.arguments["max_tokens"])
             written = round(len(texts) * min(usual.get(target.model, longest), longest))
-            estimates[target.model] = Estimate(len(texts), read, written, target.prices)
+            estimates[target.model] = Estimate(len(texts), read, written, target.cost(read, written))
         return estimates
 
 
@@ -210,7 +196,9 @@ def make(config: Settings, store: Store, path: Path, options: argparse.Namespace
     asked = targets.find(config, gate, options.base_url, needs_key=not options.dry_run)
     later = table.restore(store, path, asked)
     out = left_out.read(config.root)
-    others = [prompt for prompt in table.other_prompts(path, read.prompts) if prompt.id not in out.ids]
+    known = out.ids.union(prompt.id for prompt in read.prompts)
+    rows = (row for row in read_rows(path, ("prompt_id", "input")) if row["prompt_id"] not in known)
+    others = [Prompt(row["prompt_id"], row["input"]) for row in rows]
     prompts, limit = read.prompts, None
     if options.limit is not None:
         prompts, limit = [*prompts, *others], len(prompts)  # what is not asked stays in the table

@@ -85,12 +85,8 @@ def load(
 ) -> Prompts:
     """Return the prompts of the project without duplicates, and without those that are left out.
 
-    No more than the first `limit` are read; of the sources only `origins`, if given, which may hold no prompt.
-
-    Raises
-    ------
-    UserError
-        A source cannot be read, a line of a file is wrong (the message says which), or there is no prompt.
+    No more than the first `limit` are read; of the sources only `origins`, if given, which may hold no prompt. Raises
+    `UserError` if a source cannot be read, a line of a file is wrong (the message says which), or there is no prompt.
     """
     all_sources, wanted = sources(config), config.generation.prompt_filter or {}
     unwanted = left_out.read(config.root).ids

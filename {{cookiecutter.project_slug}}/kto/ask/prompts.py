@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         maker = make(config, model, options, path, pool, total - pool.size)
     shown = [name for name in COUNTS if maker.counts[name] or name in _ALWAYS]
-    print(report.pairs({t(f"new_prompts.count_{name}"): number(maker.counts[name]) for name in shown}))
+    rows = [(t(f"new_prompts.count_{name}"), number(maker.counts[name])) for name in shown]
+    print(report.aligned(rows, ["", ""], [None, None]))
     made = maker.counts["new"]
     if made or pool.size:
         print(t("new_prompts.next", path=options.output, setting=_setting(config, options.output)))
@@ -83,9 +84,8 @@ def make(
     config: Settings, model: str, options: argparse.Namespace, store: Path, pool: PromptPool, wanted: int
 ) -> PromptMaker:
     """Let a model make new prompts, on its server or on this machine: first from the answers in the store."""
-    only = config.model_copy(update={"generation": config.generation.model_copy(update={"models": (model,)})})
     gate = targets.gate_for(config)
-    [target] = targets.find(only, gate, options.base_url)
+    target = targets.find_one(config, gate, model, options.base_url)
     with contextlib.ExitStack() as stack:
         language = LanguageWorker(gate.tag, gate.script) if gate.supported else None
         if language:
@@ -117,11 +117,12 @@ def confirm(config: Settings, maker: PromptMaker, target: ModelTarget, yes: bool
     Raises `UserError` if there is no terminal to confirm in.
     """
     print(t("new_prompts.asking", number=maker.missing, model=target.model), flush=True)
-    requests = maker.requests()
-    written = min(_WRITTEN * config.new_prompts.per_request, int(target.arguments["max_tokens"]))
-    estimate = Estimate(requests, _READ * requests, written * requests, target.prices)
-    if not costs.may_cost(config, [target], [estimate]):
+    if not costs.may_cost(config, [target]):
         return
+    requests = maker.requests()
+    read, longest = _READ * requests, int(target.arguments["max_tokens"])
+    written = min(_WRITTEN * config.new_prompts.per_request, longest) * requests
+    estimate = Estimate(requests, read, written, target.cost(read, written))
     print(report.before({target.model: estimate}))
     if estimate.cost is None:
         print(t("generate.cost_unknown"))

@@ -90,7 +90,7 @@ class Cluster:
                 self._log.parent.mkdir(parents=True, exist_ok=True)
                 with self._log.open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
-            missing = [(asked, found) for asked, _ in missing if is_missing(found := await llm.runner.look_up(asked))]
+            missing = [(asked, found) for asked, _ in missing if is_missing(found := llm.runner.look_up(asked))]
             if not missing:
                 return
         raise UserError("ray_ended", log=self._log)

@@ -80,11 +80,6 @@ def _broken(name: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def pairs(cells: Mapping[str, str]) -> str:
-    """Return a table of names and figures."""
-    return aligned(cells.items(), ["", ""], [None, None])
-
-
 def before(estimates: Mapping[str, Estimate]) -> str:
     """Return what the missing answers will take."""
     columns = {

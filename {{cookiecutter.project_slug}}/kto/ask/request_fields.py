@@ -3,17 +3,15 @@
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kto.errors import RequestFailed
 
-if TYPE_CHECKING:
-    from kto.ask.store import Message
+Messages = Sequence[Mapping[str, str]]
 
 SYSTEM = "system"
 """The system role, which is refused like a field: then the system prompt goes to the beginning of the user's."""
-BASIC_FIELDS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))
-"""What any request may have."""
+BASIC_FIELDS = frozenset((SYSTEM, "max_tokens", "temperature", "top_p"))  # what any request may have
 _LIMITS = ("max_tokens", "max_completion_tokens")  # one is always sent, or an answer might cost anything
 _KEPT = ("model", "messages", *_LIMITS)
 
@@ -77,17 +75,17 @@ def sent_fields(body: Mapping[str, Any]) -> Iterator[str]:
         yield SYSTEM
 
 
-def described(body: Mapping[str, Any], conversation: "Sequence[Message]") -> str:
+def described(body: Mapping[str, Any], conversation: Messages) -> str:
     """Return as JSON what was sent besides the model's name; the messages only if they are not the conversation."""
     left_out = {"model"} | ({"messages"} if body["messages"] == conversation else set())
     return json.dumps({name: value for name, value in body.items() if name not in left_out}, ensure_ascii=False)
 
 
-def _has_system(messages: "Sequence[Message]") -> bool:
+def _has_system(messages: Messages) -> bool:
     return len(messages) > 1 and messages[0]["role"] == "system" and messages[1]["role"] == "user"
 
 
-def _without_echo(words: str, messages: "Sequence[Message]") -> str:
+def _without_echo(words: str, messages: Messages) -> str:
     """Return a server's words without the messages it repeats, which may speak of anything."""
     for message in messages:
         plain = message["content"]

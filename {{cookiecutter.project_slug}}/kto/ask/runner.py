@@ -57,7 +57,6 @@ class ModelRunner:
         self._answers = 0
         self._last_answer = time.monotonic()
         self._failures = 0  # consecutive prompts without an answer
-        self._rejected = False  # the last of these was about its prompt (400, 404, 422 …)
         self._limits = 0  # 429s since the last answer
         self._loading: float | None = None  # time since which the server says that it is loading the model
         self._said_loading = 0.0
@@ -70,13 +69,9 @@ class ModelRunner:
         if self._client:
             await self._client.close()
 
-    async def look_up(self, conversation: Sequence[Message]) -> list[Lookup]:
+    def look_up(self, conversation: Sequence[Message]) -> list[Lookup]:
         """Return what the store has for the requests of an answer."""
-        return await self._sink.look_up(self._target, self._gate, conversation)
-
-    async def stored(self, conversation: Sequence[Message]) -> StoredAnswer | None:
-        """Return the answer that the store has, None if there is none."""
-        return lookups.best(await self.look_up(conversation))
+        return lookups.look_up(self._sink.reader, self._target, self._gate, conversation)
 
     async def start(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> asyncio.Task[T]:
         """Start work on a prompt when few others are in progress: tasks that only wait would take memory."""
@@ -121,8 +116,9 @@ class ModelRunner:
             return True
         # A prompt that the server does not take says nothing about others, unless none has ever been taken. Then more
         # of them are tried, because the first ones of a list may be of one kind.
-        most = _MOST_REJECTED if self._rejected else _FEWEST_FAILURES
-        return not (self._rejected and self._answers) and self._failures >= max(most, self._target.concurrency)
+        is_rejected = isinstance(failure, errors.RejectedRequest)
+        most = _MOST_REJECTED if is_rejected else _FEWEST_FAILURES
+        return not (is_rejected and self._answers) and self._failures >= max(most, self._target.concurrency)
 
     def _raise_if_stopped(self) -> None:
         if self._stopped:
@@ -136,7 +132,7 @@ class ModelRunner:
 
     async def _complete(self, conversation: Sequence[Message], found: list[Lookup]) -> None:
         """Send requests until nothing in `found` is missing; raise `UserError` when that cannot be."""
-        first = lookups.chosen([lookup.stored for lookup in found])
+        first = lookups.chosen(found)
         if first is None or not found[first].short:
             # A stored answer is in the wrong language, else nothing would be missing; earlier requests are of no use.
             first = 1 + max((number for number, lookup in enumerate(found) if lookup.stored), default=-1)
@@ -182,10 +178,7 @@ class ModelRunner:
                     empty += 1
                     # After `max_tokens` of thoughts the next answer would most likely end so, too, and is dear.
                     raise errors.OnlyThoughts() if answer.finish_reason == "length" else errors.EmptyAnswer()
-                except (errors.RejectedRequest, errors.AccessDenied, errors.OnlyThoughts) as error:
-                    self._rejected = isinstance(error, errors.RejectedRequest)
-                    raise
-                except errors.ModelUnusable:
+                except (errors.RejectedRequest, errors.AccessDenied, errors.OnlyThoughts, errors.ModelUnusable):
                     raise
                 except errors.RequestFailed as error:
                     failure = error
@@ -206,7 +199,6 @@ class ModelRunner:
             if failed == target.max_attempts:
                 if isinstance(failure, errors.Unreachable) and self._answers == began:
                     self._stop(failure)  # the server is gone
-                self._rejected = False
                 raise failure
             first = failure.wait or _FIRST_WAIT
             if isinstance(failure, errors.ServerError) and not failure.wait:
@@ -284,19 +276,19 @@ class ModelRunner:
         assert target.server is not None
         if self._client is None:
             self._client = ModelClient(target.server, target.concurrency, target.timeout)
-        if target.prices is None:
-            await self._sink.check_price(target.model)
-            return await self._client.complete(body)
         # A prompt never has more tokens than bytes.
         read = sum(len(message["content"].encode()) + _FRAME for message in body["messages"])
         most = target.cost(read, int(target.arguments["max_tokens"]))
+        if most is None:
+            await self._sink.check_price(target.model)
+            return await self._client.complete(body)
         await self._sink.reserve(most)
         cost = most  # what is not known to be cheaper counts in full
         try:
             answer = await self._client.complete(body)
             counted, written = answer.prompt_tokens, answer.completion_tokens
             if counted and written is not None and (written or not answer.text):  # 0 beside a text: nobody counted
-                cost = target.cost(counted, written)
+                cost = target.cost(counted, written) or 0.0
             return answer
         except errors.RequestFailed as failure:
             if isinstance(failure, errors.Unreachable) or not isinstance(failure, errors.Unavailable):

@@ -5,11 +5,10 @@ English) with a name in it, outside quotation marks. Answers *about* a model or 
 also a word or a first name (Claude, Gemini) counts only beside a clear one, or a word for what models are.
 """
 
-import dataclasses
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from kto.model_names import public_names, split_provider
 from kto.texts import t
@@ -65,15 +64,20 @@ def _plain(text: str) -> str:
     return _LESS.sub("", unicodedata.normalize("NFKD", text.replace("’", "'"))).casefold()
 
 
-@dataclasses.dataclass(frozen=True)
 class SelfNaming:
     """Tells which answers name their model; made once for many answers by `for_models`."""
 
-    _names: Mapping[str, tuple[re.Pattern[str], str]]  # its pattern and its mark, by name, longest first
-    _shortest: tuple[str, ...]  # the names that no other name is part of
-    _clear: re.Pattern[str]
-    _unclear: re.Pattern[str]
-    _beside: re.Pattern[str]
+    def __init__(self, models: Sequence[str], phrases: str) -> None:
+        marks = dict.fromkeys(map(_plain, [*_listed(NAMES), *_own(models)]), _CLEAR)
+        marks |= dict.fromkeys(map(_plain, _listed(WORDS_TOO)), _UNCLEAR)
+        names = sorted(marks, key=len, reverse=True)
+        self._names = {name: (re.compile(_bounded(name)), marks[name]) for name in names}
+        self._shortest = [name for name in names if not any(other != name and other in name for other in names)]
+        lines = [line for line in phrases.split("\n") if line.strip()]
+        with_name = [_phrase(line) for line in lines if "{name}" in line]
+        self._clear = _either(phrase.replace("{name}", _CLEAR) for phrase in with_name)
+        self._unclear = _either(phrase.replace("{name}", _UNCLEAR) for phrase in with_name)
+        self._beside = _either(_phrase(line) for line in lines if "{name}" not in line)
 
     def __call__(self, answer: str | None) -> bool:
         """Return whether an answer says which model wrote it, or who made that model."""
@@ -96,22 +100,10 @@ class SelfNaming:
 
 def for_models(models: Iterable[str]) -> SelfNaming:
     """Return the rule for a project that asks these models, named as in its settings."""
-    return _made(tuple(models), t("technical.self_naming", name="{name}"))
+    return _cached(tuple(models), t("technical.self_naming", name="{name}"))
 
 
-@functools.lru_cache(maxsize=4)
-def _made(models: tuple[str, ...], lines: str) -> SelfNaming:
-    marks = dict.fromkeys(map(_plain, [*_listed(NAMES), *_own(models)]), _CLEAR)
-    marks |= dict.fromkeys(map(_plain, _listed(WORDS_TOO)), _UNCLEAR)
-    names = sorted(marks, key=len, reverse=True)
-    phrases = [_phrase(line) for line in lines.split("\n") if "{name}" in line]
-    return SelfNaming(
-        {name: (re.compile(_bounded(name)), marks[name]) for name in names},
-        tuple(name for name in names if not any(other != name and other in name for other in names)),
-        _either(phrase.replace("{name}", _CLEAR) for phrase in phrases),
-        _either(phrase.replace("{name}", _UNCLEAR) for phrase in phrases),
-        _either(_phrase(line) for line in lines.split("\n") if line.strip() and "{name}" not in line),
-    )
+_cached = functools.lru_cache(maxsize=4)(SelfNaming)
 
 
 def _listed(names: str) -> list[str]:

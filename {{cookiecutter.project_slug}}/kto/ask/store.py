@@ -151,7 +151,6 @@ class Store:
         for name, definition in _LATER.items():
             if name not in columns:
                 self._db.execute(f"ALTER TABLE answers ADD COLUMN {name} {definition}")
-        self._db.execute(f"{_GET} LIMIT 0", ["", ""])
         self._db.execute(f"{_ALIKE} LIMIT 0", ["", ""])
         self._db.execute("SELECT model, messages FROM answers LIMIT 0")
         self._db.execute("COMMIT")

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from kto.ask.targets import ModelTarget
 from kto.cleaning import clean
 from kto.errors import UserError
 from kto.left_out import LeftOut
-from kto.model_names import public_names
 from kto.tables import Row, messages_type, read_batches, reading, write_lines, write_rows, writing
 from kto.texts import t
 
@@ -100,27 +99,17 @@ class TableCounts:
 
 
 class GenerationsTable:
-    """Makes the rows of the table from the store.
+    """Makes the rows of the table from the store; `counts` and `gaps` are complete when it is written.
 
-    Parameters
-    ----------
-    failures
-        Why a prompt has no answer, by key of its first request.
-    added
-        Further columns by prompt id, from steps that somebody has added to the pipeline. Prompts that are not asked
-        now keep those that an earlier table has.
-
-    Attributes
-    ----------
-    counts, gaps
-        By model; a row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its
-        `kind` (the name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one. Complete
-        when the table is written.
+    `failures` has why a prompt has no answer, by key of its first request. `added` has further columns by prompt id,
+    from steps that somebody has added to the pipeline; prompts that are not asked now keep those of an earlier table.
     """
 
     def __init__(self, plan: "Plan", failures: Mapping[str, UserError], added: Mapping[str, Row]) -> None:
         self._plan, self._failures, self._added = plan, failures, added
         self.counts = {target.model: TableCounts() for target in plan.targets}
+        # A row for each answer that is missing: `model`, `prompt_id`, `input`, the `reason` for people, its `kind` (the
+        # name of the class in `kto.errors`, or "unusable") and the HTTP `status`, 0 without one.
         self.gaps: list[Row] = []
         self._names_itself = self_naming.for_models(plan.config.generation.models)
 
@@ -224,7 +213,7 @@ class GenerationsTable:
             "input": prompt.text,
             "system_prompt": plan.system_prompt,
             **{name: [item.get(name) for item in items] for name in schema().names[5:]},
-            "generation_model": list(plan.names.values()),
+            "generation_model": [target.public_name for target in plan.targets],
             "generation_prompt": [conversation] * len(items),
         }
 
@@ -282,7 +271,7 @@ def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[s
     A clone of the project has the table but not the store, and answers may have cost money.
     """
     later: dict[str, set[str]] = {}
-    by_name = dict(zip(public_names([target.model for target in targets]), targets, strict=True))
+    by_name = {target.public_name: target for target in targets}
     for batch in read_batches(table, ("prompt_id", *_RESTORED), optional=("sent",)) if table.exists() else ():
         lacking = []
         for row in batch:
@@ -306,10 +295,3 @@ def restore(store: Store, table: Path, targets: Sequence[ModelTarget]) -> dict[s
         if lacking:
             store.put(lacking)
     return later
-
-
-def other_prompts(table: Path, prompts: Collection[Prompt]) -> list[Prompt]:
-    """Return the prompts that an earlier table has beside these."""
-    known = {prompt.id for prompt in prompts}
-    rows = (row for batch in read_batches(table, ("prompt_id", "input")) for row in batch) if table.exists() else ()
-    return [Prompt(row["prompt_id"], row["input"]) for row in rows if row["prompt_id"] not in known]

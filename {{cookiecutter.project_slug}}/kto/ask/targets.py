@@ -12,7 +12,7 @@ from kto.ask.servers import ModelList, Server
 from kto.ask.store import Message, answer_key
 from kto.errors import UserError
 from kto.keys import secret
-from kto.model_names import hide_login, is_address
+from kto.model_names import hide_login, is_address, public_names
 from kto.settings import ModelSettings, Settings
 from kto.texts import t
 
@@ -22,6 +22,7 @@ class ModelTarget:
     """One model as it is asked."""
 
     model: str  # its name in the project, under which answers are stored
+    public_name: str  # see kto.model_names.public_names
     server: Server | None  # None: it has to be started on this machine
     body: Mapping[str, Any]  # fields besides messages and arguments: `model`, the name that the server gives it
     arguments: Mapping[str, Any]  # what the answer depends on besides model and messages: `max_tokens` and the like
@@ -58,14 +59,15 @@ class ModelTarget:
         return answer_key(self.model, self.messages(conversation, number), asked, self.weights)
 
     @property
-    def sends_bill(self) -> bool:
-        """Whether the server may take money: it is on another machine, and takes a key."""
+    def may_cost(self) -> bool:
+        """Whether requests may cost money: the server lists a price, or is on another machine and takes a key."""
         server = self.server
-        return server is not None and not server.is_loopback and bool(server.key) and not server.has_login
+        sends_bill = server is not None and not server.is_loopback and bool(server.key) and not server.has_login
+        return sends_bill or any(self.prices or ())
 
-    def cost(self, read: int, written: int) -> float:
-        """Return the dollars for these tokens, 0 where there is no price."""
-        return read * self.prices[0] + written * self.prices[1] if self.prices else 0.0
+    def cost(self, read: int, written: int) -> float | None:
+        """Return the dollars for these tokens, None if the prices are not known."""
+        return None if self.prices is None else read * self.prices[0] + written * self.prices[1]
 
     def priced(self, listed: ModelList | None) -> "ModelTarget":
         """Return the target with the prices in a server's list of models."""
@@ -82,11 +84,13 @@ def find(config: Settings, gate: Gate, base_url: str | None = None, needs_key: b
 
     `base_url` replaces the address in `[generation]`; without `needs_key` (prices are told without one) none is missed.
     """
-    return [_target(config, gate, model, base_url, needs_key) for model in config.generation.models]
+    return [find_one(config, gate, model, base_url, needs_key) for model in config.generation.models]
 
 
-def _target(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool) -> ModelTarget:
+def find_one(config: Settings, gate: Gate, model: str, base_url: str | None, needs_key: bool = True) -> ModelTarget:
+    """Return the target of one of the models; see `find`."""
     generation, own = config.generation, config.model(model)
+    names = dict(zip(generation.models, public_names(generation.models), strict=True))
     is_local = generation.inference == "local"
     starts_here = is_local and base_url is None and own.base_url is None
     folder = local_server.folder(config, model) if is_local else None
@@ -105,6 +109,7 @@ def _target(config: Settings, gate: Gate, model: str, base_url: str | None, need
     retries = generation.language_retries if gate.supported else 0
     return ModelTarget(
         model,
+        names[model],
         None if starts_here else server(config, own, base_url, needs_key),
         body,
         arguments,

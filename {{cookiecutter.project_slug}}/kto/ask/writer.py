@@ -12,22 +12,16 @@ from pathlib import Path
 from kto import sqlite_files
 from kto.ask.batches import Batched
 from kto.ask.language import LanguageCheck
-from kto.ask.lookups import Lookup, look_up
-from kto.ask.store import Message, NewAnswer, Store
-from kto.ask.targets import ModelTarget
+from kto.ask.store import NewAnswer, Store
 from kto.errors import BudgetExceeded, UserError
-from kto.texts import t
 
 _BATCH = 500  # answers per transaction
 
 
 class StoreUnwritable(UserError):
-    """Answers cannot be written, for example because the disk is full; the text is a sentence for people."""
+    """Answers cannot be written, for example because the disk is full."""
 
     kind = "store_unwritable"
-
-    def __init__(self, sentence: str) -> None:
-        Exception.__init__(self, sentence)
 
 
 @dataclasses.dataclass
@@ -46,7 +40,7 @@ class RunCounts:
     @property
     def answered(self) -> int:
         """Prompts that this run has brought an answer."""
-        return self.settled - min(self.failures.total(), self.settled)
+        return self.settled - self.failures.total()
 
 
 class AnswerWriter:
@@ -57,17 +51,16 @@ class AnswerWriter:
     """
 
     def __init__(self, path: Path, max_cost: float | None = None) -> None:
-        self.path = path
         self.counts: dict[str, RunCounts] = {}  # by model
         self.failures: dict[str, UserError] = {}  # why answers are missing, by key of the first request
         self._checks: list[tuple[str, str, LanguageCheck]] = []
-        self._broken = ""  # why nothing can be written any more
+        self._broken: StoreUnwritable | None = None  # why nothing can be written any more
         self._left = math.inf if max_cost is None else max_cost  # dollars that are neither spent nor reserved
         self._reservations = 0
         self._paid: asyncio.Event | None = None  # set when a request has ended, and awaited by those that need dollars
         with contextlib.ExitStack() as stack:
             self._store = stack.enter_context(Store(path))
-            self._reader = stack.enter_context(Store(path))
+            self.reader = stack.enter_context(Store(path))
             self._stores = stack.pop_all()
         self._write: Batched[NewAnswer] = Batched(self._commit, _BATCH)
 
@@ -79,14 +72,10 @@ class AnswerWriter:
         """Return by model how many prompts need nothing more."""
         return {model: count.settled for model, count in [*self.counts.items()]}
 
-    async def look_up(self, target: ModelTarget, gate: str, conversation: Sequence[Message]) -> list[Lookup]:
-        """Return what the store has for the requests of an answer."""
-        return look_up(self._reader, target, gate, conversation)
-
     async def put(self, answer: NewAnswer) -> None:
         """Return when the answer is on the disk; raise `StoreUnwritable` if it cannot get there."""
         if self._broken:
-            raise StoreUnwritable(self._broken)
+            raise self._broken
         await self._write(answer)
         count = self.count(answer.model)
         count.answers += 1
@@ -154,13 +143,14 @@ class AnswerWriter:
         try:
             self._store.put(answers, self._checks[:count])
         except Exception as error:  # every further answer would be lost, and may be paid for
-            self._broken = str(_why_unwritable(self.path, error))
-            return [StoreUnwritable(self._broken)] * len(answers)
+            self._broken = _why_unwritable(self._store.path, error)
+            return [self._broken] * len(answers)
         del self._checks[:count]
         return [None] * len(answers)
 
 
-def _why_unwritable(path: Path, error: Exception) -> object:
+def _why_unwritable(path: Path, error: Exception) -> StoreUnwritable:
+    text = "generate.failed_to_keep"
     if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
-        return sqlite_files.store_error(path, error)
-    return t("generate.failed_to_keep", path=path, reason=error)
+        text = sqlite_files.store_error(path, error).key
+    return StoreUnwritable(text, path=path, reason=error)
