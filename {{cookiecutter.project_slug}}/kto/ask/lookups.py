@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from kto.ask.cleaning import clean
 from kto.ask.store import Answer, Candidate, Message, Store, StoredAnswer
 from kto.ask.targets import ModelTarget
-from kto.cleaning import clean
 
 Check = Callable[[str, StoredAnswer], StoredAnswer]
 """Returns an answer, given with its key, with a verdict on its language."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto.ask import lookups, prompt_sources
+from kto.ask.cleaning import clean
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.prompt_files import Selection
 from kto.ask.prompt_sources import prompt_id
 from kto.ask.store import Message, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
-from kto.cleaning import clean
 from kto.errors import UserError
 from kto.near_duplicates import NearDuplicates, size_for
 from kto.settings import Settings

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 
+from kto.ask.cleaning import clean
 from kto.ask.lookups import Lookup, best, is_missing
 from kto.ask.prompt_sources import messages
 from kto.ask.runner import ModelRunner
 from kto.ask.store import Message
 from kto.ask.table import schema
 from kto.ask.targets import ModelTarget
-from kto.cleaning import clean
 from kto.tables import Row
 
 # Two thousand modules: collection during the import frees nothing and costs 20 % of it.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kto import left_out
 from kto.ask import lookups, pace, servers, table, targets
 from kto.ask import prompt_sources as prompts_of
+from kto.ask.cleaning import clean
 from kto.ask.language import Gate, LanguageCheck
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup, look_up
@@ -20,7 +21,6 @@ from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.servers import ModelList, Server
 from kto.ask.store import Store, StoredAnswer
 from kto.ask.targets import ModelTarget
-from kto.cleaning import clean
 from kto.errors import UserError
 from kto.keys import secret
 from kto.left_out import LeftOut

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kto import errors
 from kto.ask import lookups, request_fields
+from kto.ask.cleaning import clean
 from kto.ask.client import ModelClient
 from kto.ask.language_worker import LanguageWorker
 from kto.ask.lookups import Lookup
@@ -16,7 +17,6 @@ from kto.ask.pace import Slots
 from kto.ask.store import Answer, Message, NewAnswer, StoredAnswer
 from kto.ask.targets import ModelTarget
 from kto.ask.writer import AnswerWriter
-from kto.cleaning import clean
 from kto.errors import UserError
 from kto.texts import t
 

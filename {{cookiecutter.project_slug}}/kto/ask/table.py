@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kto.ask import lookups, self_naming
+from kto.ask.cleaning import clean
 from kto.ask.language import UNCHECKED
 from kto.ask.lookups import Lookup
 from kto.ask.prompt_sources import Prompt, messages
 from kto.ask.store import Answer, NewAnswer, Store
 from kto.ask.targets import ModelTarget
-from kto.cleaning import clean
 from kto.errors import UserError
 from kto.left_out import LeftOut
 from kto.tables import Row, messages_type, read_batches, reading, write_lines, write_rows, writing
