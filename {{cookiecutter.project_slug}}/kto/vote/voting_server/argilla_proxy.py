@@ -41,12 +41,7 @@ _BLOCK = 64 * 1024
 class Argilla:
     """Where Argilla is, and who may reach it.
 
-    Parameters
-    ----------
-    everybody
-        Annotators elsewhere may log in, too.
-    notice
-        What its page says as long as it is not there.
+    With `everybody` annotators elsewhere may log in, too. Its page says `notice` as long as it is not there.
     """
 
     def __init__(self, everybody: bool, notice: str) -> None:
@@ -80,10 +75,7 @@ class Argilla:
     ) -> bool:
         """Hand a request on, with its answer, and return whether another one can follow on this connection.
 
-        Raises
-        ------
-        BadRequest
-            Argilla is not there, the body is too long, or too many others wait for Argilla.
+        Raises `BadRequest` if Argilla is not there, the body is too long, or too many others wait for Argilla.
         """
         is_here = is_from_here(request, connection)
         if is_here and "text/html" not in request.get("accept"):

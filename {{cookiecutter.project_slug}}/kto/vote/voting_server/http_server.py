@@ -26,8 +26,6 @@ from kto.vote.voting_server.http_messages import BadRequest, Request
 from kto.vote.voting_server.links import NoEntry
 from kto.vote.voting_server.page_files import File
 
-__all__ = ["BadRequest", "VotingServer"]
-
 MAX_BODY = 64 * 1024
 MAX_CONNECTIONS = 600
 _POLL = 0.2  # seconds between two looks at connections that take too long
@@ -48,25 +46,12 @@ Api = Mapping[str, Callable[[str, Mapping[str, Any]], Any]]
 """Name of a call → function of the secret ("" without one) and the body."""
 
 
-class VotingServer(socketserver.ThreadingTCPServer):
+class VotingServer(socketserver.TCPServer):
     """Answers requests behind a listener that is open already, so that the first one can come at once.
 
-    Parameters
-    ----------
-    listener
-        Open socket.
-    files
-        Files of the page by name.
-    api
-        What answers the calls; without any, the page is for practice.
-    argilla
-        Argilla behind the page; None if nobody reaches it here.
-    most
-        Connections at once; each has a thread.
+    `files` are those of the page by name. Without any `api` the page is for practice. `argilla` is None if nobody
+    reaches it here. There are at most `most` connections at once; each has a thread.
     """
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(
         self,
@@ -118,8 +103,7 @@ class VotingServer(socketserver.ThreadingTCPServer):
         if connection is None:
             return self.shutdown_request(request)
         try:
-            arguments = (request, client_address, connection)
-            threading.Thread(target=self._answer, args=arguments, daemon=True).start()
+            threading.Thread(target=self._answer, args=(request, client_address, connection), daemon=True).start()
         except RuntimeError:  # the system allows no more threads
             self.connections.remove(connection)
             self.shutdown_request(request)
@@ -127,9 +111,9 @@ class VotingServer(socketserver.ThreadingTCPServer):
 
     def _answer(self, request: Any, client_address: Any, connection: connections.Connection) -> None:
         try:
-            Handler(request, client_address, self, connection)
-        except (OSError, EOFError, ValueError):  # it broke off, or took too long; ValueError: written to after that
-            pass
+            # It broke off, or took too long; ValueError: written to after that.
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                Handler(request, client_address, self, connection)
         finally:
             self.connections.remove(connection)
             self.shutdown_request(request)
@@ -202,8 +186,6 @@ class Handler(socketserver.StreamRequestHandler):
             answer = self._call(request, name)
         except BadRequest as error:
             return self._send_json(request, error.status, {"kind": error.kind, **error.more})
-        except NoEntry as error:
-            return self._send_json(request, 403, {"kind": error.kind})
         except sqlite3.Error:
             return self._send_json(request, 503, {"kind": "database"})
         except (OSError, EOFError):

@@ -5,7 +5,6 @@ person tapped. A line that replaces another than the current one was given witho
 example: it is kept as superseded. Clocks decide nothing.
 """
 
-import datetime
 import json
 import re
 import sqlite3
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 from kto.questions import BAD, COMMENT_MAX, GOOD, NAME
 from kto.vote.overlap import Overlap
 from kto.vote.record_status import recount
+from kto.vote.voting_server.database import argilla_time
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
@@ -68,12 +68,8 @@ def parse(sent: Any) -> Line:
     """Check a line.
 
     Names of reasons and aspects are not compared with those of the task: a device may have an earlier page, and its
-    vote counts all the same.
-
-    Raises
-    ------
-    BadLine
-        `kind` is version, id, vote, reasons, aspects, comment, ms or length.
+    vote counts all the same. Raises `BadLine`, whose `kind` is version, id, vote, reasons, aspects, comment, ms or
+    length.
     """
     if not isinstance(sent, Mapping) or type(sent.get("v")) is not int or sent["v"] != FORMAT:
         raise BadLine("version")
@@ -132,17 +128,11 @@ def find_dataset(connection: sqlite3.Connection, name: str, workspace: str, over
 
 
 def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, dataset: Dataset) -> Applied:
-    """Write a line, within the caller's transaction. A line that is written already changes nothing.
-
-    Raises
-    ------
-    sqlite3.Error
-        The database cannot be written.
-    """
+    """Write a line, within the caller's transaction. A line that is written already changes nothing."""
     known = connection.execute("SELECT state FROM kto_lines WHERE id = ?", (line.id,)).fetchone()
     if known:
         return Applied(known[0])
-    now = _now()
+    now = argilla_time()
     where = line.record, user
     in_dataset = "SELECT 1 FROM records WHERE id = ? AND dataset_id = ?"
     response = connection.execute(
@@ -183,10 +173,6 @@ def current_line(connection: sqlite3.Connection, record: str, user: str, updated
     if found and found[1] == updated_at:
         return found[0]
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {user} {updated_at}").hex
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _values(line: Line, questions: Mapping[str, Collection[str]]) -> dict[str, Any]:
