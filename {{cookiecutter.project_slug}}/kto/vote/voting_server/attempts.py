@@ -17,7 +17,6 @@ class Attempts:
         self._times: dict[bytes | str, deque[float]] = {}  # of the last `most` attempts
 
     def count(self, key: bytes | str, attempts: int = 1) -> None:
-        """Count attempts."""
         with self._lock:
             times = self._times.pop(key, None) or deque(maxlen=self._most)
             times.extend([time.monotonic()] * attempts)

@@ -204,8 +204,8 @@ class Deck:
         now = time.time() if now is None else now
         card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", False))  # not loaded yet
         was_short, wanted, votes = card.is_short, card.wanted, card.votes
-        self._mine[user] += answer.is_given - card.has_from(user)
         had_answered = card.has_from(user)
+        self._mine[user] += answer.is_given - had_answered
         card.put(user, answer)
         card.want(self.overlap)
         self._goal += card.wanted - wanted

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from kto.vote.voting_server import argilla_proxy, connections, http_messages
-from kto.vote.voting_server.argilla_proxy import Argilla
+from kto.vote.voting_server import connections, http_messages
+from kto.vote.voting_server.argilla_proxy import Argilla, is_from_here
 from kto.vote.voting_server.attempts import Attempts
-from kto.vote.voting_server.connections import Connections
 from kto.vote.voting_server.http_messages import BadRequest, Request
 from kto.vote.voting_server.links import NoEntry
 from kto.vote.voting_server.page_files import File
@@ -66,7 +65,7 @@ class VotingServer(socketserver.TCPServer):
         self.socket = listener
         self.files, self.api, self.argilla = files, api, argilla
         self.origin = self.prefix = ""
-        self.connections = Connections(most)
+        self.connections = connections.Connections(most)
         self.wrong = Attempts(30, 60)
         self.wrong_by_address = Attempts(300, 600)
         self.calls = Attempts(600, 60)
@@ -160,8 +159,9 @@ class Handler(socketserver.StreamRequestHandler):
         if path == "/vote" or path.startswith("/vote/"):
             return self._answer_file(request, path.removeprefix("/vote").removeprefix("/"), path == "/vote")
         argilla = self.voting.argilla
-        if argilla is not None and argilla.is_open_to(request, self.connection):
-            return self._pass_on(request, argilla)
+        is_here = is_from_here(request, self.connection)
+        if argilla is not None and argilla.is_open_to(request, is_here):
+            return self._pass_on(request, argilla, is_here)
         if path == "/" and request.method in ("GET", "HEAD"):
             return self._send(request, 302, b"", "text/plain", {"Location": "vote/"})
         return self._send(request, 404, b"", "text/plain")
@@ -255,12 +255,12 @@ class Handler(socketserver.StreamRequestHandler):
             server.right.count(key)
         return answer
 
-    def _pass_on(self, request: Request, argilla: Argilla) -> bool:
-        if argilla_proxy.is_from_here(request, self.connection):
+    def _pass_on(self, request: Request, argilla: Argilla, is_here: bool) -> bool:
+        if is_here:
             self.place.work(_UPLOAD)
         self._continue(request)
         try:
-            keeps_alive = argilla.pass_on(request, self.connection, self.rfile, self.wfile)
+            keeps_alive = argilla.pass_on(request, is_here, self.rfile, self.wfile)
         except BadRequest as error:
             if error.status == 503 and request.method == "GET" and "text/html" in request.get("accept"):
                 page = (

@@ -19,8 +19,7 @@ import unicodedata
 import uuid
 from typing import NamedTuple
 
-from kto.vote import record_status
-from kto.vote.overlap import Overlap
+from kto.vote.overlap import Overlap, recount
 from kto.vote.voting_server.database import argilla_time
 from kto.vote.voting_server.http_messages import BadRequest
 
@@ -146,12 +145,6 @@ def shut_out(connection: sqlite3.Connection, name: str) -> None:
     )
 
 
-def has_tables(connection: sqlite3.Connection) -> bool:
-    """Tell whether a database has ever been used for the voting page."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = 'kto_voters'"
-    return connection.execute(query).fetchone() is not None
-
-
 def role(connection: sqlite3.Connection, name: str) -> str:
     """Return the role of an account in Argilla, "" if there is none."""
     found = connection.execute("SELECT role FROM users WHERE username = ?", (name,)).fetchone()
@@ -160,6 +153,8 @@ def role(connection: sqlite3.Connection, name: str) -> str:
 
 def people(connection: sqlite3.Connection) -> list[Person]:
     """Return everybody who has an account and has consented or was invited by name."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kto_voters'").fetchone() is None:
+        return []  # nobody has used the voting page here
     left_out = {user for (user,) in connection.execute(LEFT_OUT)}
     consents: dict[str, list[tuple[str, str]]] = {}
     query = "SELECT user_id, consent, min(consented_at) FROM kto_voters GROUP BY user_id, consent ORDER BY consent"
@@ -308,7 +303,7 @@ def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> Non
         WHERE user_id = ? AND (status != 'discarded' OR "values" != '{}')""",  # null would break Argilla's page
         (now, user),
     )
-    record_status.recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':1')})", [user])
+    recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':value')})", user)
     connection.execute("DELETE FROM kto_lines WHERE user_id = ?", (user,))
     connection.execute("DELETE FROM kto_leases WHERE user_id = ?", (user,))
     connection.execute("UPDATE kto_voters SET withdrawn_at = ?, credit = NULL WHERE user_id = ?", (now, user))

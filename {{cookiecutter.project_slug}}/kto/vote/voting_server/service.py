@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,7 +40,7 @@ _html = functools.lru_cache(4096)(answer_html)
 
 
 class Service:
-    """Votes on one dataset of an Argilla whose database is on this machine. Any number of threads may use it.
+    """Votes on one dataset of an Argilla whose database is on this machine. Any number of threads may make its calls.
 
     Until it is open, and as long as there is no such dataset, its calls raise `BadRequest(503, "starting")`. `dataset`
     and `workspace` are names, `version` is that of the page, as words.json has it, and of `overlap` all counts but the
@@ -53,7 +52,6 @@ class Service:
     ) -> None:
         self._path, self._names, self.version = path, (dataset, workspace), version
         self._overlap = overlap or Overlap()
-        self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._judged = Attempts(PER_HOUR, 3600)  # by those who came by open links
@@ -72,25 +70,24 @@ class Service:
 
     def open(self) -> None:
         """Begin to answer; raise `sqlite3.Error` if the database is not there, or not one of Argilla."""
-        with self._lock:
-            if self._writer is None:
-                self._data_version, self._load_next = -1, 0.0
-                writer = Writer(self._path, self._begin)
-                try:
-                    writer.run(lambda connection: None)
-                except BaseException:
-                    writer.close()
-                    raise
-                self._readers, self._writer = Readers(self._path), writer
+        if self._writer:
+            return
+        self._data_version, self._load_next = -1, 0.0
+        writer = Writer(self._path, self._begin)
+        try:
+            writer.run(lambda connection: None)
+        except BaseException:
+            writer.close()
+            raise
+        self._readers, self._writer = Readers(self._path), writer
 
     def close(self) -> None:
         """Write what waits, and answer no more."""
-        with self._lock:
-            writer, readers = self._writer, self._readers
-            self._writer = self._readers = None
-            if writer and readers:
-                writer.close()
-                readers.close()
+        writer, readers = self._writer, self._readers
+        self._writer = self._readers = None
+        if writer and readers:
+            writer.close()
+            readers.close()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Look, at the start of a transaction, whether other processes have written."""
