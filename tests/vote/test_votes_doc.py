@@ -10,7 +10,7 @@ from argilla_server import ROOT, TEMPLATE
 sys.path.insert(0, str(TEMPLATE))
 
 from kto.questions import ASPECTS, COMMENT_MAX, REASONS
-from kto.vote.voting_server import database, deck, limits, service, votes
+from kto.vote.voting_server import database, deck, service, votes
 from kto.vote.voting_server.http_messages import BadRequest
 from kto.vote.voting_server.service import Service
 
@@ -37,7 +37,7 @@ def test_a_field_that_only_a_later_page_knows() -> None:
 def test_the_limits() -> None:
     assert f"at most {COMMENT_MAX:,} characters" in TEXT
     assert f"at most {service.CARDS} are given" in TEXT and f"at most {service.LINES} |" in TEXT
-    assert f"judged {limits.PER_HOUR} answers within an hour" in TEXT
+    assert f"judged {service.PER_HOUR} answers within an hour" in TEXT
     assert f"reserved for {deck.LEASE // 60} minutes" in TEXT and f"silent for {deck.PATIENCE // 60} minutes" in TEXT
 
 

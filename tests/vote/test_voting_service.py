@@ -18,8 +18,8 @@ sys.path.insert(0, str(TEMPLATE))
 
 from kto.questions import COMMENT_MAX
 from kto.vote.overlap import Overlap
-from kto.vote.voting_server import limits, links, service
-from kto.vote.voting_server.http_server import BadRequest
+from kto.vote.voting_server import attempts, links, service
+from kto.vote.voting_server.http_messages import BadRequest
 from kto.vote.voting_server.service import Service
 
 ANSWERS = {f"Question {number}?": ["one", "**two**"] for number in range(3)}
@@ -395,9 +395,9 @@ def test_credits(voting: VotingService) -> None:
 
 
 def test_a_device_of_an_open_link_votes_too_much(voting: VotingService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PER_HOUR", 3)
+    monkeypatch.setattr(voting.service._judged, "_most", 3)
     now = time.monotonic()
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
+    monkeypatch.setattr(attempts.time, "monotonic", lambda: now)
     guest, person = voting.device(), voting.device("amina")
     records = [card["record"] for card in guest.cards()]
     person.cards()

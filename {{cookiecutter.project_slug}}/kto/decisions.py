@@ -6,7 +6,6 @@ that it counts on every machine. Of several lines about an answer the last one c
 """
 
 import datetime
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,12 +51,10 @@ def read(root: Path) -> Decisions:
     return Decisions({line["id"]: line["decision"] for line in _lines(root)})
 
 
-def add(root: Path, id: str, decision: str) -> Decisions:
-    """Add a decision of today about a record to the file, and return all."""
+def add(root: Path, id: str, decision: str) -> None:
+    """Add a decision of today about a record to the file."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    lines: Iterable[Row] = [*_lines(root), {"id": id, "decision": decision, "who": LEAD, "day": today}]
-    write_lines(root / FILE, lines)
-    return read(root)
+    write_lines(root / FILE, [*_lines(root), {"id": id, "decision": decision, "who": LEAD, "day": today}])
 
 
 def _lines(root: Path) -> list[Row]:

@@ -52,10 +52,7 @@ class Questions(NamedTuple):
 def questions(annotation: Mapping[str, Any], texts: Mapping[str, Any]) -> Questions:
     """Return what a project asks, from the section `annotation` of its settings and its texts.
 
-    Raises
-    ------
-    TextsError
-        A reason or an aspect has no texts; the message names all that are missing.
+    Raises `TextsError`, which names all that is missing, if a reason or an aspect has no texts.
     """
     if annotation.get("task", 1) < TASK:
         return Questions(EARLIER, {}, ())

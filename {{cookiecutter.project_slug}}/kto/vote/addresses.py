@@ -37,9 +37,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError("port_taken", host=host, port=port, reason=error) from None
 
 
-def is_loopback(listener: socket.socket) -> bool:
-    """Tell whether only this machine reaches a listener."""
-    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches a host, by its name or address."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
@@ -47,7 +49,7 @@ def addresses(host: str, listener: socket.socket) -> tuple[str, list[str]]:
     bound, port = listener.getsockname()[:2]
     if not ipaddress.ip_address(bound).is_unspecified:
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        return url, [] if is_loopback(listener) else [url]
+        return url, [] if is_loopback(bound) else [url]
     import psutil
 
     up = [name for name, state in psutil.net_if_stats().items() if state.isup]

@@ -29,12 +29,8 @@ def fill_cards(
 ) -> bool:
     """Write the texts of all records into the database, if it is here; what is left out for good goes out of it.
 
-    `home` is where Argilla keeps the database, the project's `.argilla` by default. Returns whether it is there.
-
-    Raises
-    ------
-    UserError
-        It cannot be written.
+    `home` is where Argilla keeps the database, the project's `.argilla` by default. Returns whether it is there, and
+    raises `UserError` if it cannot be written.
     """
     home = home or config.root / HOME
     if not has_key(home, argilla.key):

@@ -14,17 +14,31 @@
 
 import argparse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kto.command_line import Parser
 from kto.errors import UserError
 from kto.pages import as_typed, values_of
 from kto.settings import Settings, is_user_name, load
 from kto.tables import write_text
-from kto.texts import t
-from kto.vote import links_file, links_list
+from kto.texts import number, t
+from kto.vote import addresses, links_file
 from kto.vote.links_file import Links
 from kto.vote.qr_code import show_code
 from kto.vote.voting_server import links as voting_links
+
+_GUESTS = 10  # people by open links that are named: those with most votes
+_VOTES = """
+    SELECT user_id, count(*) FROM responses JOIN records ON records.id = record_id
+    JOIN datasets ON datasets.id = dataset_id JOIN workspaces ON workspaces.id = workspace_id
+    WHERE responses.status = 'submitted' AND datasets.name = ? AND workspaces.name = ? GROUP BY user_id"""
+_LINKS = """
+    SELECT name, max(closed_at IS NULL), max(left_out_at IS NOT NULL),
+        max(CASE WHEN closed_at IS NULL THEN voter_limit END)
+    FROM kto_links GROUP BY name ORDER BY name"""
+_PEOPLE = """
+    SELECT name, user_id, max(kto_voters.closed_at IS NOT NULL)
+    FROM kto_links JOIN kto_voters ON link = kto_links.hash GROUP BY name, user_id"""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -48,8 +62,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             shown = "".join(char if char.isprintable() else "\ufffd" for char in name)
             parser.error(f"{t('cli.bad_value', option='NAME', value=shown)} ({t('config.allowed_annotators')})")
     limit = options.limit
-    if limit is not None and not (options.open and limit.isascii() and limit.isdigit() and 0 < int(limit) < 10**9):
-        parser.error(t("cli.bad_value", option="--limit", value=limit))
+    if limit is not None:
+        if not (options.open and limit.isascii() and limit.isdigit() and 0 < int(limit) < 10**9):
+            parser.error(t("cli.bad_value", option="--limit", value=limit))
+        options.limit = int(limit)
     return options
 
 
@@ -58,19 +74,13 @@ def main(argv: list[str] | None = None) -> int:
     config = load()
     with links_file.opened(config, options.home) as links:
         if options.list:
-            links_list.show(config, links)
+            show(config, links)
             return 0
-        if options.close:
-            close(config, links, links_file.OPEN, options.votes)
-            return 0
-        if options.revoke is not None:
-            close(config, links, options.revoke, options.votes)
+        if options.close or options.revoke is not None:
+            close(config, links, links_file.OPEN if options.close else options.revoke, options.votes)
             return 0
         if options.restore is not None:
-            before = links_list.votes_out(config, links)
-            if not voting_links.restore(links.connection, _owner(options.restore)):
-                raise UserError("no_link", name=options.restore)
-            print(t("invite.votes_back", count=before - links_list.votes_out(config, links)))
+            restore(config, links, options.restore)
             return 0
         names = [] if options.open else list(dict.fromkeys(options.names or links_file.annotators(config, links)))
         if not (names or options.open):
@@ -79,9 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             links_file.require_person(links, name)
         made = {name: links.make(name) for name in names}
         if options.open:
-            open_link = links.make(links_file.OPEN, voting_links.OPEN)
-            if options.limit is not None:
-                links.set_limit(int(options.limit))
+            open_link = links.make(links_file.OPEN, voting_links.OPEN, options.limit)
     # What is printed from here on is valid.
     for name, link in made.items():
         print(f"{name}\n\n{t('community.personal_message', language=_language(config), link=link)}\n")
@@ -94,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         show_code(open_link)
         print(t("export.written", path=path))
     print(t("invite.stored", path=links.path))
-    if links_file.is_only_here(links.address):
+    if addresses.is_loopback(urlsplit(links.address).hostname or ""):
         print(t("vote.only_here"))
     return 0
 
@@ -119,12 +127,60 @@ def announcement(config: Settings, link: str) -> str:
 
 def close(config: Settings, links: Links, name: str, votes: bool) -> None:
     """Close the link of a person, or the open ones, and leave their `votes` out; say what was done."""
-    before = links_list.votes_out(config, links)
+    before = _votes_out(config, links)
     if not voting_links.close(links.connection, _owner(name), votes):
         raise UserError("no_link", name=name)
     if votes:
-        print(t("invite.votes_out", count=links_list.votes_out(config, links) - before))
+        print(t("invite.votes_out", count=_votes_out(config, links) - before))
     elif name == links_file.OPEN:
         print(t("invite.closed"))
     else:
         print(t("invite.revoked", name=name))
+
+
+def restore(config: Settings, links: Links, name: str) -> None:
+    """Count the votes of a person, or those by open links, again; say how many there are."""
+    before = _votes_out(config, links)
+    if not voting_links.restore(links.connection, _owner(name)):
+        raise UserError("no_link", name=name)
+    print(t("invite.votes_back", count=before - _votes_out(config, links)))
+
+
+def _votes(config: Settings, links: Links) -> tuple[dict[str, int], set[str]]:
+    """Return the number of votes by user id, and the ids of those whose votes are left out."""
+    votes = links.connection.execute(_VOTES, (config.annotation.dataset, config.annotation.workspace)).fetchall()
+    return dict(votes), {user for (user,) in links.connection.execute(voting_links.LEFT_OUT)}
+
+
+def _votes_out(config: Settings, links: Links) -> int:
+    """Return the number of votes that are left out."""
+    votes, out = _votes(config, links)
+    return sum(count for user, count in votes.items() if user in out)
+
+
+def show(config: Settings, links: Links) -> None:
+    """Print a line for each link, and for the people with most votes among those who came by an open one."""
+    votes, out = _votes(config, links)
+    names = dict(links.connection.execute("SELECT id, username FROM users").fetchall())
+    joined: dict[str | None, set[str]] = {}
+    guests: list[tuple[int, str, str, bool]] = []
+    for name, user, is_out in links.connection.execute(_PEOPLE).fetchall():
+        joined.setdefault(name, set()).add(user)
+        if name is None and votes.get(user):
+            guests.append((-votes[user], names[user], user, bool(is_out)))
+
+    def line(name: str, users: set[str], is_valid: bool, left_out: bool, limit: int | None = None) -> None:
+        count = sum(votes.get(user, 0) for user in users)
+        state = "invite.valid" if is_valid else "invite.shut"
+        values = {
+            "state": t("invite.left_out" if left_out else state),
+            "joined": number(len(users)) + (f" / {number(limit)}" if limit else ""),
+            "votes": number(count),
+            "percent": number(100 * count / max(1, sum(votes.values()))),
+        }
+        print(t("invite.line", name=name, **values))
+
+    for name, is_valid, left_out, limit in links.connection.execute(_LINKS).fetchall():
+        line(name or t("invite.open_link"), joined.get(name, set()), is_valid, left_out, limit)
+    for _, name, user, is_out in sorted(guests)[:_GUESTS]:
+        line(f"  {name}", {user}, not is_out, user in out)

@@ -6,7 +6,6 @@ people can keep theirs.
 """
 
 import contextlib
-import ipaddress
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -47,18 +46,20 @@ class Links:
     def _link(self, secret: str) -> str:
         return f"{self.address}/vote/#{secret}"
 
-    def make(self, name: str, kind: str = voting_links.PERSONAL) -> str:
-        """Return the link of a person, or the open link; a new one if there is none, or the one there was is closed."""
-        known = self._secrets.get(name, "")
-        closed = voting_links.is_closed(self.connection, known) if known else True
+    def make(self, name: str, kind: str = voting_links.PERSONAL, limit: int | None = None) -> str:
+        """Return the link of a person, or the open link; a new one if there is none, or the one there was is closed.
+
+        With a `limit` the link ends with this number of people.
+        """
+        secret = self._secrets.get(name, "")
+        closed = voting_links.is_closed(self.connection, secret)
         if closed is not False:
             owner = None if kind == voting_links.OPEN else name
-            self._secrets[name] = voting_links.add_link(self.connection, kind, owner, known if closed is None else "")
-        return self._link(self._secrets[name])
-
-    def set_limit(self, limit: int) -> None:
-        """Let the open link end with this number of people."""
-        voting_links.set_limit(self.connection, self._secrets[OPEN], limit)
+            secret = voting_links.add_link(self.connection, kind, owner, "" if closed else secret)
+            self._secrets[name] = secret
+        if limit is not None:
+            voting_links.set_limit(self.connection, secret, limit)
+        return self._link(secret)
 
     def write(self) -> None:
         """Write the file, if something has changed."""
@@ -96,9 +97,7 @@ def opened(config: Settings, home: Path | None) -> Iterator[Links]:
 
 def is_ready(home: Path) -> bool:
     """Tell whether there is an Argilla in `home` that has been started once."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(local.open_database(home)) as connection:
-        return connection.execute("SELECT 1 FROM users WHERE role = 'owner'").fetchone() is not None
-    return False
+    return local.first_row(home, "SELECT 1 FROM users WHERE role = 'owner'") is not None
 
 
 def _address(connection: sqlite3.Connection, url: str) -> str:
@@ -109,14 +108,6 @@ def _address(connection: sqlite3.Connection, url: str) -> str:
     with contextlib.suppress(ValueError):
         return f"http://127.0.0.1:{urlsplit(url).port or 6900}"
     return "http://127.0.0.1:6900"
-
-
-def is_only_here(address: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    host = urlsplit(address).hostname or ""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
 
 
 def require_person(links: Links, name: str) -> None:
@@ -183,8 +174,7 @@ def forget(config: Settings, is_person: Callable[[str], bool]) -> None:
     if not is_ready(home):
         return
     with opened(config, home) as links:
-        for (name,) in links.connection.execute(
-            "SELECT username FROM users UNION SELECT name FROM kto_links"
-        ).fetchall():
-            if name is not None and is_person(name):
+        names = "SELECT username FROM users UNION SELECT name FROM kto_links WHERE name NOT NULL"
+        for (name,) in links.connection.execute(names).fetchall():
+            if is_person(name):
                 voting_links.shut_out(links.connection, name)

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from kto import processes
@@ -51,10 +51,7 @@ def find_uv() -> str:
 def argilla_child(uv: str, arguments: Sequence[str]) -> Iterator[Child]:
     """Run `argilla_server/server.py` in its own environment while the block runs; a kill of this process ends it, too.
 
-    Raises
-    ------
-    ArgillaEnded
-        It does not start.
+    Raises `ArgillaEnded` if it does not start.
     """
     command = [uv, "run", "--no-project", "--script", str(_SERVER), "--attached", *arguments]
     process = subprocess.Popen(
@@ -79,16 +76,7 @@ def argilla_child(uv: str, arguments: Sequence[str]) -> Iterator[Child]:
 
 def is_current(home: Path) -> bool:
     """Tell whether the database in `home` has the tables of this Argilla, so that it will migrate nothing."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
-        return database.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
-    return False
-
-
-def has_cards(home: Path) -> bool:
-    """Tell whether the voting page has something to show."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
-        return database.execute("SELECT 1 FROM kto_cards LIMIT 1").fetchone() is not None
-    return False
+    return first_row(home, "SELECT version_num FROM alembic_version") == (REVISION,)
 
 
 def is_running(url: str) -> bool:
@@ -118,12 +106,16 @@ def open_database(home: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30)
 
 
+def first_row(home: Path, query: str, *values: str) -> Any:
+    """Return the first row that the database in `home` has for a query; None without one, or without a database."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return database.execute(query, values).fetchone()
+    return None
+
+
 def has_key(home: Path, key: str) -> bool:
     """Tell whether this is the owner's key of the Argilla that keeps its data in `home`."""
-    query = "SELECT 1 FROM users WHERE api_key = ? AND role = 'owner'"
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
-        return database.execute(query, (key,)).fetchone() is not None
-    return False
+    return first_row(home, "SELECT 1 FROM users WHERE api_key = ? AND role = 'owner'", key) is not None
 
 
 def is_in_use(home: Path) -> bool:

@@ -1,10 +1,13 @@
 """How many votes an answer gets: the overlap, one more where these are tied, one more on a share that is measured.
 
 The third vote goes where it decides something. The measured share was drawn before anybody voted, so that agreement
-can be computed from votes that nobody asked for because people differ.
+can be computed from votes that nobody asked for because people differ. The voting page, the Argilla of this machine and
+an upgrade follow this rule.
 """
 
 import hashlib
+import json
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +18,19 @@ if TYPE_CHECKING:
 
 LOOKED_AT = "looked_at"
 """Metadata of a record that the lead has looked at: the decision, `good` or `bad` on a tie, `keep` on a flag."""
+
+# Without the plus SQLite uses the index on status, which half of all responses share: 4,646 ms instead of 32.
+_RECOUNT = """
+UPDATE records SET status = new.status, updated_at = :now
+FROM (
+    SELECT records.id, CASE WHEN is_complete(
+        coalesce(external_id, records.id), records.metadata, json_extract(distribution, '$.min_submitted'),
+        (SELECT json_group_array(json("values")) FROM responses WHERE record_id = records.id AND +status = 'submitted')
+    ) THEN 'completed' ELSE 'pending' END AS status
+    FROM records JOIN datasets ON datasets.id = dataset_id
+    WHERE json_extract(distribution, '$.strategy') = 'overlap' AND {where}
+) AS new
+WHERE records.id = new.id AND records.status != new.status"""
 
 
 class Overlap(NamedTuple):
@@ -62,3 +78,18 @@ def overlap_of(annotation: "Annotation") -> Overlap:
     """Return how many votes answers get by the settings."""
     flags = annotation.reasons.flags if annotation.task >= TASK else ()
     return Overlap(annotation.min_submitted, annotation.asks_third, annotation.measured, flags)
+
+
+def recount(connection: sqlite3.Connection, overlap: Overlap, now: str, where: str = "true", value: str = "") -> None:
+    """Set the status of records in Argilla's database: `completed` once nobody is asked about them any more.
+
+    The transaction is the caller's, and the number of votes is that of Argilla. `now` is the time of the change, as
+    Argilla writes it; `where` is a condition in SQL, with `:value` for the `value`.
+    """
+
+    def is_complete(record: str, metadata: str | None, votes: int, submitted: str) -> bool:
+        rule = overlap._replace(votes=votes)
+        return rule.is_complete(record, json.loads(metadata or "{}"), json.loads(submitted))
+
+    connection.create_function("is_complete", 4, is_complete, deterministic=True)
+    connection.execute(_RECOUNT.format(where=where), {"now": now, "value": value})

@@ -6,7 +6,6 @@ measured where people have voted, or guessed from the length of the cards.
 
 import argparse
 import contextlib
-import json
 import math
 import sqlite3
 import statistics
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from kto.command_line import Parser
 from kto.settings import Settings, load
 from kto.texts import number, settings_file, t
+from kto.vote.local import HOME, open_database
 
 if TYPE_CHECKING:
     from kto.vote.simulation import Community, Outcome
@@ -29,10 +29,12 @@ _FEWEST, _MOST = 3, 1000  # people: a third vote needs three
 _SIMULATED = 5000  # answers at most; more change nothing
 _IN_ALL = 10_000  # answers over all runs, for each figure
 _LIKE_THIRD = "third"  # one vote per answer gets as many votes as this
+_TIMES = """
+SELECT json_extract(line, '$.ms') FROM kto_lines
+WHERE json_extract(line, '$.vote') IN ('good', 'bad') AND json_extract(line, '$.ms') > 0"""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
     parser = Parser(t("commands.plan"))
     parser.add_argument("--people", metavar="N", help=t("plan.help_people"))
     parser.add_argument("--minutes", metavar="N", help=t("plan.help_minutes"))
@@ -86,9 +88,7 @@ def seconds_per_card(config: Settings, home: Path | None, lengths: list[int]) ->
     wanted = config.annotation.seconds_per_card
     if wanted is not None:
         return wanted, t("plan.seconds_set", seconds=number(wanted))
-    from kto.vote.local import HOME
-
-    times = measured((home or config.root / HOME) / "argilla.db")
+    times = measured(home or config.root / HOME)
     if len(times) >= ENOUGH_VOTES:
         seconds = max(1.0, statistics.median(times))
         return seconds, t("plan.seconds_measured", seconds=number(seconds), count=len(times))
@@ -97,18 +97,11 @@ def seconds_per_card(config: Settings, home: Path | None, lengths: list[int]) ->
     return seconds, t("plan.seconds_guessed", seconds=number(seconds), length=number(length), speed=number(READING))
 
 
-def measured(database: Path) -> list[float]:
-    """Return how many seconds each vote on the voting page took, [] if there is no such database."""
-    if not database.exists():
-        return []
-    lines: list[tuple[str]] = []
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        lines = connection.execute("SELECT line FROM kto_lines").fetchall()
-    times = [vote.get("ms") for (line,) in lines for vote in [json.loads(line)] if vote.get("vote") in ("good", "bad")]
-    return [milliseconds / 1000 for milliseconds in times if milliseconds]
+def measured(home: Path) -> list[float]:
+    """Return how many seconds each vote on the voting page took, [] if there is no database in `home`."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(home)) as database:
+        return [milliseconds / 1000 for (milliseconds,) in database.execute(_TIMES)]
+    return []
 
 
 def outcomes(community: "Community", answers: int, people: int) -> dict[str, "Outcome"]:

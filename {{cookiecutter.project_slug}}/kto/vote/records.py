@@ -11,9 +11,8 @@ from kto.rendering import argilla_answer, as_written
 from kto.settings import Settings
 from kto.tables import Row, read_batches, read_rows
 from kto.texts import t
-from kto.vote import deletions
 from kto.vote.client import ArgillaError
-from kto.vote.deletions import Seen
+from kto.vote.deletions import Seen, remember_upload
 from kto.vote.taking_out import take_out_deleted
 from kto.vote.task import Task
 
@@ -128,7 +127,7 @@ def upload_records(task: Task, generations: Iterable[Mapping[str, Any]], config:
             changed.append({"external_id": record["external_id"], **change})
     put_records(task, changed)
     put_records(task, new)
-    deletions.remember_upload(config.root / "data" / "private", seen, [record["external_id"] for record in new])
+    remember_upload(config.root / "data" / "private", seen, [record["external_id"] for record in new])
     return len(new)
 
 

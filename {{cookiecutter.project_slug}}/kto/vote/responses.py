@@ -3,14 +3,12 @@
 import contextlib
 import datetime
 import json
-import socket
 import sqlite3
 import sys
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from kto.errors import UserError
 from kto.keys import secret
@@ -19,7 +17,6 @@ from kto.record_ids import text_id
 from kto.settings import Settings
 from kto.texts import t
 from kto.vote import client, deletions, local, task
-from kto.vote.deletions import Seen
 from kto.vote.records import list_records
 from kto.vote.voting_server import links
 
@@ -53,7 +50,7 @@ class Responses(NamedTuple):
     submitted: tuple[Response, ...] = ()
     withdrawn: frozenset[str] = frozenset()  # ids of responses that do not count (any more)
     answered: frozenset[str] = frozenset()  # ids of the records that have responses of any kind
-    seen: Seen = Seen()
+    seen: deletions.Seen = deletions.Seen()
     people: tuple[links.Person, ...] = ()  # those of the voting page
     asks_third: bool = True  # whether somebody else can be asked here where votes are tied; see `kto/vote/overlap.py`
 
@@ -96,7 +93,8 @@ def read(config: Settings) -> Responses:
                 others.add(response["id"])
         if id := record["external_id"]:
             authors[id] = {item["id"]: item["user_id"] for item in responses if item["status"] == "submitted"}
-    seen = Seen(facts["id"], (facts["activity"] or "").replace(" ", "T"), authors, frozenset(facts["names"]))
+    activity = (facts["activity"] or "").replace(" ", "T")
+    seen = deletions.Seen(facts["id"], activity, authors, frozenset(facts["names"]))
     deleted = deletions.responses(deletions.read(config.root / "data" / "private"), seen)
     answered = frozenset(record["external_id"] for record in records if record["external_id"] and record["responses"])
     return Responses(tuple(submitted), frozenset(others | deleted), answered, seen, tuple(people), asks_third)
@@ -172,12 +170,7 @@ def _is_here(config: Settings, home: Path) -> bool:
     url, key = secret(config, "ARGILLA_API_URL"), secret(config, "ARGILLA_API_KEY")
     if not (local.has_key(home, key) and local.is_this_machine(url)):
         return False
-    try:
-        address = urlsplit(url)
-        socket.create_connection((address.hostname, address.port or 80), timeout=5).close()
-    except (OSError, ValueError):
-        return True  # it is stopped
-    return local.is_in_use(home)
+    return local.is_in_use(home) or not local.is_running(url)
 
 
 def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[links.Person]]:
@@ -193,6 +186,6 @@ def _read_database(config: Settings, home: Path) -> tuple[dict[str, Any], list[d
             facts = json.loads(row[0])
             task.check_task(config, facts["vote"] or {}, facts["fields"])
             records = [json.loads(record) for (record,) in database.execute(_RECORDS, (facts["id"],))]
-            return facts, records, links.people(database) if links.has_tables(database) else []
+            return facts, records, links.people(database)
     except sqlite3.Error as error:
         raise UserError("cannot_read_table", path=home / "argilla.db", reason=error) from None

@@ -8,13 +8,12 @@ from kto import left_out
 from kto.ask import answers_page, table, targets
 from kto.ask.store import AlreadyRunning, locked_store
 from kto.errors import UserError
-from kto.left_out import DELETED, LEAD, LeftOut
+from kto.left_out import LeftOut
 from kto.record_ids import record_ids
 from kto.settings import Settings
 from kto.tables import Row, read_batches, read_lines, read_rows, split_models, write_lines, write_rows
 from kto.texts import t
 from kto.vote import deletions
-from kto.vote.deletions import Seen
 
 
 def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> LeftOut:
@@ -37,12 +36,12 @@ def take_out(config: Settings, ids: Iterable[str], who: str, reason: str) -> Lef
     return left_out.add(config.root, lines)
 
 
-def take_out_deleted(config: Settings, now: Seen) -> LeftOut:
+def take_out_deleted(config: Settings, now: deletions.Seen) -> LeftOut:
     """Leave out what the lead has deleted in Argilla, say so, and return everything that is left out."""
     deleted = deletions.records(deletions.read(config.root / "data" / "private"), now)
     if not deleted:
         return left_out.read(config.root)
-    out = take_out(config, deleted, LEAD, DELETED)
+    out = take_out(config, deleted, left_out.LEAD, left_out.DELETED)
     clear_table(config, out)
     print(t("export.deleted", count=len(deleted), path=left_out.FILE))
     return out

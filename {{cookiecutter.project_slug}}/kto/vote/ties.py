@@ -10,7 +10,7 @@ What is decided is in `prompts/decisions.jsonl` and `prompts/left_out.jsonl` at 
 import argparse
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kto import decisions, left_out, terminal
@@ -38,7 +38,6 @@ _LATER, _STOP = "", "q"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
     parser = Parser(t("commands.ties"))
     words = "|".join(WORDS)
     parser.add_argument("id", metavar="ID", nargs="?")
@@ -59,10 +58,12 @@ def main(argv: list[str] | None = None) -> int:
             id = leave_out.whole_id(options.id, {item.id for item in waiting} | decided.keys())
             known = decided | {item.id: item for item in waiting}
             deciding.decide(known[id], options.decision)
-        elif options.page:
-            print(write_page(config, waiting) if waiting else _no_page(config))
         elif not waiting:
+            if options.page:
+                (config.root / PAGE).unlink(missing_ok=True)  # that of earlier
             print(t("ties.none"))
+        elif options.page:
+            print(write_page(config, waiting))
         elif terminal.has_terminal():
             deciding.ask_about(waiting)
         else:
@@ -180,9 +181,8 @@ def _as_text(config: Settings, item: Undecided, position: int, total: int) -> It
     yield from (words for _, words in _facts(config, item))
 
 
-def write_page(config: Settings, items: Iterable[Undecided]) -> Path:
+def write_page(config: Settings, items: list[Undecided]) -> Path:
     """Write the page with everything that waits for the lead, and return its path."""
-    items = list(items)
     articles = []
     for position, item in enumerate(items, 1):
         prompt, answer = _texts(item)
@@ -191,9 +191,3 @@ def write_page(config: Settings, items: Iterable[Undecided]) -> Path:
     path = config.root / PAGE
     write_text(path, answers_page.page(config, [t("ties.page_help")], articles), private=True)
     return path
-
-
-def _no_page(config: Settings) -> str:
-    """Remove the page of earlier, and say why."""
-    (config.root / PAGE).unlink(missing_ok=True)
-    return t("ties.none")

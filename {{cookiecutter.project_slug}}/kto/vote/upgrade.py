@@ -32,13 +32,14 @@ from kto.settings import Settings, load
 from kto.texts import number, settings_file, t
 from kto.vote import local
 from kto.vote.argilla_server import home as homes
-from kto.vote.overlap import overlap_of
-from kto.vote.record_status import recount
+from kto.vote.overlap import overlap_of, recount
 from kto.vote.task import Asked, asked, check_task
-from kto.vote.voting_server import database
+from kto.vote.voting_server.database import argilla_time, connect
 from kto.vote.voting_server.votes import Dataset, find_dataset
 
-_HEADER = re.compile(r"(?m)^[ \t]*\[[ \t]*[\"']?annotation[\"']?[ \t]*\][ \t]*(?:#[^\r\n]*)?(\r?\n|\Z)")
+_SECTION = re.compile(
+    r"(?ms)^[ \t]*\[[ \t]*[\"']?annotation[\"']?[ \t]*\][ \t]*(?:#[^\r\n]*)?(\r?\n|\Z)(.*?)(?=^[ \t]*\[|\Z)"
+)
 _VISIBLE = 3  # options, from which on Argilla's client says how many of them are shown
 _VOTES = """
 SELECT count(*) FROM responses JOIN records ON records.id = record_id
@@ -49,6 +50,9 @@ SELECT records.id, coalesce(sum(json_extract("values", '$.vote.value') = 'good')
 FROM records LEFT JOIN responses ON record_id = records.id AND +responses.status = 'submitted'
 WHERE dataset_id = ? AND records.status = 'pending' AND coalesce(json_extract(metadata, '$.outdated'), 0) != 1
 GROUP BY records.id"""
+_GIVEN = """
+SELECT DISTINCT reason.value FROM responses JOIN records ON records.id = record_id,
+json_each("values", '$.reasons.value') AS reason WHERE dataset_id = ?"""
 _TASK_LINE = re.compile(r"(?m)^([ \t]*task[ \t]*=[ \t]*)\d+")
 
 
@@ -65,7 +69,6 @@ class Changes(NamedTuple):
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
     parser = Parser(t("commands.upgrade"))
     parser.add_argument("--yes", action="store_true", help=t("technical.help_upgrade_yes"))
     parser.add_argument("--home", type=Path, metavar="DIR", help=t("server.help_home"))
@@ -88,18 +91,16 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if planned is None:
         print(t("technical.upgrade_no_votes"))
-    if not options.yes:
-        if planned:
-            say(planned, config)
-        print(t("technical.upgrade_dry"))
-        return 0
-    if planned:
+    elif options.yes:
         with homes.only_server_of(home, "page-lock"), homes.only_server_of(home):
             print(t("technical.upgrade_copy", path=copy(home)))
             with writing(home) as connection:
-                changes = change(connection, config)
-        assert changes
-        say(changes, config)
+                planned = change(connection, config)
+    if planned:
+        say(planned, config)
+    if not options.yes:
+        print(t("technical.upgrade_dry"))
+        return 0
     if is_old:
         write_setting(settings_file(config.root))
     print(t("technical.upgrade_done"))
@@ -130,7 +131,10 @@ def look(config: Settings, home: Path) -> Changes | None:
     if not (home / "argilla.db").exists():
         return None
     try:
-        with contextlib.closing(local.open_database(home)) as source, contextlib.closing(_in_memory()) as there:
+        with (
+            contextlib.closing(local.open_database(home)) as source,
+            contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as there,
+        ):
             source.backup(there)
             if there.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
                 return None  # Argilla was never started as far as that
@@ -139,10 +143,6 @@ def look(config: Settings, home: Path) -> Changes | None:
             return change(there, config)
     except sqlite3.Error as error:
         raise _unusable(home, error) from None
-
-
-def _in_memory() -> sqlite3.Connection:
-    return sqlite3.connect(":memory:", isolation_level=None)
 
 
 def _unusable(home: Path, error: sqlite3.Error) -> UserError:
@@ -178,7 +178,7 @@ def copy(home: Path) -> Path:
 def writing(home: Path) -> Iterator[sqlite3.Connection]:
     """Lend the database for one transaction, which is on the disk when the block ends; else nothing has changed."""
     try:
-        with contextlib.closing(database.connect(home / "argilla.db")) as connection:
+        with contextlib.closing(connect(home / "argilla.db")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
@@ -189,10 +189,7 @@ def writing(home: Path) -> Iterator[sqlite3.Connection]:
 def change(connection: sqlite3.Connection, config: Settings) -> Changes | None:
     """Change the task of this project, within the caller's transaction; None if there is none that people vote in.
 
-    Raises
-    ------
-    UserError
-        The dataset is another task.
+    Raises `UserError` if the dataset is another task.
     """
     config = config.model_copy(update={"annotation": config.annotation.model_copy(update={"task": TASK})})
     annotation = config.annotation
@@ -203,7 +200,7 @@ def change(connection: sqlite3.Connection, config: Settings) -> Changes | None:
     check_task(config, {"options": [{"value": value} for value in dataset.questions.get("vote", ())]}, fields)
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     changes = _change_questions(connection, dataset, asked(config), now)
-    tied, measured = _recount(connection, dataset, _written(now))
+    tied, measured = _recount(connection, dataset, argilla_time(now))
     votes = connection.execute(_VOTES, (dataset.id,)).fetchone()[0]
     return changes._replace(votes=votes, tied=tied, measured=measured)
 
@@ -211,54 +208,49 @@ def change(connection: sqlite3.Connection, config: Settings) -> Changes | None:
 def _change_questions(
     connection: sqlite3.Connection, dataset: Dataset, wanted: Sequence[Asked], now: datetime.datetime
 ) -> Changes:
-    """Add questions and reasons that are missing, and take away reasons of before that nobody has given."""
     query = "SELECT name, settings, inserted_at FROM questions WHERE dataset_id = ?"
     before = {name: (json.loads(settings), at) for name, settings, at in connection.execute(query, (dataset.id,))}
-    questions: list[str] = []
-    reasons: list[str] = []
-    gone: list[str] = []
-    kept: list[str] = []
+    new: list[str] = []
+    changes = Changes()
     moment = now
     for question in wanted:
         settings, at = before.get(question.name, (None, ""))
         if settings is None:
             # Argilla's page shows questions in the order of this time.
             moment += datetime.timedelta(microseconds=1)
-            values = (uuid.uuid4().hex, *_row(question), dataset.id, _written(moment), _written(now))
+            values = (uuid.uuid4().hex, *_row(question), dataset.id, argilla_time(moment), argilla_time(now))
             connection.execute(
                 "INSERT INTO questions (id, name, title, description, required, settings, dataset_id, inserted_at, "
                 "updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
-            questions.append(question.title)
+            new.append(question.title)
             continue
         moment = datetime.datetime.fromisoformat(at)
-        if question.name != "reasons":
-            continue
-        given = _given(connection, dataset)
-        old = {option["value"]: option["text"] for option in settings["options"]}
-        others = {value: text for value, text in old.items() if value not in question.labels}
-        kept += (text for value, text in others.items() if value in given)
-        gone += (text for value, text in others.items() if value not in given)
-        reasons += (text for value, text in question.labels.items() if value not in old)
-        labels = {**question.labels, **{value: text for value, text in others.items() if value in given}}
-        _, title, description, _, new = _row(question._replace(labels=labels))
-        connection.execute(
-            "UPDATE questions SET title = ?, description = ?, settings = ?, updated_at = ? "
-            "WHERE dataset_id = ? AND name = ?",
-            (title, description, new, _written(now), dataset.id, question.name),
-        )
-    return Changes(questions=tuple(questions), reasons=tuple(reasons), gone=tuple(gone), kept=tuple(kept))
+        if question.name == "reasons":
+            changes = _change_reasons(connection, dataset, question, settings["options"], argilla_time(now))
+    return changes._replace(questions=tuple(new))
 
 
-def _given(connection: sqlite3.Connection, dataset: Dataset) -> set[str]:
-    """Return the reasons that some response has, a draft, too."""
-    rows = connection.execute(
-        """SELECT DISTINCT reason.value FROM responses JOIN records ON records.id = record_id,
-        json_each("values", '$.reasons.value') AS reason WHERE dataset_id = ?""",
-        (dataset.id,),
+def _change_reasons(
+    connection: sqlite3.Connection, dataset: Dataset, question: Asked, options: Sequence[dict[str, str]], now: str
+) -> Changes:
+    """Add reasons that are missing, and take away those of before that nobody has given, in a draft either."""
+    given = {name for (name,) in connection.execute(_GIVEN, (dataset.id,))}
+    old = {option["value"]: option["text"] for option in options}
+    others = {value: text for value, text in old.items() if value not in question.labels}
+    kept = {value: text for value, text in others.items() if value in given}
+    _, title, description, _, settings = _row(question._replace(labels={**question.labels, **kept}))
+    connection.execute(
+        "UPDATE questions SET title = ?, description = ?, settings = ?, updated_at = ? "
+        "WHERE dataset_id = ? AND name = ?",
+        (title, description, settings, now, dataset.id, question.name),
     )
-    return {name for (name,) in rows}
+    return Changes(
+        reasons=tuple(text for value, text in question.labels.items() if value not in old),
+        gone=tuple(text for value, text in others.items() if value not in kept),
+        kept=tuple(kept.values()),
+    )
 
 
 def _row(question: Asked) -> tuple[str, str, str, bool, str]:
@@ -275,15 +267,11 @@ def _row(question: Asked) -> tuple[str, str, str, bool, str]:
     return question.name, question.title, question.description, question.required, json.dumps(settings)
 
 
-def _written(moment: datetime.datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 def _recount(connection: sqlite3.Connection, dataset: Dataset, now: str) -> tuple[int, int]:
     """Set the status of all records; return how many come back because votes differ, and how many to be measured."""
     query = "SELECT id FROM records WHERE dataset_id = ? AND status = 'completed'"
     before = {id for (id,) in connection.execute(query, (dataset.id,))}
-    recount(connection, dataset.overlap, now, "dataset_id = :1", [dataset.id])
+    recount(connection, dataset.overlap, now, "dataset_id = :value", dataset.id)
     back = [(good, bad) for id, good, bad in connection.execute(_PENDING, (dataset.id,)) if id in before]
     tied = sum(good == bad for good, bad in back)
     return tied, len(back) - tied
@@ -315,15 +303,12 @@ def write_setting(path: Path) -> None:
 
 def _with_task(content: str) -> str | None:
     """Return the content of the settings with the line; None if there is no place for it."""
-    header = _HEADER.search(content)
-    if header is None:
+    section = _SECTION.search(content)
+    if section is None:
         return None
-    body = content[header.end() :]
-    following = re.search(r"(?m)^[ \t]*\[", body)
-    section = body[: following.start()] if following else body
-    changed, count = _TASK_LINE.subn(rf"\g<1>{TASK}", section, count=1)
+    line_end, lines = section.groups()
+    changed, count = _TASK_LINE.subn(rf"\g<1>{TASK}", lines, count=1)
     if not count:
-        end = header[1] or "\n"
         line = f"task = {TASK}                    # what people are asked; 1 was asked before November 2026"
-        changed = f"{'' if header[1] else end}{line}{end}{section}"
-    return content[: header.end()] + changed + body[len(section) :]
+        changed = f"{line}{line_end}{lines}" if line_end else f"\n{line}\n"
+    return content[: section.start(2)] + changed + content[section.end(2) :]

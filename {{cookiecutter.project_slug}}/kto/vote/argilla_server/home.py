@@ -1,7 +1,6 @@
 """The folder where Argilla keeps votes and log-ins: who may use it, its secrets, its database."""
 
 import contextlib
-import datetime
 import json
 import os
 import secrets
@@ -11,8 +10,8 @@ from pathlib import Path
 
 from kto import dotenv, sqlite_files
 from kto.errors import UserError
-from kto.vote.overlap import Overlap
-from kto.vote.record_status import recount
+from kto.vote.overlap import Overlap, recount
+from kto.vote.voting_server.database import argilla_time
 
 COPY = "argilla-before-upgrade"
 """Names of copies of the database begin so; `vote.py upgrade` makes them."""
@@ -113,8 +112,7 @@ def prepare_database(home: Path, overlap: Overlap) -> None:
             with database:
                 # Argilla may be killed between a vote and the status of the record that follows from it, and the
                 # settings may have changed: such a record would be shown for ever, or never.
-                now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-                recount(database, overlap, now)
+                recount(database, overlap, argilla_time())
     except (sqlite3.OperationalError, sqlalchemy.exc.OperationalError) as error:
         if sqlite_files.is_full(home / "argilla.db", getattr(error, "orig", None) or error):
             raise UserError("technical.store_full", path=home / "argilla.db") from None  # another folder has no votes

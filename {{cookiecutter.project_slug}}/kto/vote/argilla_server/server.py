@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
             say(t("server.starting"))
         homes.keep_private(home, ROOT)
         credentials, fresh = homes.load_credentials(home)
-        if not is_loopback(listener):
+        if not is_loopback(listener.getsockname()[0]):
             homes.refuse_weak(credentials, home)
         configure(home, credentials)
         language, overlap = "", Overlap(flags=())

@@ -15,8 +15,7 @@ import time
 from io import BufferedIOBase
 from urllib.parse import unquote, urlsplit
 
-from kto.vote.voting_server import http_messages
-from kto.vote.voting_server.http_messages import BadRequest, Request
+from kto.vote.voting_server.http_messages import BadRequest, Fields, Request, head
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 _FORWARDED = {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "fastly-client-ip", "fly-client-ip"}
@@ -41,12 +40,7 @@ _BLOCK = 64 * 1024
 class Argilla:
     """Where Argilla is, and who may reach it.
 
-    Parameters
-    ----------
-    everybody
-        Annotators elsewhere may log in, too.
-    notice
-        What its page says as long as it is not there.
+    With `everybody` annotators elsewhere may log in, too. Its page says `notice` as long as it is not there.
     """
 
     def __init__(self, everybody: bool, notice: str) -> None:
@@ -68,24 +62,18 @@ class Argilla:
         self.port, self.notice = 0, notice
         self._known.set()
 
-    def is_open_to(self, request: Request, connection: socket.socket) -> bool:
+    def is_open_to(self, request: Request, is_here: bool) -> bool:
         """Tell whether this request may reach Argilla; no page elsewhere may send one that changes something."""
         origin = request.get("origin")
         if origin and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != request.get("host"):
             return False
-        return self.everybody or is_from_here(request, connection)
+        return self.everybody or is_here
 
-    def pass_on(
-        self, request: Request, connection: socket.socket, body: BufferedIOBase, answer: BufferedIOBase
-    ) -> bool:
+    def pass_on(self, request: Request, is_here: bool, body: BufferedIOBase, answer: BufferedIOBase) -> bool:
         """Hand a request on, with its answer, and return whether another one can follow on this connection.
 
-        Raises
-        ------
-        BadRequest
-            Argilla is not there, the body is too long, or too many others wait for Argilla.
+        Raises `BadRequest` if Argilla is not there, the body is too long, or too many others wait for Argilla.
         """
-        is_here = is_from_here(request, connection)
         if is_here and "text/html" not in request.get("accept"):
             self._known.wait(_START)  # commands wait, a person is told
         if not self.port:
@@ -170,7 +158,7 @@ def _is_log_in(request: Request) -> bool:
     return request.method == "POST" and unquote(request.path).rstrip("/").endswith("token")
 
 
-def _handed_on(fields: http_messages.Fields) -> list[tuple[str, str]]:
+def _handed_on(fields: Fields) -> list[tuple[str, str]]:
     fields = list(fields)
     named = ",".join(value for name, value in fields if name.lower() == "connection").lower()
     hidden = _OF_THE_CONNECTION | {name.strip() for name in named.split(",")}
@@ -186,7 +174,7 @@ def _send(reply: http.client.HTTPResponse, request: Request, answer: BufferedIOB
         fields.append(("Transfer-Encoding", "chunked"))
     if not keeps_alive:
         fields.append(("Connection", "close"))
-    answer.write(http_messages.head(reply.status, fields))
+    answer.write(head(reply.status, fields))
     answer.flush()
     frame = is_chunked and request.is_1_1
     while has_body and (block := reply.read1(_BLOCK)):

@@ -1,40 +1,38 @@
-"""Limits on how often something is tried: counted by key, in memory, forgotten with the window."""
+"""Limits on how often something is done: counted by key, in memory, for a while."""
 
-import collections
+import math
 import threading
 import time
+from collections import deque
 
-_KEYS = 20_000  # counted at once; the oldest are forgotten first
+_KEYS = 20_000  # counted at once; what was not counted for longest is forgotten first
 
 
 class Attempts:
-    """At most `most` attempts by one key in `seconds`. Safe to use from several threads."""
+    """At most `most` attempts by one key within any `seconds`. Safe to use from several threads."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
         self._lock = threading.Lock()
-        self._counts: collections.OrderedDict[bytes, tuple[float, int]] = collections.OrderedDict()
+        self._times: dict[bytes | str, deque[float]] = {}  # of the last `most` attempts
 
-    def count(self, key: bytes) -> None:
-        """Count an attempt."""
-        now = time.monotonic()
+    def count(self, key: bytes | str, attempts: int = 1) -> None:
         with self._lock:
-            begin, count = self._counts.get(key, (now, 0))
-            if now - begin >= self._seconds:
-                self._counts.pop(key)
-                begin, count = now, 0
-            self._counts[key] = begin, count + 1
-            if len(self._counts) > _KEYS:
-                self._counts.popitem(last=False)
+            times = self._times.pop(key, None) or deque(maxlen=self._most)
+            times.extend([time.monotonic()] * attempts)
+            self._times[key] = times
+            if len(self._times) > _KEYS:
+                del self._times[next(iter(self._times))]
 
-    def has(self, key: bytes) -> bool:
+    def has(self, key: bytes | str) -> bool:
         """Tell whether an attempt by this key is remembered."""
         with self._lock:
-            return key in self._counts
+            return key in self._times
 
-    def seconds_to_wait(self, key: bytes) -> int:
+    def seconds_to_wait(self, key: bytes | str) -> int:
         """Return for how many seconds no further attempt is allowed, 0 if one is."""
         with self._lock:
-            begin, count = self._counts.get(key, (0.0, 0))
-        left = begin + self._seconds - time.monotonic()
-        return int(left) + 1 if count >= self._most and left > 0 else 0
+            times = self._times.get(key)
+            if times is None or len(times) < self._most:
+                return 0
+            return max(0, math.ceil(self._seconds - (time.monotonic() - times[0])))

@@ -1,6 +1,7 @@
 """Argilla's SQLite file, as the voting page writes it: one thread writes, and commits all that waits at once."""
 
 import contextlib
+import datetime
 import queue
 import sqlite3
 import threading
@@ -33,6 +34,11 @@ CREATE TABLE IF NOT EXISTS kto_state (name TEXT PRIMARY KEY, value TEXT NOT NULL
 _WAIT = 5  # seconds that a statement waits for another process that writes; then people are told to try again
 
 
+def argilla_time(moment: datetime.datetime | None = None) -> str:
+    """Return a moment in UTC (default: now) as Argilla writes it."""
+    return (moment or datetime.datetime.now(datetime.UTC)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
 def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of the voting page that are missing."""
     connection.executescript(_TABLES)
@@ -41,10 +47,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database, which must exist. A transaction is on the disk once it is committed.
 
-    Raises
-    ------
-    sqlite3.Error
-        There is no such file, it cannot be used, or does not take these settings.
+    Raises `sqlite3.Error` if there is no such file, it cannot be used, or does not take these settings.
     """
     uri = f"{path.resolve().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=_WAIT, isolation_level=None, check_same_thread=False)
@@ -94,17 +97,8 @@ class Readers:
 class Writer:
     """The one thread that writes. What waits while it commits goes into the next transaction together.
 
-    Parameters
-    ----------
-    path
-        The database.
-    begin
-        Called first in each transaction.
-
-    Raises
-    ------
-    sqlite3.Error
-        The database cannot be used, or is not one of Argilla.
+    `begin` is called first in each transaction. Raises `sqlite3.Error` if the database cannot be used, or is not one of
+    Argilla.
     """
 
     def __init__(self, path: Path, begin: Write) -> None:
@@ -127,12 +121,8 @@ class Writer:
     ) -> Result:
         """Run a function in a transaction, and return its result once that is committed.
 
-        `after` is called with the result in the writing thread, before the next transaction begins.
-
-        Raises
-        ------
-        sqlite3.Error
-            Nothing of the function was written.
+        `after` is called with the result in the writing thread, before the next transaction begins. After a
+        `sqlite3.Error` nothing of the function was written.
         """
         done: Future[Result] = Future()
         with self._lock:

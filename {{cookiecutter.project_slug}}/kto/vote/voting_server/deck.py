@@ -83,17 +83,9 @@ class _Card:
 class Deck:
     """The records of a dataset with their responses and leases, in memory. One thread uses it; any may ask `progress`.
 
-    Parameters
-    ----------
-    overlap
-        Votes wanted per record.
-    records
-        Id, id of the prompt, whether it can be given out, id outside of Argilla, and what the lead has decided, in an
-        order that mixes the prompts.
-    responses
-        Record, user and response; those on other records are passed over.
-    leases
-        Record, user and end.
+    Of `records`, in an order that mixes the prompts: id, id of the prompt, whether it can be given out, id outside of
+    Argilla, and what the lead has decided. Of `responses`: record, user and response; those on other records are passed
+    over. Of `leases`: record, user and end.
     """
 
     def __init__(
@@ -212,8 +204,8 @@ class Deck:
         now = time.time() if now is None else now
         card = self._cards.get(record) or self._cards.setdefault(record, _Card(record, "", False))  # not loaded yet
         was_short, wanted, votes = card.is_short, card.wanted, card.votes
-        self._mine[user] += answer.is_given - card.has_from(user)
         had_answered = card.has_from(user)
+        self._mine[user] += answer.is_given - had_answered
         card.put(user, answer)
         card.want(self.overlap)
         self._goal += card.wanted - wanted

@@ -50,12 +50,7 @@ class Request(NamedTuple):
 def read_request(stream: BufferedIOBase) -> Request:
     """Read the head of a request.
 
-    Raises
-    ------
-    BadRequest
-        It is none, or one that can be misread.
-    EOFError
-        The connection ended.
+    Raises `BadRequest` if it is none, or one that can be misread, and `EOFError` if the connection ended.
     """
     start = _START.fullmatch(_line(stream, MAX_HEAD))
     if not start:

@@ -18,15 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from kto.vote.voting_server import argilla_proxy, connections, http_messages
-from kto.vote.voting_server.argilla_proxy import Argilla
+from kto.vote.voting_server import connections, http_messages
+from kto.vote.voting_server.argilla_proxy import Argilla, is_from_here
 from kto.vote.voting_server.attempts import Attempts
-from kto.vote.voting_server.connections import Connections
 from kto.vote.voting_server.http_messages import BadRequest, Request
 from kto.vote.voting_server.links import NoEntry
 from kto.vote.voting_server.page_files import File
-
-__all__ = ["BadRequest", "VotingServer"]
 
 MAX_BODY = 64 * 1024
 MAX_CONNECTIONS = 600
@@ -48,25 +45,12 @@ Api = Mapping[str, Callable[[str, Mapping[str, Any]], Any]]
 """Name of a call → function of the secret ("" without one) and the body."""
 
 
-class VotingServer(socketserver.ThreadingTCPServer):
+class VotingServer(socketserver.TCPServer):
     """Answers requests behind a listener that is open already, so that the first one can come at once.
 
-    Parameters
-    ----------
-    listener
-        Open socket.
-    files
-        Files of the page by name.
-    api
-        What answers the calls; without any, the page is for practice.
-    argilla
-        Argilla behind the page; None if nobody reaches it here.
-    most
-        Connections at once; each has a thread.
+    `files` are those of the page by name. Without any `api` the page is for practice. `argilla` is None if nobody
+    reaches it here. There are at most `most` connections at once; each has a thread.
     """
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(
         self,
@@ -81,7 +65,7 @@ class VotingServer(socketserver.ThreadingTCPServer):
         self.socket = listener
         self.files, self.api, self.argilla = files, api, argilla
         self.origin = self.prefix = ""
-        self.connections = Connections(most)
+        self.connections = connections.Connections(most)
         self.wrong = Attempts(30, 60)
         self.wrong_by_address = Attempts(300, 600)
         self.calls = Attempts(600, 60)
@@ -118,8 +102,7 @@ class VotingServer(socketserver.ThreadingTCPServer):
         if connection is None:
             return self.shutdown_request(request)
         try:
-            arguments = (request, client_address, connection)
-            threading.Thread(target=self._answer, args=arguments, daemon=True).start()
+            threading.Thread(target=self._answer, args=(request, client_address, connection), daemon=True).start()
         except RuntimeError:  # the system allows no more threads
             self.connections.remove(connection)
             self.shutdown_request(request)
@@ -127,9 +110,9 @@ class VotingServer(socketserver.ThreadingTCPServer):
 
     def _answer(self, request: Any, client_address: Any, connection: connections.Connection) -> None:
         try:
-            Handler(request, client_address, self, connection)
-        except (OSError, EOFError, ValueError):  # it broke off, or took too long; ValueError: written to after that
-            pass
+            # It broke off, or took too long; ValueError: written to after that.
+            with contextlib.suppress(OSError, EOFError, ValueError):
+                Handler(request, client_address, self, connection)
         finally:
             self.connections.remove(connection)
             self.shutdown_request(request)
@@ -176,8 +159,9 @@ class Handler(socketserver.StreamRequestHandler):
         if path == "/vote" or path.startswith("/vote/"):
             return self._answer_file(request, path.removeprefix("/vote").removeprefix("/"), path == "/vote")
         argilla = self.voting.argilla
-        if argilla is not None and argilla.is_open_to(request, self.connection):
-            return self._pass_on(request, argilla)
+        is_here = is_from_here(request, self.connection)
+        if argilla is not None and argilla.is_open_to(request, is_here):
+            return self._pass_on(request, argilla, is_here)
         if path == "/" and request.method in ("GET", "HEAD"):
             return self._send(request, 302, b"", "text/plain", {"Location": "vote/"})
         return self._send(request, 404, b"", "text/plain")
@@ -202,8 +186,6 @@ class Handler(socketserver.StreamRequestHandler):
             answer = self._call(request, name)
         except BadRequest as error:
             return self._send_json(request, error.status, {"kind": error.kind, **error.more})
-        except NoEntry as error:
-            return self._send_json(request, 403, {"kind": error.kind})
         except sqlite3.Error:
             return self._send_json(request, 503, {"kind": "database"})
         except (OSError, EOFError):
@@ -273,12 +255,12 @@ class Handler(socketserver.StreamRequestHandler):
             server.right.count(key)
         return answer
 
-    def _pass_on(self, request: Request, argilla: Argilla) -> bool:
-        if argilla_proxy.is_from_here(request, self.connection):
+    def _pass_on(self, request: Request, argilla: Argilla, is_here: bool) -> bool:
+        if is_here:
             self.place.work(_UPLOAD)
         self._continue(request)
         try:
-            keeps_alive = argilla.pass_on(request, self.connection, self.rfile, self.wfile)
+            keeps_alive = argilla.pass_on(request, is_here, self.rfile, self.wfile)
         except BadRequest as error:
             if error.status == 503 and request.method == "GET" and "text/html" in request.get("accept"):
                 page = (

@@ -19,8 +19,9 @@ import unicodedata
 import uuid
 from typing import NamedTuple
 
-from kto.vote import record_status
-from kto.vote.overlap import Overlap
+from kto.vote.overlap import Overlap, recount
+from kto.vote.voting_server.database import argilla_time
+from kto.vote.voting_server.http_messages import BadRequest
 
 CONSENT_MAX = 64  # characters of a consent's version
 CREDIT_MAX = 80  # characters of a name in the credits
@@ -39,20 +40,11 @@ _LETTERS = string.ascii_letters + string.digits  # what messengers take for the 
 _JOINERS = "\u200c\u200d"  # invisible, but names in some scripts are written with them
 
 
-class NoEntry(Exception):
+class NoEntry(BadRequest):
     """A link or secret that opens nothing: `kind` is unknown, revoked, withdrawn, closed or full."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
-
-
-class TooMany(Exception):
-    """Too many devices have joined by this link; `seconds` from now one more may."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+        super().__init__(403, kind)
 
 
 class Voter(NamedTuple):
@@ -93,12 +85,6 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _time(ago: int = 0) -> str:
-    """Return the time some seconds ago, as Argilla writes it."""
-    time = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago)
-    return time.strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 # --- what the lead does -----------------------------------------------------------------------------------------------
 
 
@@ -107,7 +93,7 @@ def add_link(connection: sqlite3.Connection, kind: str, name: str | None = None,
     secret = secret or new_secret()
     connection.execute(
         "INSERT INTO kto_links (hash, kind, name, created_at) VALUES (?, ?, ?, ?)",
-        (digest(secret), kind, name, _time()),
+        (digest(secret), kind, name, argilla_time()),
     )
     return secret
 
@@ -129,8 +115,8 @@ def close(connection: sqlite3.Connection, name: str | None, votes: bool = False)
     The person, who may be a guest, is out. By an open link nobody new comes in, and those inside stay, unless `votes`:
     then the votes by the link are left out, and nobody is asked for votes that would not count.
     """
-    return _mark(connection, name, "closed_at", _time()) and (
-        not votes or _mark(connection, name, "left_out_at", _time())
+    return _mark(connection, name, "closed_at", argilla_time()) and (
+        not votes or _mark(connection, name, "left_out_at", argilla_time())
     )
 
 
@@ -155,14 +141,8 @@ def shut_out(connection: sqlite3.Connection, name: str) -> None:
     connection.execute(
         "UPDATE kto_voters SET withdrawn_at = ?, credit = NULL "
         "WHERE withdrawn_at IS NULL AND user_id = (SELECT id FROM users WHERE username = ?)",
-        (_time(), name),
+        (argilla_time(), name),
     )
-
-
-def has_tables(connection: sqlite3.Connection) -> bool:
-    """Tell whether a database has ever been used for the voting page."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = 'kto_voters'"
-    return connection.execute(query).fetchone() is not None
 
 
 def role(connection: sqlite3.Connection, name: str) -> str:
@@ -173,24 +153,22 @@ def role(connection: sqlite3.Connection, name: str) -> str:
 
 def people(connection: sqlite3.Connection) -> list[Person]:
     """Return everybody who has an account and has consented or was invited by name."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kto_voters'").fetchone() is None:
+        return []  # nobody has used the voting page here
     left_out = {user for (user,) in connection.execute(LEFT_OUT)}
-    consents: dict[str, dict[str, str]] = {}
-    facts: dict[str, tuple[str, bool, str, bool]] = {}
+    consents: dict[str, list[tuple[str, str]]] = {}
+    query = "SELECT user_id, consent, min(consented_at) FROM kto_voters GROUP BY user_id, consent ORDER BY consent"
+    for user, consent, time in connection.execute(query):
+        consents.setdefault(user, []).append((consent, time))
     query = """
-        SELECT users.id, username, kind = 'open', consent, min(consented_at), coalesce(max(credit), ''),
+        SELECT users.id, username, coalesce(max(kind = 'open'), 0), coalesce(max(credit), ''),
             max(withdrawn_at) IS NOT NULL
-        FROM kto_voters JOIN users ON users.id = user_id JOIN kto_links ON kto_links.hash = link
-        GROUP BY users.id, consent ORDER BY users.id"""
-    for user, name, is_open, consent, time, credit, withdrawn in connection.execute(query):
-        consents.setdefault(user, {})[consent] = time
-        before = facts.get(user, (name, False, "", False))
-        facts[user] = (name, bool(is_open), max(before[2], credit), before[3] or bool(withdrawn))
-    invited = "SELECT id, username FROM users WHERE username IN (SELECT name FROM kto_links)"
-    for user, name in connection.execute(invited):
-        facts.setdefault(user, (name, False, "", False))
+        FROM users LEFT JOIN kto_voters ON user_id = users.id LEFT JOIN kto_links ON kto_links.hash = link
+        WHERE user_id IS NOT NULL OR username IN (SELECT name FROM kto_links)
+        GROUP BY users.id ORDER BY users.id"""
     return [
-        Person(user, name, is_open, tuple(sorted(consents.get(user, {}).items())), credit, withdrawn, user in left_out)
-        for user, (name, is_open, credit, withdrawn) in sorted(facts.items())
+        Person(user, name, bool(is_open), tuple(consents.get(user, ())), credit, bool(withdrawn), user in left_out)
+        for user, name, is_open, credit, withdrawn in connection.execute(query)
     ]
 
 
@@ -200,12 +178,8 @@ def people(connection: sqlite3.Connection) -> list[Person]:
 def enter(connection: sqlite3.Connection, secret: str, consent: str) -> Entry:
     """Answer a consent, which came with the secret of a link or of another device of the same person.
 
-    Raises
-    ------
-    NoEntry
-        There is no such link, it is closed, or an open one has its number of people.
-    TooMany
-        Too many devices have joined by this link within the hour.
+    Raises `NoEntry` if there is no such link, it is closed, or an open one has its number of people, and `BadRequest`
+    if too many devices have joined by it within the hour.
     """
     found = connection.execute(
         "SELECT hash, kind, name, voter_limit, closed_at FROM kto_links WHERE hash = ?", (digest(secret),)
@@ -225,17 +199,19 @@ def enter(connection: sqlite3.Connection, secret: str, consent: str) -> Entry:
     own = new_secret()
     connection.execute(
         "INSERT INTO kto_voters (hash, link, user_id, consent, consented_at) VALUES (?, ?, ?, ?, ?)",
-        (digest(own), link, user, consent, _time()),
+        (digest(own), link, user, consent, argilla_time()),
     )
     return Entry(own, user, kind == OPEN)
 
 
 def _require_place(connection: sqlite3.Connection, link: str, kind: str) -> None:
+    now, hour = datetime.datetime.now(datetime.UTC), datetime.timedelta(hours=1)
     query = "SELECT consented_at FROM kto_voters WHERE link = ? AND consented_at > ? ORDER BY consented_at DESC"
-    before = connection.execute(f"{query} LIMIT 1 OFFSET {JOINS[kind] - 1}", (link, _time(3600))).fetchone()
+    values = link, argilla_time(now - hour)
+    before = connection.execute(f"{query} LIMIT 1 OFFSET {JOINS[kind] - 1}", values).fetchone()
     if before:
-        free = datetime.datetime.fromisoformat(before[0]) + datetime.timedelta(hours=1)
-        raise TooMany(max(1, round((free - datetime.datetime.fromisoformat(_time())).total_seconds())))
+        wait = datetime.datetime.fromisoformat(f"{before[0]}Z") + hour - now
+        raise BadRequest(429, "too_many", seconds=max(1, round(wait.total_seconds())))
 
 
 def voters(connection: sqlite3.Connection, link: str) -> int:
@@ -247,11 +223,8 @@ def voters(connection: sqlite3.Connection, link: str) -> int:
 def find(connection: sqlite3.Connection, secret: str) -> Voter:
     """Return whose secret this is.
 
-    Raises
-    ------
-    NoEntry
-        It is nobody's, or this person is out: by their own wish or the lead's, or their account was deleted in Argilla.
-        A closed open link keeps those who joined by it already.
+    Raises `NoEntry` if it is nobody's, or this person is out: by their own wish or the lead's, or their account was
+    deleted in Argilla. A closed open link keeps those who joined by it already.
     """
     found = connection.execute(
         """SELECT user_id, link, kind, withdrawn_at, users.id,
@@ -294,7 +267,7 @@ def ensure_account(connection: sqlite3.Connection, user: str, workspace: str) ->
         _add_account(connection, user, f"{GUEST}{user}" if role(connection, short) else short)
     elif account[0] == "owner":
         return
-    now = _time()
+    now = argilla_time()
     connection.execute(
         "INSERT INTO workspaces_users (id, workspace_id, user_id, inserted_at, updated_at) VALUES (?, ?, ?, ?, ?)",
         (uuid.uuid4().hex, workspace, user, now, now),
@@ -303,7 +276,7 @@ def ensure_account(connection: sqlite3.Connection, user: str, workspace: str) ->
 
 def _add_account(connection: sqlite3.Connection, user: str, name: str) -> str:
     """Make an annotator, and return the id. Nobody knows the password or the key: both are random."""
-    now = _time()
+    now = argilla_time()
     letters = [secrets.choice(_LETTERS) for _ in range(52)]
     password_hash = "$2b$12$" + "".join([*letters[:21], "u", *letters[21:]])  # bcrypt checks the end of the salt
     connection.execute(
@@ -319,7 +292,7 @@ def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> Non
 
     The lines that they sent, with their comments, are deleted.
     """
-    now = _time()
+    now = argilla_time()
     voted = "SELECT record_id FROM responses WHERE user_id = ?"
     connection.execute(
         f"UPDATE datasets SET last_activity_at = ? WHERE id IN (SELECT dataset_id FROM records WHERE id IN ({voted}))",
@@ -330,7 +303,7 @@ def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> Non
         WHERE user_id = ? AND (status != 'discarded' OR "values" != '{}')""",  # null would break Argilla's page
         (now, user),
     )
-    record_status.recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':1')})", [user])
+    recount(connection, overlap, now, f"records.id IN ({voted.replace('?', ':value')})", user)
     connection.execute("DELETE FROM kto_lines WHERE user_id = ?", (user,))
     connection.execute("DELETE FROM kto_leases WHERE user_id = ?", (user,))
     connection.execute("UPDATE kto_voters SET withdrawn_at = ?, credit = NULL WHERE user_id = ?", (now, user))
@@ -344,10 +317,7 @@ def withdraw(connection: sqlite3.Connection, user: str, overlap: Overlap) -> Non
 def set_credit(connection: sqlite3.Connection, user: str, name: str) -> None:
     """Let a person be named in the credits, or with "" no longer.
 
-    Raises
-    ------
-    ValueError
-        The name is too long, or has characters that cannot be seen.
+    Raises `ValueError` if the name is too long, or has characters that cannot be seen.
     """
     name = unicodedata.normalize("NFC", " ".join(name.split()))
     if len(name) > CREDIT_MAX or any(unicodedata.category(char)[0] == "C" and char not in _JOINERS for char in name):

@@ -36,10 +36,7 @@ class File(NamedTuple):
 def read_words(path: Path) -> dict[str, Any]:
     """Return the page's words as rendering and `check.py pages` write them.
 
-    Raises
-    ------
-    OSError, ValueError
-        There is no such file, or it is none of ours.
+    Raises `OSError` or `ValueError` if there is no such file, or it is none of ours.
     """
     words = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(words, dict) or words.get("format") != 1:

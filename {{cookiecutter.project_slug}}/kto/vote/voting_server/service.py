@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any, TypeGuard
 from kto.rendering import answer_html
 from kto.vote.overlap import LOOKED_AT, Overlap
 from kto.vote.voting_server import links, votes
+from kto.vote.voting_server.attempts import Attempts
 from kto.vote.voting_server.database import Readers, Writer
 from kto.vote.voting_server.deck import Answer, Deck
-from kto.vote.voting_server.http_server import BadRequest
-from kto.vote.voting_server.limits import HourlyLimit
+from kto.vote.voting_server.http_messages import BadRequest
 
 CARDS = 10  # at most, per call
 LINES = 200  # at most, per call
+PER_HOUR = 600  # answers that a device of an open link may judge, for its votes may be anybody's; what is beyond waits
 _HAVE = 100  # records that a device may name as held
 _RELOAD = 1.0  # seconds, at least, between two looks at what other processes have written
 _SHARE = 0.02  # of the time, at most, goes into that
@@ -40,20 +40,11 @@ _html = functools.lru_cache(4096)(answer_html)
 
 
 class Service:
-    """Votes on one dataset of an Argilla whose database is on this machine. Any number of threads may use it.
+    """Votes on one dataset of an Argilla whose database is on this machine. Any number of threads may make its calls.
 
-    Until it is open, and as long as there is no such dataset, its calls raise `BadRequest(503, "starting")`.
-
-    Parameters
-    ----------
-    path
-        Argilla's SQLite file.
-    dataset, workspace
-        Their names in Argilla.
-    version
-        That of the page, as words.json has it.
-    overlap
-        How many votes answers get; their number is that of Argilla.
+    Until it is open, and as long as there is no such dataset, its calls raise `BadRequest(503, "starting")`. `dataset`
+    and `workspace` are names, `version` is that of the page, as words.json has it, and of `overlap` all counts but the
+    number of votes, which is that of Argilla.
     """
 
     def __init__(
@@ -61,10 +52,9 @@ class Service:
     ) -> None:
         self._path, self._names, self.version = path, (dataset, workspace), version
         self._overlap = overlap or Overlap()
-        self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._readers: Readers | None = None
-        self._limit = HourlyLimit()
+        self._judged = Attempts(PER_HOUR, 3600)  # by those who came by open links
         # The writing thread sets these:
         self._dataset: votes.Dataset | None = None
         self._deck = Deck(self._overlap)
@@ -80,25 +70,24 @@ class Service:
 
     def open(self) -> None:
         """Begin to answer; raise `sqlite3.Error` if the database is not there, or not one of Argilla."""
-        with self._lock:
-            if self._writer is None:
-                self._data_version, self._load_next = -1, 0.0
-                writer = Writer(self._path, self._begin)
-                try:
-                    writer.run(lambda connection: None)
-                except BaseException:
-                    writer.close()
-                    raise
-                self._readers, self._writer = Readers(self._path), writer
+        if self._writer:
+            return
+        self._data_version, self._load_next = -1, 0.0
+        writer = Writer(self._path, self._begin)
+        try:
+            writer.run(lambda connection: None)
+        except BaseException:
+            writer.close()
+            raise
+        self._readers, self._writer = Readers(self._path), writer
 
     def close(self) -> None:
         """Write what waits, and answer no more."""
-        with self._lock:
-            writer, readers = self._writer, self._readers
-            self._writer = self._readers = None
-            if writer and readers:
-                writer.close()
-                readers.close()
+        writer, readers = self._writer, self._readers
+        self._writer = self._readers = None
+        if writer and readers:
+            writer.close()
+            readers.close()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Look, at the start of a transaction, whether other processes have written."""
@@ -154,6 +143,10 @@ class Service:
         with self._reading() as connection:
             return links.find(connection, secret)
 
+    def _require_turn(self, voter: links.Voter) -> None:
+        if seconds := self._judged.seconds_to_wait(voter.user):
+            raise BadRequest(429, "too_many", seconds=seconds)
+
     def _progress(self, user: str) -> dict[str, Any]:
         return {"progress": self._deck.progress(user), "version": self.version}
 
@@ -167,10 +160,7 @@ class Service:
         with self._reading() as connection:  # strangers do not come as far as the writing thread
             if links.is_closed(connection, link) is None:
                 links.find(connection, link)
-        try:
-            entry = self._write(lambda connection, dataset: links.enter(connection, link, consent))
-        except links.TooMany as error:
-            raise BadRequest(429, "too_many", seconds=error.seconds) from None
+        entry = self._write(lambda connection, dataset: links.enter(connection, link, consent))
         return {"secret": entry.secret, "person": entry.user, "open": entry.is_open}
 
     def cards(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +170,7 @@ class Service:
         if type(count) is not int or not isinstance(have, list) or len(have) > _HAVE:
             raise BadRequest(400, "cards")
         have = [id for id in have if _is_text(id, 32)]
-        self._limit.check(voter)
+        self._require_turn(voter)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> dict[str, Any]:
             for _ in range(2):
@@ -223,7 +213,7 @@ class Service:
                 if not error.id:
                     raise BadRequest(400, error.kind) from None
                 states[error.id] = "refused"
-        self._limit.check(voter)
+        self._require_turn(voter)
 
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> list[votes.Applied]:
             links.find(connection, secret)  # once more: nothing of a person comes after they have taken all back
@@ -238,7 +228,8 @@ class Service:
                     self._deck.settle(line.record, voter.user, answer)
 
         results = self._write(write, settle)
-        self._limit.count(voter, sum(result.is_first for result in results))
+        if voter.is_open:
+            self._judged.count(voter.user, sum(result.is_first for result in results))
         elsewhere = []
         for line, result in zip(lines, results, strict=True):
             states[line.id] = result.state
@@ -261,11 +252,11 @@ class Service:
         def write(connection: sqlite3.Connection, dataset: votes.Dataset) -> None:
             links.withdraw(connection, voter.user, dataset.overlap)
 
-        self._write(write, lambda _: self._forget())
-        return {}
+        def load_the_deck(_: None) -> None:
+            self._data_version, self._load_next = -1, 0.0  # in the next transaction
 
-    def _forget(self) -> None:
-        self._data_version, self._load_next = -1, 0.0  # the next transaction loads the deck
+        self._write(write, load_the_deck)
+        return {}
 
     def credits(self, secret: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Name a person in the credits, or no more."""

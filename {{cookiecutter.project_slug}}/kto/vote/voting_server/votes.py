@@ -5,23 +5,24 @@ person tapped. A line that replaces another than the current one was given witho
 example: it is kept as superseded. Clocks decide nothing.
 """
 
-import datetime
 import json
-import re
 import sqlite3
 import uuid
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from kto.questions import BAD, COMMENT_MAX, GOOD, NAME
-from kto.vote.overlap import Overlap
-from kto.vote.record_status import recount
+from kto.vote.overlap import Overlap, recount
+from kto.vote.voting_server.database import argilla_time
 
 FORMAT = 1
 STATUS = {"good": "submitted", "bad": "submitted", "skip": "discarded", None: "draft"}
-_ID = re.compile(r"[0-9a-f]{32}")
-_NAMES = 40  # that a line may have as reasons, or as aspects and their values
-_LENGTH = 4 * COMMENT_MAX  # characters; of a line with fields that only a later page knows, too
+_Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+_Name = Annotated[str, Field(pattern=NAME)]
+_NAMES = 40  # reasons that a line may have; half as many aspects
+_LENGTH = 4 * COMMENT_MAX  # characters of a line
 
 
 class BadLine(ValueError):
@@ -32,17 +33,30 @@ class BadLine(ValueError):
         self.kind, self.id = kind, id
 
 
-class Line(NamedTuple):
-    """One line of the vote format, checked."""
+class Line(BaseModel):
+    """One line of the vote format, checked.
 
-    id: str
-    record: str
-    vote: str | None
-    reasons: tuple[str, ...]
-    aspects: Mapping[str, str]
-    comment: str
-    replaces: str | None
-    text: str  # as it was sent
+    Names of reasons and aspects are not compared with those of the task: a device may have an earlier page, and its
+    vote counts all the same.
+    """
+
+    id: _Id
+    record: _Id
+    vote: Literal["good", "bad", "skip"] | None = None
+    reasons: tuple[_Name, ...] = Field(default=(), max_length=_NAMES)
+    aspects: dict[_Name, _Name] = Field(default={}, max_length=_NAMES // 2)
+    comment: str | None = Field(default=None, max_length=COMMENT_MAX)
+    replaces: _Id | None = None
+    ms: int | None = Field(default=None, ge=0, strict=True)
+    text: str = Field(max_length=_LENGTH)  # as it was sent, with fields that only a later page knows
+
+    @model_validator(mode="after")
+    def _belongs_to_the_vote(self) -> "Line":
+        if (self.reasons or self.aspects) and self.vote not in (GOOD, BAD):
+            raise ValueError("reasons or aspects of no thumb")
+        if self.comment and self.vote is None:
+            raise ValueError("a comment on nothing")
+        return self
 
 
 class Dataset(NamedTuple):
@@ -65,51 +79,15 @@ class Applied(NamedTuple):
 
 
 def parse(sent: Any) -> Line:
-    """Check a line.
-
-    Names of reasons and aspects are not compared with those of the task: a device may have an earlier page, and its
-    vote counts all the same.
-
-    Raises
-    ------
-    BadLine
-        `kind` is version, id, vote, reasons, aspects, comment, ms or length.
-    """
+    """Check a line; raise `BadLine` if it is of another version, if it has no id, or if something else is wrong."""
     if not isinstance(sent, Mapping) or type(sent.get("v")) is not int or sent["v"] != FORMAT:
         raise BadLine("version")
-    id = sent.get("id")
-    if not _is_id(id):
-        raise BadLine("id")
     text = json.dumps(sent, ensure_ascii=False, separators=(",", ":"))
-    if len(text) > _LENGTH or any("\ud800" <= char <= "\udfff" for char in text):
-        raise BadLine("length", id)
-    record, replaces = sent.get("record"), sent.get("replaces")
-    if not _is_id(record) or not (replaces is None or _is_id(replaces)):
-        raise BadLine("id", id)
-    vote = sent.get("vote")
-    if not (vote is None or isinstance(vote, str)) or vote not in STATUS:
-        raise BadLine("vote", id)
-    is_thumb = vote in (GOOD, BAD)
-    reasons, aspects = sent.get("reasons", []), sent.get("aspects", {})
-    if not (isinstance(reasons, list) and _are_names(reasons) and (is_thumb or not reasons)):
-        raise BadLine("reasons", id)
-    if not (isinstance(aspects, dict) and _are_names([*aspects, *aspects.values()]) and (is_thumb or not aspects)):
-        raise BadLine("aspects", id)
-    comment = sent.get("comment") or ""
-    if not isinstance(comment, str) or len(comment) > COMMENT_MAX or (comment and vote is None):
-        raise BadLine("comment", id)
-    ms = sent.get("ms")
-    if ms is not None and (type(ms) is not int or ms < 0):
-        raise BadLine("ms", id)
-    return Line(id, record, vote, tuple(dict.fromkeys(reasons)), aspects, comment, replaces, text)
-
-
-def _are_names(values: Collection[Any]) -> bool:
-    return len(values) <= _NAMES and all(isinstance(value, str) and re.fullmatch(NAME, value) for value in values)
-
-
-def _is_id(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    try:
+        return Line.model_validate({**sent, "text": text})
+    except ValidationError as error:
+        wrong = [*(str(problem["loc"][0]) for problem in error.errors() if problem["loc"]), "vote"]
+        raise BadLine("id") if "id" in wrong else BadLine(wrong[0], sent["id"]) from None
 
 
 def find_dataset(connection: sqlite3.Connection, name: str, workspace: str, overlap: Overlap) -> Dataset | None:
@@ -132,17 +110,11 @@ def find_dataset(connection: sqlite3.Connection, name: str, workspace: str, over
 
 
 def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, dataset: Dataset) -> Applied:
-    """Write a line, within the caller's transaction. A line that is written already changes nothing.
-
-    Raises
-    ------
-    sqlite3.Error
-        The database cannot be written.
-    """
+    """Write a line, within the caller's transaction. A line that is written already changes nothing."""
     known = connection.execute("SELECT state FROM kto_lines WHERE id = ?", (line.id,)).fetchone()
     if known:
         return Applied(known[0])
-    now = _now()
+    now = argilla_time()
     where = line.record, user
     in_dataset = "SELECT 1 FROM records WHERE id = ? AND dataset_id = ?"
     response = connection.execute(
@@ -158,7 +130,7 @@ def apply(connection: sqlite3.Connection, line: Line, user: str, link: str, data
         applied = Applied("applied", STATUS[line.vote], line.vote, is_flagged, is_first=response is None)
         updated_at = _write_response(connection, line, user, dataset, now, response)
         connection.execute("UPDATE datasets SET last_activity_at = ? WHERE id = ?", (now, dataset.id))
-        recount(connection, dataset.overlap, now, "records.id = :1", [line.record])
+        recount(connection, dataset.overlap, now, "records.id = :value", line.record)
         connection.execute("DELETE FROM kto_leases WHERE record_id = ? AND user_id = ?", where)
     connection.execute(
         "INSERT INTO kto_lines (id, record_id, user_id, line, state, response_updated_at, link, received_at) "
@@ -185,10 +157,6 @@ def current_line(connection: sqlite3.Connection, record: str, user: str, updated
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {user} {updated_at}").hex
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 def _values(line: Line, questions: Mapping[str, Collection[str]]) -> dict[str, Any]:
     """Return the values of a response, as Argilla's page sends them: {} if nothing is answered.
 
@@ -202,7 +170,7 @@ def _values(line: Line, questions: Mapping[str, Collection[str]]) -> dict[str, A
     values |= {name: line.aspects[name] for name in aspects if line.aspects.get(name) in questions[name]}
     if reasons := [name for name in questions.get("reasons", ()) if name in line.reasons]:
         values["reasons"] = reasons
-    if line.comment.strip() and "comment" in questions:
+    if line.comment and line.comment.strip() and "comment" in questions:
         values["comment"] = line.comment
     return {name: {"value": value} for name, value in values.items()}
 
