@@ -45,16 +45,8 @@ SLOW = (
     *("publish_generations", "ray", "reading", "render", "runner", "search", "small_servers", "space", "splits"),
     *("standin_hub", "store_drive", "terminal", "thinking", "train", "training", "update", "vote", "voting_load"),
     *("voting_page", "voting_safety", "voting_server", "voting_service", "votes_in_argilla", "http", "practice"),
-    *(
-        "deciding",
-        "generate_plan",
-        "missing_answers",
-        "page_aspects",
-        "third_votes",
-        "ties",
-        "unread_output",
-        "upgrade",
-    ),
+    *("deciding", "generate_plan", "missing_answers", "page_aspects", "third_votes", "ties", "unread_output"),
+    "upgrade",
 )
 """Subjects of the files that start servers, browsers or many commands."""
 
