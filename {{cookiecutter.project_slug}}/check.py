@@ -1,4 +1,4 @@
-"""Step 0: check texts, prompts and models. Asks the Hub or the model server about models, but no model for an answer.
+"""Check texts, prompts and models. This asks the Hub or the model server about models, but no model for an answer.
 
 uv run check.py
 """

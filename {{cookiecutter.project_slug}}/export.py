@@ -1,4 +1,4 @@
-"""Step 3: turn the votes in Argilla into a dataset for KTO. votes → data/votes, data/kto, publish/dataset/README.md
+"""Turn the votes in Argilla into a dataset for KTO: votes → data/votes, data/kto, publish/dataset/README.md
 
     uv run export.py [--output DIR]
     uv run export.py push                            … and send it to the Hub

@@ -1,4 +1,4 @@
-"""Step 1: ask the models. prompts × models → data/generations/train.parquet, and answers.html to read.
+"""Ask the models: prompts × models → data/generations/train.parquet, and answers.html to read.
 
     uv run generate.py [--limit N] [--dry-run] [--max-cost DOLLARS] [--yes] [--base-url URL] [--output DIR]
                        [--ray [ADDRESS]] [--push]

@@ -1,4 +1,4 @@
-"""Step 4: train a model with the votes, by KTO. data/kto → data/model
+"""Train a model with the votes, by KTO: data/kto → data/model.
 
     uv run train.py [--model ID_OR_PATH] [--max-steps N] [--resume]
 

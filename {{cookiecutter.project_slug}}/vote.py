@@ -1,4 +1,4 @@
-"""Step 2: let people vote on the answers. data/generations → votes
+"""Let people vote on the answers: data/generations → votes.
 
     uv run vote.py [--port N] [--host ADDRESS] [--tunnel] [--url ADDRESS] [--argilla] [--home DIR]
     uv run vote.py invite NAME                       a link for a person; --open: one for a channel

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -67,11 +68,20 @@ OWNED = {
 
 
 def test_the_map_of_kto_names_every_module() -> None:
-    """And the version in it is that of the template."""
+    """With the first line of each; the files that it names elsewhere are there, and its version is the template's."""
     said = (TEMPLATE / "kto" / "README.md").read_text(encoding="utf-8")
-    names = {path.relative_to(TEMPLATE / "kto").as_posix() for path in (TEMPLATE / "kto").rglob("*.py")}
-    wanted = {name.removesuffix("__init__.py") for name in names} - {""}
-    assert {name for name in wanted if f"`{name}`" not in said} == set()
+    head, _, listed = said.partition("## Modules\n\n")
+    modules = runpy.run_path(str(REPOSITORY / "tools" / "make_map.py"))["modules"]()
+    assert listed == f"{modules}\n"
+    paths = sorted((TEMPLATE / "kto").rglob("*.py"))
+    files = [path for path in paths if path.stem != "__init__"]
+    assert len(re.findall("(?m)^- `", listed)) == len(files)
+    folders = [path.parent.relative_to(TEMPLATE).as_posix() for path in paths if path.stem == "__init__"]
+    assert re.findall("(?m)^### (.*)/$", listed) == folders
+    section = head.partition("## To change something")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.(?:py|js|yaml)|[\w/]+/)`", section)
+    assert len(named) > 15
+    assert {name for name in named if not any((TEMPLATE / at / name).exists() for at in (".", "kto"))} <= {"texts.yaml"}
     version = (TEMPLATE / "kto" / "VERSION").read_text(encoding="utf-8").strip()
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == version

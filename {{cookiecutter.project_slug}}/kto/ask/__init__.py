@@ -1,1 +1,1 @@
-"""Step 1: prompts and models in, answers out."""
+"""`generate.py`: prompts and models in, answers out."""

@@ -1,4 +1,4 @@
-"""Too few prompts? Let a model write new ones → prompts/new.jsonl, for people to read before step 1.
+"""Too few prompts? Let a model write new ones → prompts/new.jsonl, for people to read before the models are asked.
 
     uv run generate.py prompts [--count N] [--base-url URL] [--yes] [--output FILE]
 

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol: its address and key, and what its list of models says."""
+"""A server that speaks OpenAI's protocol: its address, and what its list of models says."""
 
 import asyncio
 import base64

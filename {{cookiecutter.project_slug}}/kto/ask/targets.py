@@ -1,4 +1,4 @@
-"""Address, key, request fields and limits of each model, from the settings."""
+"""Where and how each model is asked: its server, key, request fields, limits and prices, from the settings."""
 
 import dataclasses
 import json

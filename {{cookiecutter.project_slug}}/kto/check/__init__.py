@@ -1,4 +1,4 @@
-"""Step 0: can everything be used? One module per kind of thing, and the further commands of `check.py`."""
+"""`check.py`: can everything be used? One module per kind of thing."""
 
 import contextlib
 from collections.abc import Iterator

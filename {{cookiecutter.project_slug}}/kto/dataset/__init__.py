@@ -1,1 +1,1 @@
-"""Step 3: votes in, rows and the card out."""
+"""`export.py`: votes in, rows and the card out."""

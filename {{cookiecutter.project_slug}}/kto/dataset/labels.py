@@ -1,4 +1,4 @@
-"""The answers that people have voted on: the label that the votes give each by the rule of the dataset, if any."""
+"""The rule: the label that the votes give an answer, or why they give it none. The lead decides ties."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The dataset on the Hub: its configurations (rows, votes), its card, and the push of all three."""
+"""The dataset on the Hub: two configurations (rows, votes) and the card, pushed together."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From votes to rows for KTO: the rule of the dataset decides; mixed order, and a split for each prompt.
+"""Rows for KTO, of the answers that have a label: in mixed order, with a split for each prompt.
 
 Once exported, a prompt stays in its split: somebody may have trained on it. A new near-duplicate joins the split of the
 prompt that it resembles, so that the test split never contains trained prompts. All others are drawn at random.

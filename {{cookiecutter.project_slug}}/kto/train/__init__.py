@@ -1,1 +1,1 @@
-"""Step 4: rows in, a model out. `train.py` has the trainer and its parameters; here is what it needs."""
+"""`train.py`: rows in, a model out. The trainer and its parameters are in the script; here is what it needs."""

@@ -1,1 +1,1 @@
-"""Step 2: answers in, votes out."""
+"""`vote.py`: answers in, votes out."""

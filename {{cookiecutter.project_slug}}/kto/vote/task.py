@@ -1,4 +1,4 @@
-"""The annotation task: two thumbs, aspects, reasons and a comment on each answer, as a dataset in Argilla."""
+"""The annotation task: a thumb, aspects, reasons and a comment on each answer, as a dataset in Argilla."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping

@@ -14,12 +14,14 @@ class Attempts:
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
         self._lock = threading.Lock()
-        self._times: dict[bytes | str, deque[float]] = {}  # of the last `most` attempts
+        self._times: dict[bytes | str, deque[float]] = {}  # of the last attempts, `most` at most
 
     def count(self, key: bytes | str, attempts: int = 1) -> None:
         with self._lock:
-            times = self._times.pop(key, None) or deque(maxlen=self._most)
-            times.extend([time.monotonic()] * attempts)
+            now, times = time.monotonic(), self._times.pop(key, None) or deque(maxlen=self._most)
+            while times and times[0] <= now - self._seconds:
+                times.popleft()  # else a device would take 20 kB for as long as the page runs
+            times.extend([now] * attempts)
             self._times[key] = times
             if len(self._times) > _KEYS:
                 del self._times[next(iter(self._times))]
