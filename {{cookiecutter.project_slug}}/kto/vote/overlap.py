@@ -55,6 +55,11 @@ class Overlap(NamedTuple):
         """Tell whether one of the reasons takes the answer away until the lead has looked at it."""
         return not set(reasons).isdisjoint(self.flags)
 
+    @staticmethod
+    def is_closed(decision: str | None, is_flagged: bool) -> bool:
+        """Tell whether nobody is asked, however few have voted: the lead has decided, or is to look at a flag."""
+        return decision in (GOOD, BAD) or (is_flagged and not decision)
+
     def is_complete(self, record_id: str, metadata: Mapping[str, Any], submitted: Iterable[Mapping[str, Any]]) -> bool:
         """Tell whether nobody is asked about a record any more; `submitted` are the values of its responses.
 
@@ -66,8 +71,7 @@ class Overlap(NamedTuple):
             vote, reasons = ((values.get(name) or {}).get("value") for name in ("vote", "reasons"))
             good, bad, others = good + (vote == GOOD), bad + (vote == BAD), others + (vote not in (GOOD, BAD))
             is_flagged |= self.is_flag(reasons or ())
-        decision = metadata.get(LOOKED_AT)
-        if decision in (GOOD, BAD) or (is_flagged and not decision):
+        if self.is_closed(metadata.get(LOOKED_AT), is_flagged):
             return True
         if others:
             return good + bad + others >= self.votes

@@ -75,8 +75,7 @@ class _Card:
         self.answers[user] = answer
 
     def want(self, overlap: Overlap) -> None:
-        is_over = self.decision in (GOOD, BAD) or (self.flagged and not self.decision)
-        is_given_out = self.can_be_given and not is_over
+        is_given_out = self.can_be_given and not overlap.is_closed(self.decision, self.flagged > 0)
         self.wanted = overlap.wanted(self.good, self.bad, self.is_measured) if is_given_out else 0
 
 
