@@ -329,13 +329,15 @@ def test_annotators_elsewhere_log_in_to_argilla_where_that_is_wanted(task: Task)
             status = {"entity": "response", "property": "status"}
             pending = {"type": "terms", "scope": status, "values": ["pending"]}  # other tests have voted as her
             url = f"/api/v1/me/datasets/{dataset['id']}/records/search"
-            found = amina.post(url, json={"query": {}, "filters": {"type": "and", "and": [pending]}}).json()
+            search = {"query": {}, "filters": {"type": "and", "and": [pending]}}
+            found = amina.post(url, json=search).json()
             assert found["items"] and "acme" not in json.dumps(found)
             record = found["items"][0]["record"]
             assert amina.get(f"/api/v1/records/{record['id']}").status_code == 403  # blind
             body = {"values": {"vote": {"value": "good"}}, "status": "submitted"}
             voted = amina.post(f"/api/v1/records/{record['id']}/responses", json=body)
             assert voted.is_success, f"{voted.status_code} {voted.text}"
+            assert record["id"] not in {item["record"]["id"] for item in amina.post(url, json=search).json()["items"]}
             assert amina.get("/api/v1/users").status_code == 403
         assert "_nuxt" in httpx.get(vote.url, headers=elsewhere).text
         # A stranger who guesses passwords does not hold up those who work.
