@@ -217,6 +217,8 @@ def test_the_whole_way(language: str, hub: StandinHub, tmp_path: Path) -> None:
             respond(amina, other, None)
             assert not {one, other} & {*queue(amina, dataset["id"])}
         tied = next(record["external_id"] for record in records if record["id"] == other)
+        said = command(project, *run, "vote.py", "ties")
+        assert f"vote.py ties {tied[:12]} good" in said
         command(project, *run, "vote.py", "ties", tied, "bad")
 
         # Export and publish; a second setup changes no vote.
